@@ -1,0 +1,54 @@
+"""Runs presets on seeds that they were not tuned on, and writes what came of it into their files.
+
+    python benchmarks/evidence.py                       # every preset, ten seeds: hours
+    python benchmarks/evidence.py dqn CartPole-v1       # one preset
+"""
+
+import datetime
+import sys
+from pathlib import Path
+
+import tomlkit
+
+import polyak
+from polyak.presets import Preset, presets
+from polyak.processes import cores
+from polyak.runs.store import slug
+
+FIRST_SEED = 100  # tuning used seeds below
+
+
+def measure(preset: Preset, out: str = "runs/evidence") -> polyak.Run:
+    """Trains a preset on the seeds for evidence: ten, or five where a run has ten million steps."""
+    seeds = 5 if preset.steps >= 10_000_000 else 10
+    return polyak.train(preset.algorithm, preset.env, seed=FIRST_SEED, seeds=seeds, out=out)
+
+
+def write(preset: Preset, run: polyak.Run) -> None:
+    """Puts the evidence into the preset's file."""
+    path = Path(__file__).parents[1] / "src/polyak/presets" / f"{slug(preset.env)}.toml"
+    document = tomlkit.parse(path.read_text())
+    low, high = run.scores.interval
+    evidence = tomlkit.table()
+    evidence["date"] = datetime.date.today()
+    evidence["seeds"] = [run.seeds[0], run.seeds[-1]]
+    evidence["episodes"] = run.scores.returns.shape[1]
+    evidence["mean"] = round(run.scores.mean, 1)
+    evidence["iqm"] = round(run.scores.iqm, 1)
+    evidence["interval"] = [round(low, 1), round(high, 1)]
+    evidence["worst_seed"] = round(float(run.scores.returns.mean(1).min()), 1)
+    evidence["wall_seconds"] = round(run.about["wall_seconds"])
+    evidence["machine"] = f"{cores()} CPU cores, {run.about['engine']} engine, jax {run.about['versions']['jax']}"
+    document[preset.algorithm]["evidence"] = evidence
+    path.write_text(tomlkit.dumps(document))
+
+
+def main(wanted: list[str]) -> None:
+    """Measures the presets whose algorithm and environment are all named in `wanted`; all, where it is empty."""
+    for preset in presets():
+        if set(wanted) <= {preset.algorithm, preset.env}:
+            write(preset, measure(preset))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,82 @@
+"""The seam: an agent makes steps' worth of decisions, an engine moves the steps, and neither knows the other.
+
+What passes between them is a block of steps. Because of that an algorithm is written once and runs on every engine:
+inside one XLA program with a compiled environment, or in a Python loop around any Gymnasium environment.
+"""
+
+from collections.abc import Callable
+from typing import Any, ClassVar, NamedTuple, Protocol
+
+import gymnasium
+import jax
+
+Array = jax.Array
+Key = jax.Array
+PyTree = Any
+
+
+class Step(NamedTuple):
+    """A block of experience. Leaves are [T, B, ...]: T time steps of B parallel environments."""
+
+    obs: PyTree  # what the agent saw
+    action: PyTree
+    reward: Array  # [T, B] float32
+    terminated: Array  # [T, B] bool: the MDP ended; the value of what follows is zero
+    truncated: Array  # [T, B] bool: the clock ran out; the value of what follows is NOT zero
+    next_obs: PyTree  # the true successor, never the first observation of the next episode
+    extras: PyTree  # what `act` wants `learn` to know: log-probabilities, carries, ...
+
+
+class Spec(NamedTuple):
+    """What an algorithm may know of the task before it begins."""
+
+    observation_space: gymnasium.Space
+    action_space: gymnasium.Space
+    num_envs: int  # B, the environments stepped side by side
+    max_episode_steps: int | None  # the time limit; None where there is none
+    total_steps: int  # the budget of one seed, in environment steps: what schedules are stretched over
+
+
+class Agent(NamedTuple):
+    """Pure functions, closed over the hyperparameters. `state` is a pytree of arrays and holds all that is learnt.
+
+    `noise` draws everything that is random in `act`, so that `act` is a deterministic function of its arguments: the
+    engine draws the noise of many steps at once, and two engines given the same noise act alike.
+    """
+
+    init: Callable[[Key], PyTree]  # key -> state
+    start: Callable[[int], PyTree]  # batch -> carry: a recurrent agent's memory; () for the others
+    noise: Callable[[Key, tuple[int, ...]], PyTree]  # key, shape -> noise, leaves [*shape, ...]
+    act: Callable[..., tuple[PyTree, PyTree, PyTree]]
+    """(state, carry, obs [B, ...], noise [B, ...], explore) -> action [B, ...], carry, extras. `explore` is static."""
+    observe: Callable[[PyTree, Step], PyTree]  # state, block -> state: remember (replay, running moments)
+    learn: Callable[[PyTree, Step, Key], tuple[PyTree, dict[str, Array]]]  # state, block, key -> state, metrics
+    policy: Callable[[PyTree], PyTree]
+    """state -> the same state with all that `act` does not read replaced by (): what is kept when training is over."""
+
+
+class Algorithm(Protocol):
+    """A frozen dataclass of hyperparameters: the configuration, the command line and the documentation at once."""
+
+    name: ClassVar[str]
+    default_num_envs: ClassVar[int]
+    starts_at_reset: ClassVar[bool]  # whether every block begins with fresh episodes (Monte Carlo, evolution)
+
+    @property
+    def block_length(self) -> int:
+        """T, the time steps of each environment between two calls of `learn`."""
+        ...
+
+    @property
+    def learning_starts(self) -> int:
+        """Environment steps that are only observed, before the first call of `learn`."""
+        ...
+
+    def agent(self, spec: Spec) -> Agent:
+        """Builds the agent for a task; raises `polyak.Error` where the task does not suit the algorithm."""
+        ...
+
+
+def no_memory(batch: int) -> tuple[()]:
+    """`Agent.start` of every feed-forward agent."""
+    return ()

@@ -1,0 +1,166 @@
+"""Deep Q-network (Mnih et al., 2015, "Human-level control through deep reinforcement learning").
+
+    theta <- theta - alpha d/dtheta huber(r + gamma (1 - terminated) max_a Q_target(s', a) - Q_theta(s, a))
+
+on transitions drawn from a replay memory, with Q_target a copy of Q_theta that is renewed now and then. `double` lets
+Q_theta choose the action that Q_target judges (van Hasselt et al., 2016); `network=Dueling()` splits value and advantage.
+
+Deviations: Adam for RMSProp; the gradient's norm is clipped, besides the Huber loss that clips each error; the steps
+before `learning_starts` follow the epsilon schedule, which is near 1 there, instead of a uniform policy.
+"""
+
+import dataclasses
+from typing import ClassVar, NamedTuple
+
+import gymnasium
+import jax
+import jax.numpy as jnp
+
+from polyak.agent import Agent, Array, Key, PyTree, Spec, Step, no_memory
+from polyak.errors import BadSetting
+from polyak.ops import explore as exploration
+from polyak.ops import td
+from polyak.parts import networks
+from polyak.parts.optimise import adam, polyak_average
+from polyak.parts.replay import Replay, UniformReplay
+from polyak.parts.schedules import linear
+from polyak.spaces import storage_type
+
+
+@dataclasses.dataclass(frozen=True)
+class DQN:
+    """Deep Q-network: learns action values from a replay memory, for discrete actions."""
+
+    name: ClassVar[str] = "dqn"
+    default_num_envs: ClassVar[int] = 1
+    starts_at_reset: ClassVar[bool] = False
+
+    learning_rate: float = 1e-4
+    """Step size of Adam."""
+    gamma: float = 0.99
+    """Discount per step, in [0, 1]."""
+    buffer_size: int = 100_000
+    """Transitions that the replay memory holds."""
+    learning_starts: int = 1_000
+    """Environment steps before the first update."""
+    batch_size: int = 64
+    """Transitions per gradient step."""
+    train_freq: int = 4
+    """Steps of every environment between two rounds of updates."""
+    gradient_steps: int = 1
+    """Gradient steps per round; -1 for as many as transitions were collected."""
+    target_update_interval: int = 1_000
+    """Environment steps between two renewals of the target network."""
+    tau: float = 1.0
+    """How far a renewal moves the target towards the online network; 1 is a copy."""
+    exploration_fraction: float = 0.1
+    """Share of the run over which epsilon falls from its first value to its last."""
+    exploration_initial_eps: float = 1.0
+    """Epsilon at the first step."""
+    exploration_final_eps: float = 0.05
+    """Epsilon once the schedule is over."""
+    max_grad_norm: float = 10.0
+    """Norm at which the gradient is clipped."""
+    double: bool = False
+    """Let the online network choose the action that the target network judges."""
+    network: networks.Network = networks.MLP(hidden=(256, 256))
+    """What computes Q: mlp, dueling, minatar."""
+
+    @property
+    def block_length(self) -> int:
+        return self.train_freq
+
+    def agent(self, spec: Spec) -> Agent:
+        if not isinstance(spec.action_space, gymnasium.spaces.Discrete):
+            raise BadSetting(f"DQN needs discrete actions, and this environment's are {spec.action_space}.")
+        block_size = self.train_freq * spec.num_envs
+        gradient_steps = block_size if self.gradient_steps == -1 else self.gradient_steps
+        num_actions = int(spec.action_space.n)
+        encode = networks.encode(spec.observation_space)
+        replay = UniformReplay.of(self.buffer_size, block_size)
+        optimiser = adam(self.max_grad_norm)
+
+        def init(key: Key) -> State:
+            parameters = self.network.init(key, spec.observation_space, num_actions)
+            obs = jnp.zeros(spec.observation_space.shape, storage_type(spec.observation_space))
+            example = Transition(obs, jnp.int32(0), jnp.float32(0), jnp.bool_(False), obs)
+            return State(parameters, parameters, optimiser.init(parameters), replay.init(example), jnp.int32(0))
+
+        def noise(key: Key, shape: tuple[int, ...]) -> exploration.EpsilonGreedyNoise:
+            return exploration.epsilon_greedy_noise(key, shape, num_actions)
+
+        def epsilon(step: Array) -> Array:
+            duration = self.exploration_fraction * spec.total_steps
+            return linear(step, self.exploration_initial_eps, self.exploration_final_eps, duration)
+
+        def act(state: State, carry: tuple[()], obs: Array, noise: exploration.EpsilonGreedyNoise, explore: bool):
+            q = state.parameters(encode(obs))
+            if explore:
+                action = jax.vmap(exploration.epsilon_greedy, (0, None, 0))(q, epsilon(state.step), noise)
+            else:
+                action = jnp.argmax(q, -1).astype(jnp.int32)
+            return action + spec.action_space.start, carry, ()
+
+        def observe(state: State, block: Step) -> State:
+            action = block.action - spec.action_space.start
+            transitions = Transition(block.obs, action, block.reward, block.terminated, block.next_obs)
+            return state._replace(replay=replay.add(state.replay, transitions), step=state.step + block_size)
+
+        def loss(parameters: PyTree, target: PyTree, batch: Transition) -> tuple[Array, dict[str, Array]]:
+            q_tm1 = parameters(encode(batch.obs))
+            q_t = target(encode(batch.next_obs))
+            discount_t = td.discount(batch.terminated, self.gamma)
+            if self.double:
+                q_t_selector = parameters(encode(batch.next_obs))
+                td_error = jax.vmap(td.double_q_learning)(
+                    q_tm1, batch.action, batch.reward, discount_t, q_t, jax.lax.stop_gradient(q_t_selector)
+                )
+            else:
+                td_error = jax.vmap(td.q_learning)(q_tm1, batch.action, batch.reward, discount_t, q_t)
+            return td.huber(td_error).mean(), {"td_error": jnp.abs(td_error).mean(), "q_mean": q_tm1.mean()}
+
+        def learn(state: State, block: Step, key: Key) -> tuple[State, dict[str, Array]]:
+            interval = self.target_update_interval
+            renew = state.step // interval > (state.step - block_size) // interval
+            target = polyak_average(state.target, state.parameters, jnp.where(renew, self.tau, 0.0))
+
+            def gradient_step(carry: tuple[PyTree, PyTree], indices: Array):
+                parameters, optimiser_state = carry
+                batch = replay.take(state.replay, indices)
+                (value, metrics), gradient = jax.value_and_grad(loss, has_aux=True)(parameters, target, batch)
+                parameters, optimiser_state, norm = optimiser.update(
+                    parameters, gradient, optimiser_state, self.learning_rate
+                )
+                return (parameters, optimiser_state), {"loss": value, "gradient_norm": norm, **metrics}
+
+            indices = replay.sample_indices(state.replay, key, (gradient_steps, self.batch_size))
+            (parameters, optimiser_state), metrics = jax.lax.scan(
+                gradient_step, (state.parameters, state.optimiser), indices
+            )
+            metrics = {name: values.mean() for name, values in metrics.items()} | {"epsilon": epsilon(state.step)}
+            return state._replace(parameters=parameters, target=target, optimiser=optimiser_state), metrics
+
+        def policy(state: State) -> State:
+            return state._replace(target=(), optimiser=(), replay=())
+
+        return Agent(init, no_memory, noise, act, observe, learn, policy)
+
+
+class Transition(NamedTuple):
+    """What the replay keeps of a step; leaves [...] alone, [N, ...] in a batch."""
+
+    obs: Array
+    action: Array  # int32
+    reward: Array  # float32
+    terminated: Array  # bool
+    next_obs: Array
+
+
+class State(NamedTuple):
+    """All that a DQN agent knows."""
+
+    parameters: PyTree  # the online network
+    target: PyTree  # the target network
+    optimiser: PyTree
+    replay: Replay
+    step: Array  # [] int32, environment steps observed

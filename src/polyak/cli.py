@@ -1,0 +1,317 @@
+"""The command line. Every option of `polyak train` is a field of a dataclass, read by tyro; nothing is listed twice."""
+
+import contextlib
+import dataclasses
+import io
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from polyak.errors import BadSetting, Error, UnknownName
+
+HELP = """\
+polyak: reinforcement learning on JAX
+
+usage: polyak COMMAND ...
+
+  train ALGORITHM ENV    train an agent, e.g. polyak train ppo CartPole-v1 --seeds 4
+  evaluate RUN           play its final policies in Gymnasium: mean, IQM, 95 % interval
+  watch RUN              film its best policy
+  plot RUN...            draw return against steps
+  resume RUN             go on with a run that was stopped
+  list WHAT              algorithms, envs or presets
+
+polyak COMMAND --help tells more; polyak train ALGORITHM --help lists that algorithm's settings.
+"""
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainOptions:
+    """How long, how often and where to."""
+
+    steps: int | None = None
+    """Environment steps of each seed; by default the preset's."""
+    seed: int = 0
+    """The first seed."""
+    seeds: int = 1
+    """How many seeds: seed, seed + 1, ..."""
+    num_envs: int | None = None
+    """Environments stepped side by side; by default the preset's or the algorithm's."""
+    eval_every: int | None = None
+    """Environment steps between two evaluations of the greedy policy; None for none but the last."""
+    eval_episodes: int = 20
+    """Episodes of each of those."""
+    out: str = "runs"
+    """The folder in which the run's own folder is made."""
+    processes: int | None = None
+    """Worker processes on a CPU; by default one a core, and 0 trains in this process."""
+    progress: bool = True
+    """Show how it goes."""
+
+
+def train(args: list[str]) -> None:
+    """usage: polyak train ALGORITHM ENV [OPTIONS]"""
+    names = list(_take_names(args, 2))
+    from polyak import presets, settings, training
+
+    if not names:
+        wants_help = bool({"-h", "--help"} & set(args))
+        text = f"{train.__doc__}\n\nalgorithms: {', '.join(settings.ALGORITHMS)}\n\n"
+        text += "polyak train ALGORITHM --help lists its settings; `polyak list envs` names environments."
+        if not wants_help:
+            raise BadSetting("Which algorithm, on which environment? For instance: polyak train ppo CartPole-v1")
+        print(text)
+        return
+    kind = settings.algorithm_named(names[0])
+    env = names[1] if len(names) > 1 else None
+    preset = presets.preset(kind.name, env) if env else None
+    default = settings.build(kind.name, preset.settings) if preset else kind()
+    options = TrainOptions(steps=preset.steps, num_envs=preset.num_envs) if preset else TrainOptions()
+    chosen_options, algorithm = _parse_training(args, options, default, f"polyak train {' '.join(names)}")
+    if env is None:
+        raise BadSetting(f"On which environment? For instance: polyak train {kind.name} CartPole-v1")
+    given = dataclasses.asdict(chosen_options)
+    if given["num_envs"] is None:
+        given["num_envs"] = kind.default_num_envs
+    run = training.train(algorithm, env, **given)
+    if run.about["status"] == "stopped":
+        raise KeyboardInterrupt
+
+
+def resume(run: str, /, progress: bool = True) -> None:
+    """Go on with a run that was stopped.
+
+    Args:
+        run: the run folder.
+        progress: show how it goes.
+    """
+    from polyak import training
+
+    if training.resume(run, progress=progress).about["status"] == "stopped":
+        raise KeyboardInterrupt
+
+
+def evaluate(run: str, /, env: str | None = None, episodes: int = 100) -> None:
+    """Play the final policy of every seed in the Gymnasium environment.
+
+    Args:
+        run: a run folder, or one policy file.
+        env: another environment than the one it was trained on.
+        episodes: of each policy.
+    """
+    import numpy as np
+
+    from polyak.evaluation import Scores
+    from polyak.evaluation import evaluate as play
+
+    returns = [play(policy, env, episodes=episodes).returns[0] for policy in _policies(Path(run))]
+    print(Scores(np.stack(returns)))
+
+
+def watch(
+    run: str, /, env: str | None = None, episodes: int = 1, seed: int = 0, policy_seed: int | None = None,
+    out: str | None = None,
+) -> None:
+    """Film a policy in its Gymnasium environment.
+
+    Args:
+        run: a run folder, or one policy file.
+        env: another environment than the one it was trained on.
+        episodes: how many, one after the other.
+        seed: of the first episode.
+        policy_seed: which seed's policy; by default the best one's.
+        out: the file, .mp4 or .gif; by default episode.mp4 in the run folder.
+    """
+    from polyak.policy import load
+    from polyak.runs.video import film
+    from polyak.training import Run
+
+    path = Path(run)
+    policy = load(path) if path.is_file() else Run(path).policy(policy_seed)
+    folder = path.parent if path.is_file() else path
+    file, returns = film(policy, Path(out) if out else None, folder, env, episodes, seed)
+    print(f"return {', '.join(f'{value:g}' for value in returns)}; film: {file}")
+    print(f"Next: polyak evaluate {run}")
+
+
+def plot(*runs: str, metric: str = "episode_return", out: str | None = None) -> None:
+    """Draw a metric of one run or several against steps.
+
+    Args:
+        runs: run folders.
+        metric: what to draw.
+        out: the picture; by default curve.png in the first run's folder.
+    """
+    from polyak.runs.plot import draw_curve
+    from polyak.training import Run
+
+    if not runs:
+        raise BadSetting("Which runs? For instance: polyak plot runs/*")
+    found = [Run(run) for run in runs]
+    print(draw_curve(found, Path(out) if out else found[0].path / "curve.png", metric))
+
+
+def list_names(what: str, /) -> None:
+    """List what there is.
+
+    Args:
+        what: algorithms, envs or presets.
+    """
+    listings: dict[str, Callable[[], list[str]]] = {"algorithms": _algorithms, "envs": _envs, "presets": _presets}
+    if what not in listings:
+        raise UnknownName("list", what, listings)
+    print("\n".join(listings[what]()))
+
+
+def _algorithms() -> list[str]:
+    from polyak.algorithms import ALGORITHMS
+
+    return [f"{name:8} {(kind.__doc__ or '').splitlines()[0]}" for name, kind in ALGORITHMS.items()]
+
+
+def _envs() -> list[str]:
+    import gymnasium
+
+    from polyak.envs import PROBES, from_gymnax
+
+    compiled = [f"{id:28} compiled, proved equal to Gymnasium's" for id in from_gymnax.TWINS]
+    probes = [f"{id:28} probe with a known answer" for id in PROBES]
+    others = [f"{id:28} Gymnasium" for id in gymnasium.registry if id not in from_gymnax.TWINS]
+    prefixes = "Any id may carry a prefix: gymnax:, gymnasium:, envpool:. gymnax: also reaches gymnax's own ids."
+    return [*compiled, *probes, *others, prefixes]
+
+
+def _presets() -> list[str]:
+    from polyak.presets import presets
+
+    lines = []
+    for entry in presets():
+        proof = entry.evidence
+        known = f"IQM {proof['iqm']:g}, 95 % interval {proof['interval']}" if proof else "not measured"
+        lines.append(f"{entry.algorithm:6} {entry.env:22} {entry.steps:>12,} steps  {known}")
+    return lines
+
+
+def _policies(path: Path) -> list:
+    from polyak.policy import load
+    from polyak.training import Run
+
+    if path.is_file():
+        return [load(path)]
+    run = Run(path)
+    return [run.policy(seed) for seed in run.seeds]
+
+
+def _take_names(args: list[str], most: int):
+    """Removes and yields the leading arguments that are no options."""
+    while args and most and not args[0].startswith("-"):
+        yield args.pop(0)
+        most -= 1
+
+
+def _parse_training(args: list[str], options: TrainOptions, default: Any, prog: str) -> tuple[TrainOptions, Any]:
+    """Reads options and settings, which share one flat list of flags."""
+    import tyro
+
+    from polyak.parts.networks import Network, network_from_text, network_text
+
+    registry = tyro.constructors.ConstructorRegistry()
+
+    @registry.primitive_rule
+    def network(info: tyro.constructors.PrimitiveTypeInfo):
+        if info.type is not Network:
+            return None
+        return tyro.constructors.PrimitiveConstructorSpec(
+            nargs=1,
+            metavar="NAME:WIDTHS:ACTIVATION",
+            instance_from_str=lambda texts: network_from_text(texts[0]),
+            is_instance=lambda value: hasattr(value, "hidden"),
+            str_from_instance=lambda value: [network_text(value)],
+        )
+
+    flat = tyro.conf.OmitArgPrefixes
+    fields = [("options", flat[TrainOptions], options), (default.name, flat[type(default)], default)]
+    command = dataclasses.make_dataclass("Train", [(n, t, dataclasses.field(default=d)) for n, t, d in fields])
+    command.__doc__ = f"{type(default).__doc__}\n\nThe defaults shown are those that this command will use."
+    known = [field.name for part in (options, default) for field in dataclasses.fields(part)]
+    _refuse_unknown(args, known, prog)
+    parsed = _tyro(command, args, prog, registry=registry)
+    return parsed.options, getattr(parsed, default.name)
+
+
+def _refuse_unknown(args: list[str], known: list[str], prog: str) -> None:
+    flags = {f"--{name.replace('_', '-')}" for name in known}
+    for arg in args:
+        flag = arg.partition("=")[0].replace("_", "-")
+        if flag.startswith("--") and flag.replace("--no-", "--") not in flags | {"--help"}:
+            raise UnknownName("option", flag, flags, hint=f"`{prog} --help` lists them.")
+
+
+def _tyro(target: Any, args: list[str], prog: str, **how: Any) -> Any:
+    """`tyro.cli`, with what it would say of a mistake made into one sentence."""
+    import tyro
+
+    complaint = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(complaint):
+            return tyro.cli(target, args=args, prog=prog, **how)
+    except SystemExit as end:
+        if end.code == 0:
+            raise
+        lines = [line.strip("│ ") for line in complaint.getvalue().splitlines() if line.startswith("│")]
+        said = " ".join(lines[: next((i for i, line in enumerate(lines) if line.startswith("──")), 1)])
+        raise BadSetting(f"{said.rstrip('.')}; see `{prog} --help`.") from None
+
+
+def _simple(function: Callable[..., None], name: str) -> Callable[[list[str]], None]:
+    """A command whose options are the arguments of a function."""
+
+    def command(args: list[str]) -> None:
+        import inspect
+
+        _refuse_unknown(args, list(inspect.signature(function).parameters), f"polyak {name}")
+        _tyro(function, args, f"polyak {name}")
+
+    return command
+
+
+COMMANDS: dict[str, Callable[[list[str]], None]] = {
+    "train": train,
+    "evaluate": _simple(evaluate, "evaluate"),
+    "watch": _simple(watch, "watch"),
+    "plot": _simple(plot, "plot"),
+    "resume": _simple(resume, "resume"),
+    "list": _simple(list_names, "list"),
+}
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Runs a command; returns the exit status: 0, 2 for a mistake of the user's, 130 after Ctrl-C."""
+    args = list(sys.argv[1:] if argv is None else argv)
+    if not args or args[0] in ("-h", "--help", "help"):
+        print(HELP, end="")
+        return 0
+    if args[0] == "--version":
+        import importlib.metadata
+
+        print(importlib.metadata.version("polyak"))
+        return 0
+    try:
+        if args[0] not in COMMANDS:
+            raise UnknownName("command", args[0], COMMANDS)
+        COMMANDS[args[0]](args[1:])
+    except Error as error:
+        print(f"polyak: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:  # `polyak list envs | head`
+        sys.stderr.close()
+    except SystemExit as end:
+        return int(end.code or 0)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""What moves the steps: `compiled` inside one XLA program, `host` in a Python loop. Neither knows an algorithm."""

@@ -1,0 +1,119 @@
+"""The compiled engine: acting, stepping, remembering and learning in one XLA program.
+
+A chunk is a loop over iterations; an iteration is a scan over the T steps of a block, then `observe`, then `learn`. The
+number of iterations is an argument of the program, not a part of it, so that one compilation serves every chunk.
+"""
+
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from polyak.agent import Agent, Algorithm, Array, PyTree, Spec, Step
+from polyak.engines.common import ChunkNoise, Episodes, Loop, Metrics, choose, draw_noise, initial_keys, named
+from polyak.envs.base import CompiledEnv
+
+NOISE_BYTES = 32 * 2**20  # the most memory that the noise of a chunk may take
+
+
+class CompiledEngine:
+    """See `Engine`. With `batched`, one program advances several seeds under `vmap`, as suits an accelerator."""
+
+    def __init__(
+        self, algorithm: Algorithm, agent: Agent, env: CompiledEnv, spec: Spec, chunk: int, batched: bool = False
+    ):
+        self.agent, self.env, self.num_envs = agent, env, spec.num_envs
+        self.length = algorithm.block_length
+        self.block_size = self.length * spec.num_envs
+        self.starts_at_reset = algorithm.starts_at_reset
+        self.shape = (self.length, spec.num_envs)
+        self.warm: set[bool] = set()
+        self.chunk = min(chunk, max(1, NOISE_BYTES // self._noise_bytes()))
+        over_seeds = partial(jax.vmap, in_axes=(0, None)) if batched else lambda function: function
+        self._init = jax.jit(jax.vmap(self._start) if batched else self._start)
+        self._fill = jax.jit(over_seeds(partial(self._chunk, learn=False)), donate_argnums=0)
+        self._train = jax.jit(over_seeds(partial(self._chunk, learn=True)), donate_argnums=0)
+
+    def init(self, seed: int | Array) -> Loop:
+        return self._init(jnp.asarray(seed, jnp.uint32))
+
+    def advance(self, loop: Loop, iterations: int, learn: bool) -> tuple[Loop, Metrics]:
+        loop, metrics = (self._train if learn else self._fill)(loop, iterations)
+        return loop, jax.device_get(metrics)
+
+    def portable(self, loop: Loop) -> Loop:
+        """Everything: a compiled run goes on as if it had never stopped."""
+        return loop
+
+    def resume(self, loop: Loop, found: Loop) -> Loop:
+        return found
+
+    def close(self) -> None:
+        """Nothing to let go of."""
+
+    def _noise(self, key: Array, first: Array, count: int) -> ChunkNoise:
+        return draw_noise(key, first, count, self.shape, self.agent, self.env.noise)
+
+    def _noise_bytes(self) -> int:
+        noise = jax.eval_shape(lambda key: self._noise(key, jnp.int32(0), 1), jax.random.key(0))
+        return sum(int(np.prod(leaf.shape)) * leaf.dtype.itemsize for leaf in jax.tree.leaves(noise))
+
+    def _start(self, seed: Array) -> Loop:
+        agent_key, env_key, key = initial_keys(seed)
+        env, obs = jax.vmap(self.env.reset)(self.env.noise(env_key, (self.num_envs,)))
+        episodes = Episodes.of(self.num_envs)
+        carry = self.agent.start(self.num_envs)
+        return Loop(self.agent.init(agent_key), env, obs, carry, episodes, key, jnp.int32(0))
+
+    def _chunk(self, loop: Loop, iterations: Array, learn: bool) -> tuple[Loop, dict[str, Array]]:
+        noise = self._noise(loop.key, loop.iteration, self.chunk)
+        advance = partial(self._iteration, learn=learn)
+        example = jax.eval_shape(advance, loop, jax.tree.map(lambda leaf: leaf[0], noise))
+        sums = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), example[1])
+
+        def body(i: Array, carry: tuple[Loop, dict[str, Array]]):
+            loop, sums = carry
+            loop, metrics = advance(loop, jax.tree.map(lambda leaf: leaf[i], noise))
+            return loop, jax.tree.map(jnp.add, sums, metrics)
+
+        loop = loop._replace(episodes=loop.episodes.forget_sums())
+        loop, sums = jax.lax.fori_loop(0, iterations, body, (loop, sums))
+        return loop, named(loop.episodes, sums, iterations)
+
+    def _iteration(self, loop: Loop, noise: ChunkNoise, learn: bool) -> tuple[Loop, dict[str, Array]]:
+        if self.starts_at_reset:
+            env, obs = jax.vmap(self.env.reset)(jax.tree.map(lambda leaf: leaf[0], noise.env))
+            loop = loop._replace(env=env, obs=obs, carry=self.agent.start(self.num_envs))
+            loop = loop._replace(episodes=Episodes.of(self.num_envs)._replace(**_sums(loop.episodes)))
+        moving = Moving(loop.env, loop.obs, loop.carry, loop.episodes)
+        moving, block = jax.lax.scan(partial(self._step, loop.agent), moving, (noise.agent, noise.env))
+        state = self.agent.observe(loop.agent, block)
+        state, metrics = self.agent.learn(state, block, noise.learn) if learn else (state, {})
+        return Loop(state, *moving, loop.key, loop.iteration + 1), metrics
+
+    def _step(self, state: PyTree, now: "Moving", noise: tuple[PyTree, PyTree]) -> tuple["Moving", Step]:
+        agent_noise, env_noise = noise
+        action, carry, extras = self.agent.act(state, now.carry, now.obs, agent_noise, True)
+        env, next_obs, reward, terminated, truncated = jax.vmap(self.env.step)(now.env, action, env_noise)
+        fresh_env, fresh_obs = jax.vmap(self.env.reset)(env_noise)
+        over = terminated | truncated
+        env, obs, carry = choose(
+            over, (fresh_env, fresh_obs, self.agent.start(self.num_envs)), (env, next_obs, carry)
+        )
+        step = Step(now.obs, action, reward, terminated, truncated, next_obs, extras)
+        return Moving(env, obs, carry, now.episodes.update(reward, over)), step
+
+
+class Moving(NamedTuple):
+    """The part of the loop that changes from step to step: the agent, replay and all, stays out of the inner scan."""
+
+    env: PyTree
+    obs: PyTree
+    carry: PyTree
+    episodes: Episodes
+
+
+def _sums(episodes: Episodes) -> dict[str, Array]:
+    return {name: getattr(episodes, name) for name in ("return_sum", "length_sum", "count")}

@@ -1,0 +1,135 @@
+"""The host engine: a Python loop around environments that live outside XLA.
+
+`act` is one compiled call a step, `observe` and `learn` are one compiled call a block, with the state donated.
+"""
+
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from polyak.agent import Agent, Algorithm, Array, PyTree, Spec, Step
+from polyak.engines.common import ChunkNoise, Episodes, Loop, Metrics, choose, draw_noise, initial_keys, named
+from polyak.envs.base import HostEnv
+
+
+class HostEngine:
+    """See `Engine`.
+
+    The agent's state crosses into compiled code as a flat tuple of arrays: taking a tree of modules apart at every call
+    would cost more than a small network's forward pass.
+    """
+
+    def __init__(self, algorithm: Algorithm, agent: Agent, env: HostEnv, spec: Spec, chunk: int):
+        self.agent, self.env, self.num_envs, self.chunk = agent, env, spec.num_envs, chunk
+        self.warm: set[bool] = set()
+        self.length = algorithm.block_length
+        self.block_size = self.length * spec.num_envs
+        self.starts_at_reset = algorithm.starts_at_reset
+        self._tree = jax.tree.structure(jax.eval_shape(agent.init, jax.random.key(0)))
+        self._init = jax.jit(agent.init)
+        self._noise = jax.jit(self._draw)
+        self._act = jax.jit(self._explore)
+        self._finish = {
+            learn: jax.jit(partial(self._observe_and_learn, learn=learn), donate_argnums=0) for learn in (False, True)
+        }
+
+    def init(self, seed: int) -> Loop:
+        agent_key, _, key = initial_keys(seed)
+        obs = self.env.reset(seed)
+        carry = self.agent.start(self.num_envs)
+        episodes = jax.device_get(Episodes.of(self.num_envs))
+        return Loop(self._init(agent_key), (), obs, carry, episodes, key, jnp.int32(0))
+
+    def advance(self, loop: Loop, iterations: int, learn: bool) -> tuple[Loop, Metrics]:
+        noise = jax.device_get(self._noise(loop.key, loop.iteration))
+        moving = Moving(loop.obs, loop.carry, _forget_sums(loop.episodes))
+        state = tuple(jax.tree.leaves(loop.agent))
+        history: list[dict[str, Array]] = []
+        for i in range(iterations):
+            moving, block = self._block(state, moving, jax.tree.map(lambda leaf: leaf[i], noise.agent))
+            state, metrics = self._finish[learn](state, block, noise.learn[i])
+            history.append(metrics)
+        history = jax.device_get(history)
+        means = {name: float(np.mean([entry[name] for entry in history])) for name in history[0]}
+        loop = Loop(
+            self._tree.unflatten(state), (), *moving, key=loop.key, iteration=loop.iteration + jnp.int32(iterations)
+        )
+        return loop, jax.device_get(named(loop.episodes, {}, 1)) | means
+
+    def portable(self, loop: Loop) -> PyTree:
+        """The agent and the counters; the environments' own states cannot be kept, so fresh episodes follow."""
+        return {"agent": loop.agent, "iteration": loop.iteration}
+
+    def resume(self, loop: Loop, found: PyTree) -> Loop:
+        obs = self.env.reset(int(found["iteration"]))
+        return loop._replace(agent=found["agent"], iteration=found["iteration"], obs=obs)
+
+    def close(self) -> None:
+        self.env.close()
+
+    def _draw(self, key: Array, first: Array) -> ChunkNoise:
+        shape = (self.length, self.num_envs)
+        noise = draw_noise(key, first, self.chunk, shape, self.agent, lambda key, shape: ())
+        return noise._replace(learn=jax.random.key_data(noise.learn))
+
+    def _block(self, state: tuple[Array, ...], now: "Moving", noise: PyTree) -> tuple["Moving", Step]:
+        obs, carry, episodes = now
+        if self.starts_at_reset:
+            obs, carry = self.env.reset(), self.agent.start(self.num_envs)
+            episodes = episodes._replace(
+                running_return=0 * episodes.running_return, running_length=0 * episodes.running_length
+            )
+        steps: list[Step] = []
+        for t in range(self.length):
+            action, carry, extras = self._act(state, carry, obs, jax.tree.map(lambda leaf: leaf[t], noise))
+            action = np.asarray(action)
+            outcome = self.env.step(action)
+            steps.append(
+                Step(obs, action, outcome.reward, outcome.terminated, outcome.truncated, outcome.next_obs, extras)
+            )
+            over = outcome.terminated | outcome.truncated
+            episodes = _count(episodes, outcome.reward, over)
+            if carry != () and over.any():
+                carry = choose(over, self.agent.start(self.num_envs), carry)
+            obs = outcome.obs
+        return Moving(obs, carry, episodes), jax.tree.map(lambda *leaves: np.stack(leaves), *steps)
+
+    def _explore(self, state: tuple[Array, ...], carry: PyTree, obs: PyTree, noise: PyTree):
+        return self.agent.act(self._tree.unflatten(state), carry, obs, noise, True)
+
+    def _observe_and_learn(
+        self, state: tuple[Array, ...], block: Step, key_data: Array, learn: bool
+    ) -> tuple[tuple[Array, ...], dict[str, Array]]:
+        agent = self.agent.observe(self._tree.unflatten(state), block)
+        agent, metrics = self.agent.learn(agent, block, jax.random.wrap_key_data(key_data)) if learn else (agent, {})
+        return tuple(jax.tree.leaves(agent)), metrics
+
+
+class Moving(NamedTuple):
+    """The part of the loop that changes from step to step."""
+
+    obs: np.ndarray
+    carry: PyTree
+    episodes: Episodes  # as NumPy arrays
+
+
+def _forget_sums(episodes: Episodes) -> Episodes:
+    zero = np.float32(0)
+    return episodes._replace(return_sum=zero, length_sum=zero, count=zero)
+
+
+def _count(episodes: Episodes, reward: np.ndarray, over: np.ndarray) -> Episodes:
+    """`Episodes.update`, in NumPy."""
+    total, length = episodes.running_return + reward, episodes.running_length + 1
+    if not over.any():
+        return episodes._replace(running_return=total, running_length=length)
+    return Episodes(
+        np.where(over, np.float32(0), total),
+        np.where(over, 0, length),
+        episodes.return_sum + total[over].sum(),
+        episodes.length_sum + length[over].sum(),
+        episodes.count + over.sum(),
+    )

@@ -1,0 +1,82 @@
+"""`make` finds the fastest faithful version of an environment; one adapter a file."""
+
+from collections.abc import Callable
+
+import gymnasium
+
+from polyak.envs import from_envpool, from_gymnax
+from polyak.envs.base import AsGymnasium, CompiledEnv, HostEnv
+from polyak.envs.from_gymnasium import GymnasiumVector, make_one, name_of
+from polyak.envs.probes import PROBES
+from polyak.errors import BadSetting, UnknownName
+
+EnvLike = str | CompiledEnv | Callable[..., gymnasium.Env]
+
+BACKENDS = ("gymnax", "envpool", "gymnasium")
+
+
+def split(env: str) -> tuple[str | None, str]:
+    """`gymnax:CartPole-v1` -> ("gymnax", "CartPole-v1"); the first is None where no version is forced."""
+    backend, colon, id = env.partition(":")
+    if not colon:
+        return None, env
+    if backend not in BACKENDS:
+        raise UnknownName("kind of environment", backend, BACKENDS)
+    return backend, id
+
+
+def make(env: EnvLike, num_envs: int = 1) -> CompiledEnv | HostEnv:
+    """The fastest faithful version of an environment.
+
+    Args:
+        env: a Gymnasium id, or one with a prefix that forces a version (`gymnax:`, `envpool:`, `gymnasium:`), or a
+            function that returns a `gymnasium.Env`, or a `CompiledEnv`.
+        num_envs: how many are stepped side by side, where that is up to the environment; a compiled one is copied by
+            the engine.
+
+    Returns:
+        A compiled environment if there is one whose dynamics a test has proved equal to Gymnasium's; else Gymnasium's.
+        EnvPool is used where it is asked for: on two cores it steps 8 CartPoles at a third of Gymnasium's pace and 8
+        LunarLanders at the same (benchmarks/environments.py), and what it gains elsewhere is for the user to judge.
+
+    Raises:
+        UnknownName: no version of that name; the message offers the nearest ones.
+        EnvironmentFault: it cannot be made, usually because a package is missing.
+    """
+    if num_envs < 1:
+        raise BadSetting(f"num_envs is {num_envs}; it takes at least one environment.")
+    if isinstance(env, CompiledEnv):
+        return env
+    if not isinstance(env, str):
+        if isinstance(env, gymnasium.Env) or not callable(env):
+            raise BadSetting(
+                f"polyak makes as many environments as it needs, so it takes an id or a function that returns one, "
+                f"not {type(env).__name__}; `lambda: env` will do for a single one."
+            )
+        return GymnasiumVector(env, num_envs)
+    backend, id = split(env)
+    if id in PROBES:
+        return PROBES[id]() if backend is None else GymnasiumVector(lambda: AsGymnasium(PROBES[id]()), num_envs)
+    if backend == "gymnax" or (backend is None and id in from_gymnax.TWINS):
+        return from_gymnax.make(id)
+    if backend == "envpool":
+        return from_envpool.EnvPoolVector(id, num_envs)
+    return GymnasiumVector(id, num_envs)
+
+
+def make_original(env: EnvLike, render_mode: str | None = None) -> gymnasium.Env:
+    """One environment in Gymnasium, for evaluating and watching, so that no compiled twin can flatter a policy.
+
+    Environments that Gymnasium does not have (probes, gymnax's own) are put behind its interface; they cannot be drawn.
+    """
+    if isinstance(env, str):
+        backend, id = split(env)
+        if id in PROBES:
+            return AsGymnasium(PROBES[id]())
+        if backend == "gymnax" and id not in from_gymnax.TWINS:
+            return AsGymnasium(from_gymnax.make(id))
+        return make_one(id, render_mode)
+    return AsGymnasium(env) if isinstance(env, CompiledEnv) else make_one(env, render_mode)
+
+
+__all__ = ["BACKENDS", "CompiledEnv", "EnvLike", "HostEnv", "make", "make_original", "name_of", "split"]

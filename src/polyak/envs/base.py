@@ -1,0 +1,97 @@
+"""What an engine asks of an environment: either pure functions that compile, or a batch that is stepped from Python."""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, Protocol
+
+import gymnasium
+import jax
+import numpy as np
+
+from polyak.agent import Array, Key, PyTree
+
+
+class CompiledEnv(NamedTuple):
+    """An environment as pure, unbatched functions.
+
+    As in an agent, randomness is an input: `noise` draws what many steps need at once, fresh starts included, because
+    splitting keys inside a compiled loop is what makes small programs slow.
+    """
+
+    id: str
+    observation_space: gymnasium.Space
+    action_space: gymnasium.Space
+    max_episode_steps: int | None
+    noise: Callable[[Key, tuple[int, ...]], PyTree]  # key, shape -> noise, leaves [*shape, ...]
+    reset: Callable[[PyTree], tuple[PyTree, PyTree]]  # noise -> state, obs
+    step: Callable[[PyTree, PyTree, PyTree], tuple[PyTree, PyTree, Array, Array, Array]]
+    """state, action, noise -> state, obs, reward [], terminated [], truncated []; never resets by itself."""
+
+
+class HostStep(NamedTuple):
+    """One step of a batch of B environments, as NumPy arrays."""
+
+    next_obs: np.ndarray  # [B, ...] the true successors
+    obs: np.ndarray  # [B, ...] what the agent sees next: the first observation where an episode ended
+    reward: np.ndarray  # [B] float32
+    terminated: np.ndarray  # [B] bool
+    truncated: np.ndarray  # [B] bool
+
+
+class HostEnv(Protocol):
+    """A batch of environments that live outside XLA."""
+
+    id: str
+    observation_space: gymnasium.Space
+    action_space: gymnasium.Space
+    max_episode_steps: int | None
+    num_envs: int
+
+    def reset(self, seed: int | None = None) -> np.ndarray:
+        """Begins an episode in each environment; a seed makes all that follows repeatable. Returns obs [B, ...]."""
+        ...
+
+    def step(self, action: np.ndarray) -> HostStep:
+        """Applies actions [B, ...]; where an episode ends, the next one is begun."""
+        ...
+
+    def close(self) -> None:
+        """Lets go of windows, processes and the like."""
+        ...
+
+
+def environment_seeds(seed: int, count: int) -> list[int]:
+    """`count` seeds that are far apart, for the environments of one run."""
+    return [int(word) for word in np.random.SeedSequence(seed).generate_state(count)]
+
+
+class AsGymnasium(gymnasium.Env):
+    """A compiled environment behind Gymnasium's interface, for evaluation and for the host engine."""
+
+    ahead = 256  # steps whose noise is drawn at once
+
+    def __init__(self, env: CompiledEnv):
+        self.observation_space = env.observation_space
+        self.action_space = env.action_space
+        self.max_episode_steps = env.max_episode_steps
+        self._noise = jax.jit(lambda key: env.noise(key, (self.ahead,)))
+        self._reset = jax.jit(env.reset)
+        self._step = jax.jit(env.step)
+        self._key = jax.random.key(0)
+        self._pending: Sequence[PyTree] = []
+
+    def _draw(self) -> PyTree:
+        if not self._pending:
+            self._key, key = jax.random.split(self._key)
+            leaves, tree = jax.tree.flatten(jax.device_get(self._noise(key)))
+            self._pending = [tree.unflatten([leaf[i] for leaf in leaves]) for i in range(self.ahead)]
+        return self._pending.pop()
+
+    def reset(self, *, seed: int | None = None, options: dict | None = None):
+        if seed is not None:
+            self._key, self._pending = jax.random.key(seed), []
+        self._state, obs = self._reset(self._draw())
+        return np.asarray(obs), {}
+
+    def step(self, action):
+        self._state, obs, reward, terminated, truncated = self._step(self._state, action, self._draw())
+        return np.asarray(obs), float(reward), bool(terminated), bool(truncated), {}

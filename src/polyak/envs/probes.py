@@ -1,0 +1,123 @@
+"""Probe environments: each asks one thing of an agent, and its answer is known.
+
+An agent that cannot solve the first has no use for the second; the first one that fails says what is broken.
+"""
+
+from collections.abc import Callable
+
+import gymnasium
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from polyak.agent import Array, Key
+from polyak.envs.base import CompiledEnv
+
+NEVER = np.iinfo(np.int32).max
+
+
+def _probe(
+    id: str,
+    step: Callable[[Array, Array], tuple[Array, Array, Array]],
+    see: Callable[[Array], Array],
+    states: int,
+    limit: int | None = None,
+    num_actions: int = 2,
+) -> CompiledEnv:
+    """A probe on the integers 0 .. states - 1, started uniformly on those for which that matters.
+
+    `step(state, action)` returns the next state, the reward and whether the MDP ended; `see` makes an observation [1].
+    """
+    space = gymnasium.spaces.Box(-1.0, 1.0, (1,), np.float32)
+
+    def noise(key: Key, shape: tuple[int, ...]) -> Array:
+        return jax.random.randint(key, shape, 0, states)
+
+    def reset(noise: Array) -> tuple[tuple[Array, Array], Array]:
+        return (noise, jnp.int32(0)), see(noise)
+
+    def advance(state: tuple[Array, Array], action: Array, noise: Array):
+        place, clock = state
+        place, reward, terminated = step(place, action)
+        clock = clock + 1
+        truncated = clock >= (NEVER if limit is None else limit)
+        return (place, clock), see(place), jnp.float32(reward), jnp.bool_(terminated), jnp.bool_(truncated)
+
+    return CompiledEnv(id, space, gymnasium.spaces.Discrete(num_actions), limit, noise, reset, advance)
+
+
+def _nothing(place: Array) -> Array:
+    return jnp.zeros(1)
+
+
+def _sign(place: Array) -> Array:
+    return jnp.float32(2 * (place % 2) - 1)[None]
+
+
+def constant_reward() -> CompiledEnv:
+    """One step, reward 1, whatever one does: V = Q = 1. Fails where the value is not learnt at all."""
+    return _probe("probe/constant-reward", lambda place, action: (place, 1.0, True), _nothing, states=1)
+
+
+def observed_reward() -> CompiledEnv:
+    """One step, reward equal to the observation, -1 or 1: V(o) = o. Fails where observations do not reach the value."""
+    return _probe("probe/observed-reward", lambda place, action: (place, 2.0 * place - 1.0, True), _sign, states=2)
+
+
+def two_steps() -> CompiledEnv:
+    """Two steps, reward 1 at the end: V = gamma, then 1. Fails where values are not discounted or carried back."""
+
+    def step(place: Array, action: Array):
+        return jnp.int32(1), place == 1, place == 1
+
+    return _probe("probe/two-steps", step, _sign, states=1)
+
+
+def rewarded_action() -> CompiledEnv:
+    """One step, reward 1 for action 1 and -1 for action 0: Q = (-1, 1). Fails where the policy does not improve."""
+    return _probe("probe/rewarded-action", lambda place, action: (place, 2.0 * action - 1.0, True), _nothing, states=1)
+
+
+def matched_action() -> CompiledEnv:
+    """One step, reward 1 for the action that matches the observation, else -1: policy and value must both read it."""
+
+    def step(place: Array, action: Array):
+        return place, jnp.where(action == place, 1.0, -1.0), True
+
+    return _probe("probe/matched-action", step, _sign, states=2)
+
+
+def endless_reward() -> CompiledEnv:
+    """Reward 1 for ever, cut after 8 steps by the clock: V = 1 / (1 - gamma). Fails where truncation is taken for the end."""
+    return _probe("probe/endless-reward", lambda place, action: (place, 1.0, False), _nothing, states=1, limit=8)
+
+
+def remembered_action() -> CompiledEnv:
+    """Three steps; the first shows -1 or 1, the others 0, and the last pays 1 for the matching action, else -1.
+
+    A policy without memory earns 0 on average; with memory, 1.
+    """
+
+    def step(place: Array, action: Array):
+        cue, clock = place % 2, place // 2
+        last = clock == 2
+        return place + 2, jnp.where(last, jnp.where(action == cue, 1.0, -1.0), 0.0), last
+
+    def see(place: Array) -> Array:
+        return jnp.where(place < 2, _sign(place), 0.0)
+
+    return _probe("probe/remembered-action", step, see, states=2)
+
+
+PROBES = {
+    make().id: make
+    for make in (
+        constant_reward,
+        observed_reward,
+        two_steps,
+        rewarded_action,
+        matched_action,
+        endless_reward,
+        remembered_action,
+    )
+}

@@ -1,0 +1,44 @@
+"""What polyak raises when something a user gave it cannot be used: one sentence that says what, where, and what to do."""
+
+import difflib
+from collections.abc import Iterable
+
+
+class Error(Exception):
+    """Base of every error that polyak raises on purpose."""
+
+
+class UnknownName(Error):
+    """A name that is in none of our lists; the sentence offers the nearest ones."""
+
+    def __init__(self, kind: str, name: str, known: Iterable[str], hint: str = ""):
+        known = sorted(known)
+        folded = {entry.lower(): entry for entry in known}
+        near = [folded[match] for match in difflib.get_close_matches(name.lower(), folded, n=3, cutoff=0.5)]
+        if near:
+            advice = f"did you mean {' or '.join(near)}?"
+        elif hint:
+            advice = hint
+        else:
+            advice = f"choose from {', '.join(known)}."
+        super().__init__(f"There is no {kind} named {name!r}; {advice}")
+
+
+class BadSetting(Error):
+    """A hyperparameter or argument whose value cannot work."""
+
+
+class BadFile(Error):
+    """A file or run folder that is missing, damaged, or not ours."""
+
+
+class EnvironmentFault(Error):
+    """An environment that broke Gymnasium's interface: it names the environment, the step, and what was expected."""
+
+
+def restored(kind: str, message: str) -> Error:
+    """An error that was raised in another process, from the name of its class and its sentence."""
+    known = {one.__name__: one for one in (UnknownName, BadSetting, BadFile, EnvironmentFault)}
+    error = Error.__new__(known.get(kind, Error))
+    Exception.__init__(error, message)
+    return error

@@ -1,0 +1,130 @@
+"""How good a policy is, measured in the real environment, and how sure one can be of it."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from polyak.errors import BadSetting
+
+if TYPE_CHECKING:
+    from polyak.envs import EnvLike
+
+PARALLEL = 50  # episodes played side by side
+LONGEST = 27_000  # steps after which an episode without a time limit is cut: Atari's 30 minutes
+
+
+@dataclasses.dataclass(frozen=True)
+class Scores:
+    """Returns [seeds, episodes] of final policies, one row a seed."""
+
+    returns: np.ndarray
+
+    @property
+    def mean(self) -> float:
+        """The mean over all episodes."""
+        return float(self.returns.mean())
+
+    @property
+    def iqm(self) -> float:
+        """The interquartile mean: of the seeds' mean returns, or for a single seed of its episodes' returns.
+
+        The mean of the middle half: less noisy than the median, less moved by one bad seed than the mean.
+        Source: Agarwal et al. (2021), "Deep reinforcement learning at the edge of the statistical precipice".
+        """
+        from scipy import stats
+
+        return float(stats.trim_mean(self._samples, 0.25))
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """The 95 % percentile-bootstrap interval of `iqm`, over seeds; for a single seed, over its episodes."""
+        from scipy import stats
+
+        samples = self._samples
+        if len(samples) < 2 or np.ptp(samples) == 0.0:
+            return float(samples.min()), float(samples.max())
+        result = stats.bootstrap(
+            (samples,),
+            lambda x, axis: stats.trim_mean(x, 0.25, axis=axis),
+            n_resamples=10_000,
+            method="percentile",
+            rng=np.random.default_rng(0),
+        )
+        return float(result.confidence_interval.low), float(result.confidence_interval.high)
+
+    @property
+    def over(self) -> str:
+        """What `iqm` and `interval` are taken over: "seeds" or "episodes"."""
+        return "seeds" if self.returns.shape[0] > 1 else "episodes"
+
+    @property
+    def _samples(self) -> np.ndarray:
+        return self.returns.mean(1) if self.returns.shape[0] > 1 else self.returns[0]
+
+    def __str__(self) -> str:
+        low, high = self.interval
+        seeds, episodes = self.returns.shape
+        return (
+            f"mean {self.mean:.1f}, IQM {self.iqm:.1f}, 95 % interval [{low:.1f}, {high:.1f}] over {self.over} "
+            f"({seeds} {'seed' if seeds == 1 else 'seeds'} x {episodes} episodes)"
+        )
+
+
+def evaluate(
+    policy: Callable[[np.ndarray], np.ndarray], env: "EnvLike | None" = None, *, episodes: int = 100, seed: int = 1_000_000
+) -> Scores:
+    """Plays whole episodes with a policy in the Gymnasium environment and returns their undiscounted returns.
+
+    Args:
+        policy: a `Policy`, or any function from a batch of observations [N, ...] to actions [N, ...].
+        env: an id, or a function that returns a `gymnasium.Env`; by default the one the policy was trained on.
+        episodes: how many; each begins with a seed of its own, so that the set is the same for every policy.
+        seed: where those seeds start; the default is far from any training seed.
+
+    Raises:
+        polyak.Error: the environment is unknown, or it breaks Gymnasium's interface.
+    """
+    from polyak.envs import make_original
+    from polyak.envs.from_gymnasium import GymnasiumVector
+
+    if episodes < 1:
+        raise BadSetting(f"episodes is {episodes}; it takes at least one.")
+    env = env if env is not None else getattr(policy, "env", None)
+    if env is None:
+        raise BadSetting("evaluate needs to know the environment: evaluate(policy, env).")
+    count = min(episodes, PARALLEL)
+    vector = GymnasiumVector(lambda: make_original(env), count, name=env if isinstance(env, str) else None)
+    try:
+        return Scores(play(policy, vector, episodes, seed)[None])
+    finally:
+        vector.close()
+
+
+def play(policy: Callable[[np.ndarray], np.ndarray], vector, episodes: int, seed: int) -> np.ndarray:
+    """Returns [episodes]; episode e begins with a seed of its own, in whichever environment is free."""
+    from polyak.envs.base import environment_seeds
+
+    seeds = environment_seeds(seed, episodes)
+    count = vector.num_envs
+    playing = list(range(count))  # the episode that each environment plays
+    waiting = count
+    returns, lengths = np.zeros(episodes), np.zeros(episodes, int)
+    obs = vector.begin(seeds[:count])
+    active = np.ones(count, bool)
+    while active.any():
+        outcome = vector.step_some(policy(obs), active)
+        obs = outcome.next_obs.copy()
+        for i in np.flatnonzero(active):
+            episode = playing[i]
+            returns[episode] += outcome.reward[i]
+            lengths[episode] += 1
+            if outcome.terminated[i] or outcome.truncated[i] or lengths[episode] >= LONGEST:
+                if waiting < episodes:
+                    playing[i] = waiting
+                    vector.begin_one(i, obs, seeds[waiting])
+                    waiting += 1
+                else:
+                    active[i] = False
+    return returns

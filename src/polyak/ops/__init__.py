@@ -1,0 +1,1 @@
+"""Equations: pure, unbatched, one concept a file. Use `jax.vmap` for a batch."""

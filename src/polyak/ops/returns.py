@@ -1,0 +1,62 @@
+"""Returns and advantages along one trajectory of T steps."""
+
+import jax
+import jax.numpy as jnp
+
+from polyak.agent import Array
+
+
+def generalised_advantage(
+    r_t: Array, discount_t: Array, v_tm1: Array, v_t: Array, continues_t: Array, gae_lambda: float
+) -> Array:
+    """A_tm1 = delta_t + discount_t lambda continues_t A_t with delta_t = r_t + discount_t v_t - v_tm1.
+
+    The value of the true successor `v_t` is given for every step, so that a step cut by the clock keeps its bootstrap
+    (`discount_t > 0`) while the sum stops there (`continues_t = 0`).
+
+    Args:
+        r_t: [T] rewards.
+        discount_t: [T] gamma (1 - terminated).
+        v_tm1: [T] values of the states left.
+        v_t: [T] values of the true successors.
+        continues_t: [T] 0 where an episode ended or was cut, else 1.
+        gae_lambda: in [0, 1]; 0 is the one-step error, 1 the Monte Carlo return less the value.
+
+    Returns:
+        [T] advantages; adding `v_tm1` gives the lambda returns.
+
+    Source: Schulman et al. (2016), "High-dimensional continuous control using generalized advantage estimation", eq. 16.
+    """
+    delta_t = r_t + discount_t * v_t - v_tm1
+    decay_t = discount_t * gae_lambda * continues_t
+
+    def backward(advantage: Array, step: tuple[Array, Array]) -> tuple[Array, Array]:
+        delta, decay = step
+        advantage = delta + decay * advantage
+        return advantage, advantage
+
+    _, advantages = jax.lax.scan(backward, jnp.zeros_like(delta_t[-1]), (delta_t, decay_t), reverse=True)
+    return advantages
+
+
+def discounted_sums(r_t: Array, continues_t: Array, gamma: float, start: Array) -> tuple[Array, Array]:
+    """g_t = r_t + gamma g_tm1, forward in time and forgotten after each episode: what reward scaling measures.
+
+    Args:
+        r_t: [T] rewards.
+        continues_t: [T] 0 where an episode ended or was cut, else 1.
+        gamma: the discount.
+        start: [] the sum carried in from before the first step.
+
+    Returns:
+        [] the sum to carry on, and [T] the sums.
+
+    Source: Engstrom et al. (2020), "Implementation matters in deep policy gradients", section 3.
+    """
+
+    def forward(total: Array, step: tuple[Array, Array]) -> tuple[Array, Array]:
+        reward, continues = step
+        total = gamma * total + reward
+        return total * continues, total
+
+    return jax.lax.scan(forward, start, (r_t, continues_t))

@@ -1,0 +1,96 @@
+"""Hyperparameters as plain data, for presets, run folders and policy files; and whether their values can work."""
+
+import dataclasses
+import math
+import types
+import typing
+from collections.abc import Mapping
+from typing import Any
+
+from polyak.agent import Algorithm
+from polyak.algorithms import ALGORITHMS
+from polyak.errors import BadSetting, UnknownName
+from polyak.parts.networks import network_from_text, network_text
+
+POSITIVE, NOT_NEGATIVE, SHARE = (1e-300, math.inf), (0.0, math.inf), (0.0, 1.0)
+
+RANGES: dict[str, tuple[float, float]] = {
+    "learning_rate": POSITIVE,
+    "gamma": SHARE,
+    "buffer_size": (1, 2**31 - 1),
+    "learning_starts": NOT_NEGATIVE,
+    "batch_size": (1, math.inf),
+    "train_freq": (1, math.inf),
+    "gradient_steps": (-1, math.inf),
+    "target_update_interval": (1, math.inf),
+    "tau": SHARE,
+    "exploration_fraction": SHARE,
+    "exploration_initial_eps": SHARE,
+    "exploration_final_eps": SHARE,
+    "max_grad_norm": POSITIVE,
+    "n_steps": (1, math.inf),
+    "n_epochs": (1, math.inf),
+    "gae_lambda": SHARE,
+    "clip_range": POSITIVE,
+    "clip_range_vf": POSITIVE,
+    "ent_coef": NOT_NEGATIVE,
+    "vf_coef": NOT_NEGATIVE,
+    "target_kl": POSITIVE,
+}
+
+
+def algorithm_named(name: str) -> type[Algorithm]:
+    """The class of an algorithm; raises `UnknownName`."""
+    if name not in ALGORITHMS:
+        raise UnknownName("algorithm", name, ALGORITHMS)
+    return ALGORITHMS[name]
+
+
+def describe(algorithm: Algorithm) -> dict[str, Any]:
+    """Every hyperparameter by name, as numbers, booleans, None, and text for a network."""
+    values = {field.name: getattr(algorithm, field.name) for field in dataclasses.fields(algorithm)}
+    return {name: network_text(value) if name == "network" else value for name, value in values.items()}
+
+
+def build(name: str, settings: Mapping[str, Any]) -> Algorithm:
+    """The algorithm with these hyperparameters; what is not given keeps its default.
+
+    Raises:
+        UnknownName: no such algorithm, or it has no such hyperparameter.
+        BadSetting: a value of the wrong type or out of range.
+    """
+    kind = algorithm_named(name)
+    hints = typing.get_type_hints(kind)
+    fields = [field.name for field in dataclasses.fields(kind)]
+    values: dict[str, Any] = {}
+    for key, value in settings.items():
+        if key not in fields:
+            raise UnknownName(f"{name} setting", key, fields)
+        values[key] = network_from_text(str(value)) if key == "network" else _typed(name, key, value, hints[key])
+    algorithm = kind(**values)
+    check(algorithm)
+    return algorithm
+
+
+def check(algorithm: Algorithm) -> None:
+    """Raises `BadSetting` for a hyperparameter that is out of its range."""
+    for field in dataclasses.fields(algorithm):
+        value = getattr(algorithm, field.name)
+        if field.name not in RANGES or value is None:
+            continue
+        low, high = RANGES[field.name]
+        if not low <= value <= high or (field.name == "gradient_steps" and value == 0):
+            wanted = {POSITIVE: "more than 0", NOT_NEGATIVE: "0 or more", SHARE: "between 0 and 1"}
+            expected = wanted.get((low, high), f"at least {low:g}")
+            raise BadSetting(f"{algorithm.name}'s {field.name} is {value}; it must be {expected}.")
+
+
+def _typed(name: str, key: str, value: Any, hint: Any) -> Any:
+    """`value` if it is of the type that the field declares; whole numbers serve as floats."""
+    allowed = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+    if float in allowed and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if any(type(value) is kind for kind in allowed):
+        return value
+    names = " or ".join("None" if kind is types.NoneType else kind.__name__ for kind in allowed)
+    raise BadSetting(f"{name}'s {key} is {value!r}; it must be of type {names}.")

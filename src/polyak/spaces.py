@@ -1,0 +1,11 @@
+"""What the rest of polyak needs to know about Gymnasium spaces."""
+
+import gymnasium
+import numpy as np
+
+
+def storage_type(space: gymnasium.Space) -> np.dtype:
+    """The type in which observations or actions of `space` are kept: bytes stay bytes, integers int32, the rest float32."""
+    if space.dtype == np.uint8 or space.dtype == np.bool_:
+        return np.dtype(space.dtype)
+    return np.dtype(np.int32 if np.issubdtype(space.dtype, np.integer) else np.float32)

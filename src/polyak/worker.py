@@ -1,0 +1,218 @@
+"""Training itself: a job's seeds, one after the other on a CPU, all at once under `vmap` on an accelerator.
+
+`train_seeds` runs wherever it is called. `python -m polyak.worker` runs it in a process of its own, which is how `train`
+uses more than one core: threads of one process share Python's lock and XLA's thread pool, and measured together two seeds
+of DQN on two cores made 1.0 times the steps of one alone, against 2.0 in two processes.
+"""
+
+import dataclasses
+import json
+import os
+import signal
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from polyak.agent import Algorithm
+from polyak.errors import Error
+
+CHUNKS = 50  # looks at a run, at least
+CHUNK_STEPS = 10_000  # environment steps between two looks, at most
+
+Event = dict[str, Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """What one worker is asked to do; everything in it is decided before it starts."""
+
+    algorithm: Algorithm
+    env: Any  # an id, a CompiledEnv, or a function that returns a gymnasium.Env
+    name: str  # of the environment, for files and messages
+    steps: int  # of each seed
+    seeds: tuple[int, ...]
+    num_envs: int
+    eval_every: int | None
+    eval_episodes: int
+    final_episodes: int
+    folder: str
+
+
+def train_seeds(job: Job, emit: Callable[[Event], None], stopping: Callable[[], bool]) -> None:
+    """Trains every seed of the job, writes its files into the run folder, and tells of it in events.
+
+    Args:
+        job: what to do.
+        emit: called with each event; `kind` is hello, chunk, evaluation, finished or stopped.
+        stopping: asked between chunks; once it is true the state is saved and training ends.
+    """
+    import jax
+
+    from polyak import envs
+    from polyak.agent import Spec
+    from polyak.engines.compiled import CompiledEngine
+    from polyak.engines.host import HostEngine
+
+    env = envs.make(job.env, job.num_envs)
+    envs.make_original(job.env).close()  # better now than after an hour that the final score cannot be had
+    spec = Spec(env.observation_space, env.action_space, job.num_envs, env.max_episode_steps, job.steps)
+    agent = job.algorithm.agent(spec)
+    block = job.algorithm.block_length * job.num_envs
+    chunk = max(1, min(job.steps // CHUNKS, CHUNK_STEPS) // block)
+    compiled = isinstance(env, envs.CompiledEnv)
+    batched = compiled and jax.default_backend() != "cpu" and len(job.seeds) > 1
+    if compiled:
+        engine = CompiledEngine(job.algorithm, agent, env, spec, chunk, batched)
+    else:
+        engine = HostEngine(job.algorithm, agent, env, spec, chunk)
+    emit(
+        {
+            "kind": "hello",
+            "device": jax.devices()[0].device_kind,
+            "engine": "compiled" if compiled else "host",
+            "environment": type(env).__name__ if not compiled else "CompiledEnv",
+        }
+    )
+    try:
+        for seeds in [job.seeds] if batched else [(seed,) for seed in job.seeds]:
+            _Training(job, spec, agent, engine, seeds, batched, emit, stopping).run()
+    finally:
+        engine.close()
+
+
+class _Training:
+    """One seed's way through its steps, or several seeds' under `vmap`."""
+
+    def __init__(self, job, spec, agent, engine, seeds, batched, emit, stopping):
+        self.job, self.spec, self.agent, self.engine = job, spec, agent, engine
+        self.seeds, self.batched, self.emit, self.stopping = seeds, batched, emit, stopping
+        self.total = -(-job.steps // engine.block_size)
+        self.warmup = min(self.total, -(-job.algorithm.learning_starts // engine.block_size))
+
+    def run(self) -> None:
+        """Trains to the end, or until told to stop."""
+        import jax.numpy as jnp
+
+        loop = self.engine.init(jnp.array(self.seeds) if self.batched else self.seeds[0])
+        position = 0
+        if self._state_file.exists():
+            loop, position = self._restore(loop)
+        for end in self._stops(position):
+            while position < end:
+                if self.stopping():
+                    self._save_state(loop, position)
+                    return
+                count = min(self.engine.chunk, end - position)
+                learn = position >= self.warmup
+                began = time.perf_counter()
+                loop, metrics = self.engine.advance(loop, count, learn)
+                seconds = time.perf_counter() - began
+                position += count
+                timed = learn in self.engine.warm  # the first call of each program is mostly compilation
+                self.engine.warm.add(learn)
+                self._tell(position, metrics, seconds if timed else 0.0, count if timed else 0)
+            if self._evaluates_at(position) and position < self.total:
+                for seed, policy in self._policies(loop):
+                    returns = self._play(policy, self.job.eval_episodes)
+                    self.emit({"kind": "evaluation", "seed": seed, "step": self._steps(position), "returns": returns})
+        for seed, policy in self._policies(loop):
+            policy.save(Path(self.job.folder) / f"policy-{seed}.safetensors")
+            returns = self._play(policy, self.job.final_episodes)
+            self.emit({"kind": "finished", "seed": seed, "step": self._steps(position), "returns": returns})
+        self._state_file.unlink(missing_ok=True)
+
+    def _stops(self, position: int) -> Iterator[int]:
+        """The iterations at which something other than training happens."""
+        marks = {self.warmup, self.total}
+        if self.job.eval_every:
+            every = max(1, self.job.eval_every // self.engine.block_size)
+            marks |= set(range(every, self.total, every))
+        return iter(sorted(mark for mark in marks if mark > position))
+
+    def _evaluates_at(self, position: int) -> bool:
+        every = self.job.eval_every
+        return bool(every) and position % max(1, every // self.engine.block_size) == 0
+
+    def _steps(self, position: int) -> int:
+        return position * self.engine.block_size
+
+    def _tell(self, position: int, metrics: dict[str, Any], seconds: float, count: int) -> None:
+        import numpy as np
+
+        for k, seed in enumerate(self.seeds):
+            values = {name: float(np.asarray(value).reshape(-1)[k]) for name, value in metrics.items()}
+            values = {name: value for name, value in values.items() if np.isfinite(value)}
+            timing = {"timed_steps": count * self.engine.block_size, "timed_seconds": seconds / len(self.seeds)}
+            self.emit({"kind": "chunk", "seed": seed, "step": self._steps(position), "metrics": values, **timing})
+
+    def _policies(self, loop):
+        import jax
+
+        from polyak.policy import Policy
+
+        for k, seed in enumerate(self.seeds):
+            state = jax.tree.map(lambda leaf, k=k: leaf[k], loop.agent) if self.batched else loop.agent
+            yield seed, Policy(self.job.algorithm, self.spec, self.agent.policy(state), self.job.name)
+
+    def _play(self, policy, episodes: int) -> list[float]:
+        from polyak.evaluation import evaluate
+
+        return evaluate(policy, self.job.env, episodes=episodes).returns[0].tolist()
+
+    @property
+    def _state_file(self) -> Path:
+        return Path(self.job.folder) / f"state-{self.seeds[0]}.safetensors"
+
+    def _save_state(self, loop, position: int) -> None:
+        from polyak.runs import tensors
+
+        tensors.save(self._state_file, self.engine.portable(loop), {"position": position, "seeds": list(self.seeds)})
+        for seed, policy in self._policies(loop):
+            policy.save(Path(self.job.folder) / f"policy-{seed}.safetensors")
+            self.emit({"kind": "stopped", "seed": seed, "step": self._steps(position)})
+
+    def _restore(self, loop):
+        from polyak.runs import tensors
+
+        position = int(tensors.about(self._state_file)["position"])
+        found = tensors.load(self._state_file, self.engine.portable(loop))
+        return self.engine.resume(loop, found), position
+
+
+def main() -> None:
+    """Reads a job from standard input, writes events to standard output as lines of JSON.
+
+    Standard input stays open while the parent lives: when it closes, or says a word, training stops. What environments
+    print goes to standard error, where it cannot be taken for an event.
+    """
+    import cloudpickle  # from our own parent process, never from a file
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches every process of the terminal; the parent decides
+    events = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+    source = sys.stdin.buffer
+    job: Job = cloudpickle.loads(source.read(int.from_bytes(source.read(8), "big")))
+    stop = threading.Event()
+    threading.Thread(target=lambda: (source.read(1), stop.set()), daemon=True).start()
+
+    def emit(event: Event) -> None:
+        print(json.dumps(event), file=events, flush=True)
+
+    import jax
+
+    jax.config.update("jax_cpu_enable_async_dispatch", False)  # one thread works; handing over to another costs time
+    try:
+        train_seeds(job, emit, stop.is_set)
+    except Error as error:
+        emit({"kind": "error", "type": type(error).__name__, "message": str(error)})
+    except Exception:
+        emit({"kind": "error", "type": "", "message": traceback.format_exc()})
+    os._exit(0)  # a simulator that hangs while it is taken down must not keep the run waiting
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,48 @@
+"""Epsilon-greedy choices."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from polyak.ops.explore import EpsilonGreedyNoise, epsilon_greedy, epsilon_greedy_noise
+
+Q = jnp.array([0.0, 3.0, 1.0])  # the greedy action is 1
+
+
+@pytest.mark.parametrize(
+    ("coin", "epsilon", "action"),
+    [
+        (0.3, 0.5, 2),  # the coin falls below epsilon: the uniform action
+        (0.5, 0.5, 1),  # not below
+        (0.7, 0.5, 1),
+        (0.0, 0.0, 1),  # epsilon 0 never explores, even at the lowest coin
+        (0.9999999, 1.0, 2),  # epsilon 1 always does: coins are below 1
+    ],
+)
+def test_it_explores_where_the_coin_falls_below_epsilon(compiled, coin, epsilon, action):
+    noise = EpsilonGreedyNoise(jnp.float32(coin), jnp.int32(2))
+    answer = compiled(epsilon_greedy)(Q, epsilon, noise)
+    assert answer == action
+    assert answer.dtype == jnp.int32
+
+
+def test_the_noise_is_uniform_and_of_the_shape_asked_for():
+    noise = epsilon_greedy_noise(jax.random.key(0), (300, 100), num_actions=3)
+    assert noise.coin.shape == noise.action.shape == (300, 100)
+    assert ((noise.coin >= 0) & (noise.coin < 1)).all()
+    share = np.bincount(noise.action.ravel(), minlength=3) / 30_000
+    np.testing.assert_allclose(share, 1 / 3, atol=0.012)  # four standard errors of sqrt(2/9 / 30,000) = 0.0027
+    assert float(noise.coin.mean()) == pytest.approx(0.5, abs=0.007)
+
+
+def test_the_coin_and_the_action_are_independent():
+    noise = epsilon_greedy_noise(jax.random.key(0), (30_000,), num_actions=2)
+    assert abs(np.corrcoef(noise.coin, noise.action)[0, 1]) < 0.025
+
+
+def test_the_greedy_action_has_its_share(compiled):
+    noise = epsilon_greedy_noise(jax.random.key(1), (30_000,), num_actions=3)
+    actions = compiled(jax.vmap(epsilon_greedy, (None, None, 0)))(Q, 0.3, noise)
+    # 1 - 0.3 + 0.3 / 3 = 0.8, and 0.1 each for the others
+    np.testing.assert_allclose(np.bincount(actions) / 30_000, [0.1, 0.8, 0.1], atol=0.01)

@@ -1,0 +1,58 @@
+"""Surrogate losses against numbers worked by hand."""
+
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from polyak.ops import policy_gradient
+
+SURROGATE = [
+    # ratio, advantage, loss at eps = 0.2, its slope in the log-ratio
+    (1.0, 2.0, -2.0, -2.0),
+    (1.5, 2.0, -2.4, 0.0),  # -min(1.5 * 2, 1.2 * 2): good enough already, no reason to move further
+    (1.5, -2.0, 3.0, 3.0),  # -min(1.5 * -2, 1.2 * -2): a mistake is always corrected
+    (0.5, 2.0, -1.0, -1.0),  # -min(0.5 * 2, 0.8 * 2)
+    (0.5, -2.0, 1.6, 0.0),  # -min(0.5 * -2, 0.8 * -2): rare enough already
+]
+
+
+@pytest.mark.parametrize(("ratio", "advantage", "loss", "slope"), SURROGATE)
+def test_the_surrogate_is_clipped_only_where_moving_further_gains(compiled, ratio, advantage, loss, slope):
+    log_ratio = math.log(ratio)
+    assert compiled(policy_gradient.clipped_surrogate)(log_ratio, advantage, 0.2) == pytest.approx(loss)
+    gradient = compiled(jax.grad(policy_gradient.clipped_surrogate))(log_ratio, advantage, 0.2)
+    assert gradient == pytest.approx(slope, abs=1e-6)
+
+
+def test_the_value_loss_is_half_the_square_without_a_range(compiled):
+    loss = compiled(lambda v, old, g: policy_gradient.clipped_value_loss(v, old, g, None))
+    assert loss(3.0, 100.0, 1.0) == pytest.approx(2.0)  # (3 - 1)^2 / 2; the old value plays no part
+
+
+@pytest.mark.parametrize(
+    ("value", "old_value", "target", "loss"),
+    [
+        (3.0, 1.0, 1.0, 2.0),  # kept near: 1.5; max(2^2, .5^2) / 2
+        (1.2, 0.0, 3.0, 3.125),  # kept near: 0.5; max(1.8^2, 2.5^2) / 2
+        (0.25, 0.0, 1.0, 0.28125),  # within the range: .75^2 / 2
+        (-1.2, 0.0, -3.0, 3.125),
+    ],
+)
+def test_the_clipped_value_loss_is_the_larger_of_the_two(compiled, value, old_value, target, loss):
+    assert compiled(policy_gradient.clipped_value_loss)(value, old_value, target, 0.5) == pytest.approx(loss)
+
+
+def test_the_kl_estimate_by_hand(compiled):
+    # (rho - 1) - log rho: 0; 1 - log 2; -1/2 + log 2
+    answers = [compiled(policy_gradient.approximate_kl)(jnp.log(ratio)) for ratio in (1.0, 2.0, 0.5)]
+    np.testing.assert_allclose(answers, [0.0, 1 - math.log(2), math.log(2) - 0.5], atol=1e-6)
+
+
+def test_the_kl_estimate_has_the_kl_as_its_mean(compiled):
+    old, new = np.array([0.5, 0.3, 0.2]), np.array([0.25, 0.7, 0.05])
+    estimate = compiled(policy_gradient.approximate_kl)(jnp.log(new / old))
+    assert (estimate >= 0).all()
+    assert float(np.sum(old * estimate)) == pytest.approx(float(np.sum(old * np.log(old / new))), rel=1e-5)

@@ -1,0 +1,82 @@
+"""Advantages and discounted sums against numbers worked by hand."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from polyak.ops import returns, td
+
+GAMMA, LAMBDA = 0.5, 0.5
+R_T = jnp.array([1.0, 2.0, 3.0])
+V_TM1 = jnp.array([1.0, 1.0, 1.0])
+V_T = jnp.array([1.0, 1.0, 2.0])
+NEVER = jnp.array([False, False, False])
+MIDDLE = jnp.array([False, True, False])
+
+
+def advantages(compiled, terminated, truncated, gae_lambda=LAMBDA):
+    continues_t = 1.0 - (terminated | truncated)
+    discount_t = td.discount(terminated, GAMMA)
+    return compiled(returns.generalised_advantage)(R_T, discount_t, V_TM1, V_T, continues_t, gae_lambda)
+
+
+def test_advantages_by_hand(compiled):
+    # delta = (1 + .5 - 1, 2 + .5 - 1, 3 + 1 - 1) = (.5, 1.5, 3); a step back weighs .5 * .5
+    # A_2 = 3, A_1 = 1.5 + 3 / 4 = 2.25, A_0 = .5 + 2.25 / 4 = 1.0625
+    np.testing.assert_allclose(advantages(compiled, NEVER, NEVER), [1.0625, 2.25, 3.0], rtol=1e-6)
+
+
+def test_truncation_keeps_the_bootstrap_and_stops_the_sum(compiled):
+    # delta_1 = 2 + .5 * 1 - 1 = 1.5 stands; A_2 does not flow over the cut: A_1 = 1.5, A_0 = .5 + 1.5 / 4
+    np.testing.assert_allclose(advantages(compiled, NEVER, MIDDLE), [0.875, 1.5, 3.0], rtol=1e-6)
+
+
+def test_termination_drops_the_bootstrap_and_stops_the_sum(compiled):
+    # delta_1 = 2 - 1 = 1; A_1 = 1, A_0 = .5 + 1 / 4
+    np.testing.assert_allclose(advantages(compiled, MIDDLE, NEVER), [0.75, 1.0, 3.0], rtol=1e-6)
+
+
+def test_a_step_both_terminated_and_truncated_is_terminated(compiled):
+    np.testing.assert_allclose(
+        advantages(compiled, MIDDLE, MIDDLE), advantages(compiled, MIDDLE, NEVER), rtol=1e-6
+    )
+
+
+def test_lambda_zero_is_the_one_step_error(compiled):
+    np.testing.assert_allclose(advantages(compiled, NEVER, NEVER, 0.0), [0.5, 1.5, 3.0], rtol=1e-6)
+
+
+def test_lambda_one_is_the_return_less_the_value(compiled):
+    # G_2 = 3 + .5 * 2 = 4, G_1 = 2 + .5 * 4 = 4, G_0 = 1 + .5 * 4 = 3
+    np.testing.assert_allclose(advantages(compiled, NEVER, NEVER, 1.0), [2.0, 3.0, 3.0], rtol=1e-6)
+
+
+def test_the_value_of_the_true_successor_is_used_not_the_next_state_left(compiled):
+    # after a cut the next row belongs to another episode: v_t[1] = 10 is the successor, v_tm1[2] = 1 is not
+    v_t = jnp.array([1.0, 10.0, 2.0])
+    discount_t, continues_t = td.discount(NEVER, GAMMA), 1.0 - MIDDLE
+    answer = compiled(returns.generalised_advantage)(R_T, discount_t, V_TM1, v_t, continues_t, LAMBDA)
+    assert answer[1] == pytest.approx(6.0)  # 2 + .5 * 10 - 1
+
+
+def test_sums_run_forward_and_forget_each_episode(compiled):
+    # 4 comes in: .5 * 4 + 1 = 3; .5 * 3 + 2 = 3.5, the end; 3; .5 * 3 + 4 = 5.5
+    carry, sums = compiled(returns.discounted_sums)(
+        jnp.array([1.0, 2.0, 3.0, 4.0]), jnp.array([1.0, 0.0, 1.0, 1.0]), 0.5, jnp.float32(4.0)
+    )
+    np.testing.assert_allclose(sums, [3.0, 3.5, 3.0, 5.5], rtol=1e-6)
+    assert carry == pytest.approx(5.5)
+
+
+def test_no_sum_is_carried_out_of_an_episode_that_ended(compiled):
+    carry, sums = compiled(returns.discounted_sums)(jnp.array([1.0, 2.0]), jnp.array([1.0, 0.0]), 0.5, jnp.float32(0))
+    np.testing.assert_allclose(sums, [1.0, 2.5], rtol=1e-6)
+    assert carry == 0.0
+
+
+def test_sums_of_two_blocks_are_those_of_one(compiled):
+    reward, continues = jnp.arange(6.0), jnp.array([1.0, 1.0, 1.0, 0.0, 1.0, 1.0])
+    _, whole = compiled(returns.discounted_sums)(reward, continues, 0.9, jnp.float32(0))
+    carry, first = compiled(returns.discounted_sums)(reward[:2], continues[:2], 0.9, jnp.float32(0))
+    _, second = compiled(returns.discounted_sums)(reward[2:], continues[2:], 0.9, carry)
+    np.testing.assert_allclose(jnp.concatenate([first, second]), whole, rtol=1e-6)

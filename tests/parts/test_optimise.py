@@ -1,0 +1,82 @@
+"""The optimiser against optax's own, and the average that moves a target network."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from polyak.parts.optimise import adam, flush, polyak_average
+
+PARAMETERS = {"weight": jnp.arange(6.0).reshape(2, 3), "bias": (jnp.array([1.0, -1.0]), jnp.float32(2.0))}
+
+
+def gradient(step: int):
+    """Small at first, then far above the clipping norm."""
+    return jax.tree.map(lambda leaf: jnp.sin(leaf + step) * 10.0 ** (step - 2), PARAMETERS)
+
+
+@pytest.mark.parametrize("eps", [1e-8, 1e-5])
+def test_it_is_optax_adam_after_clipping_by_the_global_norm(eps):
+    mine, theirs = adam(0.5, eps=eps), optax.chain(optax.clip_by_global_norm(0.5), optax.adam(0.01, eps=eps))
+    parameters, expected = PARAMETERS, PARAMETERS
+    state, their_state = mine.init(parameters), theirs.init(expected)
+    for step in range(5):
+        parameters, state, norm = mine.update(parameters, gradient(step), state, 0.01)
+        updates, their_state = theirs.update(gradient(step), their_state)
+        expected = optax.apply_updates(expected, updates)
+        flat = np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(gradient(step))])
+        assert float(norm) == pytest.approx(float(np.linalg.norm(flat)), rel=1e-5)  # before clipping
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), parameters, expected)
+
+
+def test_the_learning_rate_is_that_of_the_step():
+    optimiser = adam(10.0)
+    state = optimiser.init(PARAMETERS)
+    still, state, _ = optimiser.update(PARAMETERS, gradient(1), state, 0.0)
+    jax.tree.map(np.testing.assert_array_equal, still, PARAMETERS)
+    # Adam's first steps along a constant gradient are one learning rate long, whatever the gradient's size
+    moved, _, _ = optimiser.update(PARAMETERS, gradient(1), state, jnp.float32(0.25))
+    lengths = jax.tree.map(lambda new, old: jnp.abs(new - old), moved, PARAMETERS)
+    assert max(float(leaf.max()) for leaf in jax.tree.leaves(lengths)) == pytest.approx(0.25, rel=1e-3)
+
+
+def test_numbers_that_slow_a_processor_down_become_zero_and_no_others():
+    flushed = flush(jnp.array([1e-31, -1e-31, 1e-29, -1e-29, 0.0, 1.0, -jnp.inf]))
+    np.testing.assert_array_equal(flushed, np.array([0, 0, 1e-29, -1e-29, 0, 1, -np.inf], np.float32))
+    np.testing.assert_array_equal(flush(jnp.array([0, 1, -7])), [0, 1, -7])
+
+
+def test_the_moments_of_a_dead_unit_become_exactly_zero():
+    optimiser = adam(10.0)
+    parameters = {"alive": jnp.float32(1.0), "dead": jnp.float32(1.0)}
+    state = optimiser.init(parameters)
+    _, state, _ = optimiser.update(parameters, {"alive": 1.0 + jnp.zeros(()), "dead": jnp.float32(1e-28)}, state, 0.1)
+
+    def later(i, state):
+        return optimiser.update(parameters, {"alive": jnp.ones(()), "dead": jnp.zeros(())}, state, 0.1)[1]
+
+    state = jax.jit(lambda state: jax.lax.fori_loop(0, 60, later, state))(state)  # 1e-29 * 0.9^60 = 2e-32
+    moments = [leaf for leaf in jax.tree.leaves(state) if leaf.shape == (2,)]
+    assert len(moments) == 2
+    for moment in moments:
+        assert sorted(map(bool, moment)) == [False, True]  # one exactly zero, one not
+
+
+def test_polyak_average_by_hand():
+    target, online = {"w": jnp.array([0.0, 2.0]), "b": jnp.float32(1.0)}, {"w": jnp.array([4.0, -2.0]), "b": jnp.float32(5.0)}
+    averaged = polyak_average(target, online, 0.25)  # 3/4 target + 1/4 online
+    np.testing.assert_allclose(averaged["w"], [1.0, 1.0])
+    assert averaged["b"] == 2.0
+
+
+@pytest.mark.parametrize("tau", [1.0, jnp.float32(1.0)], ids=["number", "array"])
+def test_a_tau_of_one_is_an_exact_copy(tau):
+    target, online = jnp.array([1e8, -1e8, 0.1]), jnp.array([0.1, 0.3, 1e-7])  # old + (new - old) would lose these
+    np.testing.assert_array_equal(polyak_average(target, online, tau), online)
+    np.testing.assert_array_equal(jax.jit(polyak_average)(target, online, tau), online)
+
+
+def test_a_tau_of_zero_leaves_the_target_alone():
+    target, online = jnp.array([0.1, 3.0]), jnp.array([7.0, -1e8])
+    np.testing.assert_array_equal(polyak_average(target, online, 0.0), target)
