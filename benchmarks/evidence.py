@@ -1,7 +1,7 @@
 """Runs presets on seeds that they were not tuned on, and writes what came of it into their files.
 
-    python benchmarks/evidence.py                       # every preset, ten seeds: hours
-    python benchmarks/evidence.py dqn CartPole-v1       # one preset
+python benchmarks/evidence.py                       # every preset, ten seeds: hours
+python benchmarks/evidence.py dqn CartPole-v1       # one preset
 """
 
 import datetime

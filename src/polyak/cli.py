@@ -110,7 +110,12 @@ def evaluate(run: str, /, env: str | None = None, episodes: int = 100) -> None:
 
 
 def watch(
-    run: str, /, env: str | None = None, episodes: int = 1, seed: int = 0, policy_seed: int | None = None,
+    run: str,
+    /,
+    env: str | None = None,
+    episodes: int = 1,
+    seed: int = 0,
+    policy_seed: int | None = None,
     out: str | None = None,
 ) -> None:
     """Film a policy in its Gymnasium environment.

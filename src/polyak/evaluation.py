@@ -73,7 +73,11 @@ class Scores:
 
 
 def evaluate(
-    policy: Callable[[np.ndarray], np.ndarray], env: "EnvLike | None" = None, *, episodes: int = 100, seed: int = 1_000_000
+    policy: Callable[[np.ndarray], np.ndarray],
+    env: "EnvLike | None" = None,
+    *,
+    episodes: int = 100,
+    seed: int = 1_000_000,
 ) -> Scores:
     """Plays whole episodes with a policy in the Gymnasium environment and returns their undiscounted returns.
 

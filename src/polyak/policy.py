@@ -101,7 +101,7 @@ def _space_to_json(space: gymnasium.Space) -> dict[str, Any]:
         return {"kind": "Discrete", "n": int(space.n), "start": int(space.start)}
     if isinstance(space, gymnasium.spaces.Box):
         bounds = {"low": _numbers(space.low), "high": _numbers(space.high)}
-        return {"kind": "Box", "shape": list(space.shape), "dtype": space.dtype.name, **bounds}
+        return {"kind": "Box", "shape": list(space.shape), "dtype": np.dtype(space.dtype).name, **bounds}
     raise BadSetting(f"A policy for {space} cannot be saved; polyak keeps Box and Discrete spaces.")
 
 

@@ -52,6 +52,7 @@ class Workers:
                 [sys.executable, "-m", "polyak.worker"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment
             )
             self._processes.append(process)
+            assert process.stdin  # as asked for
             process.stdin.write(len(message).to_bytes(8, "big") + message)
             process.stdin.flush()
             threading.Thread(target=self._listen, args=(process,), daemon=True).start()
@@ -66,7 +67,7 @@ class Workers:
                 yield event
 
     def _listen(self, process: subprocess.Popen) -> None:
-        for line in process.stdout:
+        for line in process.stdout or ():
             self._events.put(json.loads(line) | {"worker": process.pid})
         if process.wait() != 0:
             reason = f"A worker process ended with status {process.returncode}, killed or out of memory"

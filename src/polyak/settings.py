@@ -46,7 +46,7 @@ def algorithm_named(name: str) -> type[Algorithm]:
     return ALGORITHMS[name]
 
 
-def describe(algorithm: Algorithm) -> dict[str, Any]:
+def describe(algorithm: Any) -> dict[str, Any]:
     """Every hyperparameter by name, as numbers, booleans, None, and text for a network."""
     values = {field.name: getattr(algorithm, field.name) for field in dataclasses.fields(algorithm)}
     return {name: network_text(value) if name == "network" else value for name, value in values.items()}
@@ -59,7 +59,7 @@ def build(name: str, settings: Mapping[str, Any]) -> Algorithm:
         UnknownName: no such algorithm, or it has no such hyperparameter.
         BadSetting: a value of the wrong type or out of range.
     """
-    kind = algorithm_named(name)
+    kind: Any = algorithm_named(name)
     hints = typing.get_type_hints(kind)
     fields = [field.name for field in dataclasses.fields(kind)]
     values: dict[str, Any] = {}
@@ -72,7 +72,7 @@ def build(name: str, settings: Mapping[str, Any]) -> Algorithm:
     return algorithm
 
 
-def check(algorithm: Algorithm) -> None:
+def check(algorithm: Any) -> None:
     """Raises `BadSetting` for a hyperparameter that is out of its range."""
     for field in dataclasses.fields(algorithm):
         value = getattr(algorithm, field.name)

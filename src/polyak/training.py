@@ -145,7 +145,7 @@ def train(
         settings.check(algorithm)
     steps = steps if steps is not None else found.steps if found else None
     if steps is None:
-        raise BadSetting(f"There is no preset for {algorithm.name} on {name}, so say for how many steps: steps=100_000.")
+        raise BadSetting(f"There is no preset for {algorithm.name} on {name}, so say how many steps: steps=100_000.")
     defaults = found.num_envs if found else algorithm.default_num_envs
     num_envs = defaults if num_envs is None else num_envs
     for label, value in (("steps", steps), ("seeds", seeds), ("num_envs", num_envs), ("eval_episodes", eval_episodes)):
@@ -209,7 +209,7 @@ class _Recorder:
         self.stopped = False
 
     def take(self, event: Event) -> None:
-        kind, seed, step = event["kind"], event.get("seed"), event.get("step")
+        kind, seed, step = event["kind"], event.get("seed", -1), event.get("step", -1)
         if kind == "hello":
             self.about |= {key: event[key] for key in ("device", "engine", "environment")}
         elif kind == "chunk":

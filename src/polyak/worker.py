@@ -1,8 +1,8 @@
 """Training itself: a job's seeds, one after the other on a CPU, all at once under `vmap` on an accelerator.
 
 `train_seeds` runs wherever it is called. `python -m polyak.worker` runs it in a process of its own, which is how `train`
-uses more than one core: threads of one process share Python's lock and XLA's thread pool, and measured together two seeds
-of DQN on two cores made 1.0 times the steps of one alone, against 2.0 in two processes.
+uses more than one core: the threads of one process would share Python's lock and XLA's thread pool, and two seeds of DQN
+on Gymnasium made no more steps a second in two threads than one seed alone.
 """
 
 import dataclasses
@@ -54,6 +54,7 @@ def train_seeds(job: Job, emit: Callable[[Event], None], stopping: Callable[[], 
 
     from polyak import envs
     from polyak.agent import Spec
+    from polyak.engines.common import Engine
     from polyak.engines.compiled import CompiledEngine
     from polyak.engines.host import HostEngine
 
@@ -63,9 +64,10 @@ def train_seeds(job: Job, emit: Callable[[Event], None], stopping: Callable[[], 
     agent = job.algorithm.agent(spec)
     block = job.algorithm.block_length * job.num_envs
     chunk = max(1, min(job.steps // CHUNKS, CHUNK_STEPS) // block)
-    compiled = isinstance(env, envs.CompiledEnv)
-    batched = compiled and jax.default_backend() != "cpu" and len(job.seeds) > 1
-    if compiled:
+    batched = False
+    engine: Engine
+    if isinstance(env, envs.CompiledEnv):
+        batched = jax.default_backend() != "cpu" and len(job.seeds) > 1
         engine = CompiledEngine(job.algorithm, agent, env, spec, chunk, batched)
     else:
         engine = HostEngine(job.algorithm, agent, env, spec, chunk)
@@ -73,8 +75,8 @@ def train_seeds(job: Job, emit: Callable[[Event], None], stopping: Callable[[], 
         {
             "kind": "hello",
             "device": jax.devices()[0].device_kind,
-            "engine": "compiled" if compiled else "host",
-            "environment": type(env).__name__ if not compiled else "CompiledEnv",
+            "engine": "compiled" if isinstance(env, envs.CompiledEnv) else "host",
+            "environment": type(env).__name__,
         }
     )
     try:
@@ -197,7 +199,12 @@ def main() -> None:
     source = sys.stdin.buffer
     job: Job = cloudpickle.loads(source.read(int.from_bytes(source.read(8), "big")))
     stop = threading.Event()
-    threading.Thread(target=lambda: (source.read(1), stop.set()), daemon=True).start()
+
+    def wait_for_the_end() -> None:
+        source.read(1)
+        stop.set()
+
+    threading.Thread(target=wait_for_the_end, daemon=True).start()
 
     def emit(event: Event) -> None:
         print(json.dumps(event), file=events, flush=True)

@@ -1,7 +1,7 @@
 """What both engines share: the loop's state, the noise of a chunk, and what is counted while stepping."""
 
 from collections.abc import Callable
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -18,7 +18,7 @@ class Episodes(NamedTuple):
     running_length: Array  # [B] int32
     return_sum: Array  # []
     length_sum: Array  # []
-    count: Array  # []
+    finished: Array  # []
 
     @staticmethod
     def of(num_envs: int) -> "Episodes":
@@ -33,12 +33,12 @@ class Episodes(NamedTuple):
             jnp.where(over, 0, length),
             self.return_sum + jnp.sum(jnp.where(over, total, 0.0)),
             self.length_sum + jnp.sum(jnp.where(over, length, 0)),
-            self.count + jnp.sum(over),
+            self.finished + jnp.sum(over),
         )
 
     def forget_sums(self) -> "Episodes":
-        zero = jnp.zeros_like(self.count)
-        return self._replace(return_sum=zero, length_sum=zero, count=zero)
+        zero = jnp.zeros_like(self.finished)
+        return self._replace(return_sum=zero, length_sum=zero, finished=zero)
 
 
 class Loop(NamedTuple):
@@ -60,7 +60,7 @@ class Engine(Protocol):
     chunk: int  # the most iterations that one call of `advance` makes
     warm: set[bool]  # the programs, with learning and without, that have run before and so are compiled
 
-    def init(self, seed: int) -> Loop:
+    def init(self, seed: Any) -> Loop:
         """The state of a run that has not begun."""
         ...
 
@@ -111,11 +111,11 @@ def initial_keys(seed: Array | int) -> tuple[Key, Key, Key]:
 
 def named(episodes: Episodes, sums: dict[str, Array], iterations: Array | int) -> dict[str, Array]:
     """The metrics of a chunk; NaN stands for what was not measured."""
-    finished = jnp.where(episodes.count > 0, episodes.count, jnp.nan)
+    finished = jnp.where(episodes.finished > 0, episodes.finished, jnp.nan)
     return {
         "episode_return": episodes.return_sum / finished,
         "episode_length": episodes.length_sum / finished,
-        "episodes": episodes.count,
+        "episodes": episodes.finished,
         **{name: value / iterations for name, value in sums.items()},
     }
 

@@ -99,9 +99,7 @@ class CompiledEngine:
         env, next_obs, reward, terminated, truncated = jax.vmap(self.env.step)(now.env, action, env_noise)
         fresh_env, fresh_obs = jax.vmap(self.env.reset)(env_noise)
         over = terminated | truncated
-        env, obs, carry = choose(
-            over, (fresh_env, fresh_obs, self.agent.start(self.num_envs)), (env, next_obs, carry)
-        )
+        env, obs, carry = choose(over, (fresh_env, fresh_obs, self.agent.start(self.num_envs)), (env, next_obs, carry))
         step = Step(now.obs, action, reward, terminated, truncated, next_obs, extras)
         return Moving(env, obs, carry, now.episodes.update(reward, over)), step
 
@@ -116,4 +114,4 @@ class Moving(NamedTuple):
 
 
 def _sums(episodes: Episodes) -> dict[str, Array]:
-    return {name: getattr(episodes, name) for name in ("return_sum", "length_sum", "count")}
+    return {name: getattr(episodes, name) for name in ("return_sum", "length_sum", "finished")}

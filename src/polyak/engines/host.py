@@ -4,7 +4,7 @@
 """
 
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -28,7 +28,7 @@ class HostEngine:
         self.length = algorithm.block_length
         self.block_size = self.length * spec.num_envs
         self.starts_at_reset = algorithm.starts_at_reset
-        self._tree = jax.tree.structure(jax.eval_shape(agent.init, jax.random.key(0)))
+        self._tree: Any = jax.tree.structure(jax.eval_shape(agent.init, jax.random.key(0)))
         self._init = jax.jit(agent.init)
         self._noise = jax.jit(self._draw)
         self._act = jax.jit(self._explore)
@@ -49,7 +49,7 @@ class HostEngine:
         state = tuple(jax.tree.leaves(loop.agent))
         history: list[dict[str, Array]] = []
         for i in range(iterations):
-            moving, block = self._block(state, moving, jax.tree.map(lambda leaf: leaf[i], noise.agent))
+            moving, block = self._block(state, moving, _row(noise.agent, i))
             state, metrics = self._finish[learn](state, block, noise.learn[i])
             history.append(metrics)
         history = jax.device_get(history)
@@ -84,9 +84,9 @@ class HostEngine:
             )
         steps: list[Step] = []
         for t in range(self.length):
-            action, carry, extras = self._act(state, carry, obs, jax.tree.map(lambda leaf: leaf[t], noise))
+            action, carry, extras = self._act(state, carry, obs, _row(noise, t))
             action = np.asarray(action)
-            outcome = self.env.step(action)
+            outcome: Any = self.env.step(action)
             steps.append(
                 Step(obs, action, outcome.reward, outcome.terminated, outcome.truncated, outcome.next_obs, extras)
             )
@@ -116,12 +116,16 @@ class Moving(NamedTuple):
     episodes: Episodes  # as NumPy arrays
 
 
+def _row(tree: PyTree, i: int) -> PyTree:
+    return jax.tree.map(lambda leaf: leaf[i], tree)
+
+
 def _forget_sums(episodes: Episodes) -> Episodes:
-    zero = np.float32(0)
-    return episodes._replace(return_sum=zero, length_sum=zero, count=zero)
+    zero: Any = np.float32(0)
+    return episodes._replace(return_sum=zero, length_sum=zero, finished=zero)
 
 
-def _count(episodes: Episodes, reward: np.ndarray, over: np.ndarray) -> Episodes:
+def _count(episodes: Any, reward: Any, over: Any) -> Episodes:
     """`Episodes.update`, in NumPy."""
     total, length = episodes.running_return + reward, episodes.running_length + 1
     if not over.any():
@@ -131,5 +135,5 @@ def _count(episodes: Episodes, reward: np.ndarray, over: np.ndarray) -> Episodes
         np.where(over, 0, length),
         episodes.return_sum + total[over].sum(),
         episodes.length_sum + length[over].sum(),
-        episodes.count + over.sum(),
+        episodes.finished + over.sum(),
     )

@@ -1,6 +1,6 @@
 """What an engine asks of an environment: either pure functions that compile, or a batch that is stepped from Python."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
 import gymnasium
@@ -77,13 +77,13 @@ class AsGymnasium(gymnasium.Env):
         self._reset = jax.jit(env.reset)
         self._step = jax.jit(env.step)
         self._key = jax.random.key(0)
-        self._pending: Sequence[PyTree] = []
+        self._pending: list[PyTree] = []
 
     def _draw(self) -> PyTree:
         if not self._pending:
             self._key, key = jax.random.split(self._key)
-            leaves, tree = jax.tree.flatten(jax.device_get(self._noise(key)))
-            self._pending = [tree.unflatten([leaf[i] for leaf in leaves]) for i in range(self.ahead)]
+            noise = jax.device_get(self._noise(key))
+            self._pending = [jax.tree.map(lambda leaf, i=i: leaf[i], noise) for i in range(self.ahead)]
         return self._pending.pop()
 
     def reset(self, *, seed: int | None = None, options: dict | None = None):

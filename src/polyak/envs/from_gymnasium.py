@@ -15,7 +15,7 @@ from polyak.errors import EnvironmentFault, UnknownName
 from polyak.spaces import storage_type
 
 
-def make_one(env: str | Callable[[], gymnasium.Env], render_mode: str | None = None) -> gymnasium.Env:
+def make_one(env: str | Callable[..., gymnasium.Env], render_mode: str | None = None) -> gymnasium.Env:
     """One Gymnasium environment from its id or from a function that makes it.
 
     Raises:

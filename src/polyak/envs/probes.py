@@ -4,6 +4,7 @@ An agent that cannot solve the first has no use for the second; the first one th
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import gymnasium
 import jax
@@ -18,7 +19,7 @@ NEVER = np.iinfo(np.int32).max
 
 def _probe(
     id: str,
-    step: Callable[[Array, Array], tuple[Array, Array, Array]],
+    step: Callable[[Array, Array], tuple[Any, Any, Any]],
     see: Callable[[Array], Array],
     states: int,
     limit: int | None = None,
@@ -88,7 +89,10 @@ def matched_action() -> CompiledEnv:
 
 
 def endless_reward() -> CompiledEnv:
-    """Reward 1 for ever, cut after 8 steps by the clock: V = 1 / (1 - gamma). Fails where truncation is taken for the end."""
+    """Reward 1 for ever, cut after 8 steps by the clock: V = 1 / (1 - gamma).
+
+    Fails where truncation is taken for the end.
+    """
     return _probe("probe/endless-reward", lambda place, action: (place, 1.0, False), _nothing, states=1, limit=8)
 
 

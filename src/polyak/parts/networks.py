@@ -8,7 +8,7 @@ one-line text form, `mlp:64,64:tanh`, for the command line, presets and run fold
 import dataclasses
 import math
 from collections.abc import Callable
-from typing import ClassVar, Protocol
+from typing import Any, ClassVar, Protocol
 
 import equinox as eqx
 import gymnasium
@@ -72,7 +72,12 @@ class Perceptron(eqx.Module):
 
 
 def perceptron(
-    key: Key, sizes: tuple[int, ...], activation: str, hidden: Initialiser, head: Initialiser, activate_last: bool = False
+    key: Key,
+    sizes: tuple[int, ...],
+    activation: str,
+    hidden: Initialiser,
+    head: Initialiser,
+    activate_last: bool = False,
 ) -> Perceptron:
     """Makes the layers sizes[0] -> sizes[1] -> ...; `head` initialises the last."""
     initialisers = [hidden] * (len(sizes) - 2) + [head]
@@ -113,8 +118,16 @@ class Network(Protocol):
     """What an algorithm asks of a network it is given."""
 
     name: ClassVar[str]
-    hidden: tuple[int, ...]
-    activation: str
+
+    @property
+    def hidden(self) -> tuple[int, ...]:
+        """Units of each hidden layer."""
+        ...
+
+    @property
+    def activation(self) -> str:
+        """A name from `ACTIVATIONS`."""
+        ...
 
     def init(
         self, key: Key, space: gymnasium.Space, outputs: int, hidden: Initialiser = uniform, head: Initialiser = uniform
@@ -166,13 +179,16 @@ class MinAtarCNN:
     def init(
         self, key: Key, space: gymnasium.Space, outputs: int, hidden: Initialiser = uniform, head: Initialiser = uniform
     ) -> MinAtarNetwork:
-        if len(space.shape or ()) != 3:
+        shape = space.shape or ()
+        if len(shape) != 3:
             raise BadSetting(f"The network 'minatar' reads images [height, width, channels], not {space}; use mlp.")
-        height, width, channels = space.shape
+        height, width, channels = shape
         kernel_key, body_key = jax.random.split(key)
         sizes = ((height - 2) * (width - 2) * 16, *self.hidden, outputs)
         kernel = Linear(*hidden(kernel_key, 9 * channels, 16))
-        return MinAtarNetwork(kernel, perceptron(body_key, sizes, self.activation, hidden, head), space.shape)
+        return MinAtarNetwork(
+            kernel, perceptron(body_key, sizes, self.activation, hidden, head), (height, width, channels)
+        )
 
 
 NETWORKS: dict[str, Callable[..., Network]] = {kind.name: kind for kind in (MLP, Dueling, MinAtarCNN)}
@@ -189,13 +205,14 @@ def network_from_text(text: str) -> Network:
     if name not in NETWORKS:
         raise UnknownName("network", name, NETWORKS)
     hidden, _, activation = rest.partition(":")
-    settings: dict[str, object] = {}
+    settings: dict[str, Any] = {}
     if hidden:
         try:
-            settings["hidden"] = tuple(int(width) for width in hidden.split(","))
+            widths = tuple(int(width) for width in hidden.split(","))
         except ValueError:
             raise BadSetting(f"The network {text!r} is not of the form name:width,width:activation.") from None
-        if min(settings["hidden"]) < 1:
+        settings["hidden"] = widths
+        if min(widths) < 1:
             raise BadSetting(f"The network {text!r} has a layer without units; widths start at 1.")
     if activation:
         if activation not in ACTIVATIONS:
@@ -220,9 +237,9 @@ def encode(space: gymnasium.Space) -> Callable[[Array], Array]:
     """
     features = num_features(space)
     if isinstance(space, gymnasium.spaces.Discrete):
-        return lambda obs: jax.nn.one_hot(obs - space.start, features)
+        return lambda obs: jax.nn.one_hot(obs - int(space.start), features)
     scale = 1.0 / 255.0 if space.dtype == np.uint8 else 1.0
-    rank = len(space.shape)
+    rank = len(space.shape or ())
 
     def flatten(obs: Array) -> Array:
         leading = obs.shape[: obs.ndim - rank]

@@ -12,7 +12,7 @@ class Moments(NamedTuple):
 
     mean: Array  # [...]
     variance: Array  # [...]
-    count: Array  # [] float32
+    weight: Array  # [] float32, how many samples
 
     @staticmethod
     def of(shape: tuple[int, ...]) -> "Moments":
@@ -22,10 +22,10 @@ class Moments(NamedTuple):
     def update(self, batch: Array) -> "Moments":
         """Takes in a batch [N, ...] (Chan, Golub and LeVeque, 1983, "Algorithms for computing the sample variance")."""
         batch_mean, batch_variance, batch_count = batch.mean(0), batch.var(0), batch.shape[0]
-        total = self.count + batch_count
+        total = self.weight + batch_count
         delta = batch_mean - self.mean
-        squares = self.variance * self.count + batch_variance * batch_count
-        squares = squares + delta**2 * self.count * batch_count / total
+        squares = self.variance * self.weight + batch_variance * batch_count
+        squares = squares + delta**2 * self.weight * batch_count / total
         return Moments(self.mean + delta * batch_count / total, squares / total, total)
 
     def standardise(self, x: Array, limit: float = 10.0) -> Array:

@@ -26,7 +26,7 @@ def adam(max_grad_norm: float, eps: float = 1e-8) -> Optimiser:
     direction = optax.flatten(optax.chain(optax.clip_by_global_norm(max_grad_norm), optax.scale_by_adam(eps=eps)))
 
     def update(parameters: PyTree, gradient: PyTree, state: PyTree, learning_rate: Array | float):
-        norm = optax.global_norm(gradient)
+        norm = optax.tree.norm(gradient)
         step, state = direction.update(gradient, state)
         state = jax.tree.map(flush, state)
         parameters = jax.tree.map(lambda p, s: p - learning_rate * s, parameters, step)

@@ -4,9 +4,9 @@
 
 for several epochs over each block of fresh steps, with A from generalised advantage estimation and G = A + V_old(s).
 
-Deviations: V is computed for the true successor of every step, so a step cut by the clock keeps its bootstrap, which the
-published code and most that follow it lose; the rest of "The 37 implementation details of PPO" (Huang et al., 2022) that
-concerns vector observations is here, each as an argument.
+Deviations: V is computed for the true successor of every step, so a step cut by the clock keeps its bootstrap, which
+the published code and most that follow it lose. What else of "The 37 implementation details of PPO" (Huang et al.,
+2022) concerns vector observations is here, each as an argument.
 """
 
 import dataclasses
@@ -85,7 +85,7 @@ class PPO:
                 f"PPO's batch_size {self.batch_size} does not divide n_steps x num_envs = {block_size}; "
                 f"{nearest_divisor(block_size, self.batch_size)} does."
             )
-        num_actions = int(spec.action_space.n)
+        num_actions, first_action = int(spec.action_space.n), int(spec.action_space.start)
         encode = networks.encode(spec.observation_space)
         optimiser = adam(self.max_grad_norm, eps=1e-5)
 
@@ -110,7 +110,7 @@ class PPO:
             logits = state.parameters.policy(features(state, obs))
             action = Categorical.sample(logits, noise) if explore else Categorical.mode(logits)
             extras = Extras(Categorical.log_prob(logits, action)) if explore else ()
-            return action + spec.action_space.start, carry, extras
+            return action + first_action, carry, extras
 
         def observe(state: State, block: Step) -> State:
             if self.normalize_observation:
@@ -132,8 +132,7 @@ class PPO:
             continues = 1.0 - (block.terminated | block.truncated)
             gae = jax.vmap(returns.generalised_advantage, (1, 1, 1, 1, 1, None), 1)
             advantage = gae(reward, discount, value, next_value, continues, self.gae_lambda)
-            action = block.action - spec.action_space.start
-            batch = Samples(x, action, block.extras.log_prob, advantage, value, advantage + value)
+            batch = Samples(x, block.action - first_action, block.extras.log_prob, advantage, value, advantage + value)
             return jax.tree.map(lambda leaf: leaf.reshape(block_size, *leaf.shape[2:]), batch)
 
         def loss(parameters: Parameters, batch: Samples, clip_range: Array) -> tuple[Array, dict[str, Array]]:
@@ -143,9 +142,7 @@ class PPO:
                 advantage = (advantage - advantage.mean()) / (advantage.std() + 1e-8)
             log_ratio = Categorical.log_prob(logits, batch.action) - batch.log_prob
             policy_loss = policy_gradient.clipped_surrogate(log_ratio, advantage, clip_range).mean()
-            value_loss = policy_gradient.clipped_value_loss(
-                value, batch.value, batch.target, self.clip_range_vf
-            ).mean()
+            value_loss = policy_gradient.clipped_value_loss(value, batch.value, batch.target, self.clip_range_vf).mean()
             entropy = Categorical.entropy(logits).mean()
             metrics = {
                 "policy_loss": policy_loss,
@@ -196,9 +193,7 @@ class PPO:
             return state._replace(parameters=parameters, optimiser=optimiser_state), metrics
 
         def policy(state: State) -> State:
-            return state._replace(
-                parameters=Parameters(state.parameters.policy, ()), optimiser=(), rewards=()
-            )
+            return state._replace(parameters=Parameters(state.parameters.policy, ()), optimiser=(), rewards=())
 
         return Agent(init, no_memory, noise, act, observe, learn, policy)
 
@@ -222,8 +217,8 @@ class State(NamedTuple):
 
     parameters: Parameters
     optimiser: PyTree
-    features: Moments | tuple[()]
-    rewards: RewardScale | tuple[()]
+    features: PyTree  # Moments of the encoded observations; () unless they are normalised
+    rewards: PyTree  # a RewardScale; () unless rewards are normalised
     step: Array  # [] int32, environment steps observed
 
 

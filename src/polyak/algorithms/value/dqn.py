@@ -2,8 +2,9 @@
 
     theta <- theta - alpha d/dtheta huber(r + gamma (1 - terminated) max_a Q_target(s', a) - Q_theta(s, a))
 
-on transitions drawn from a replay memory, with Q_target a copy of Q_theta that is renewed now and then. `double` lets
-Q_theta choose the action that Q_target judges (van Hasselt et al., 2016); `network=Dueling()` splits value and advantage.
+on transitions drawn from a replay memory, with Q_target a copy of Q_theta that is renewed now and then. `double`
+lets Q_theta choose the action that Q_target judges (van Hasselt et al., 2016); `network=Dueling()` splits value and
+advantage (Wang et al., 2016).
 
 Deviations: Adam for RMSProp; the gradient's norm is clipped, besides the Huber loss that clips each error; the steps
 before `learning_starts` follow the epsilon schedule, which is near 1 there, instead of a uniform policy.
@@ -22,7 +23,7 @@ from polyak.ops import explore as exploration
 from polyak.ops import td
 from polyak.parts import networks
 from polyak.parts.optimise import adam, polyak_average
-from polyak.parts.replay import Replay, UniformReplay
+from polyak.parts.replay import UniformReplay
 from polyak.parts.schedules import linear
 from polyak.spaces import storage_type
 
@@ -59,6 +60,8 @@ class DQN:
     """Epsilon at the first step."""
     exploration_final_eps: float = 0.05
     """Epsilon once the schedule is over."""
+    anneal_learning_rate: bool = False
+    """Let the learning rate fall linearly to 0 over the run, which steadies the final policy."""
     max_grad_norm: float = 10.0
     """Norm at which the gradient is clipped."""
     double: bool = False
@@ -75,7 +78,7 @@ class DQN:
             raise BadSetting(f"DQN needs discrete actions, and this environment's are {spec.action_space}.")
         block_size = self.train_freq * spec.num_envs
         gradient_steps = block_size if self.gradient_steps == -1 else self.gradient_steps
-        num_actions = int(spec.action_space.n)
+        num_actions, first_action = int(spec.action_space.n), int(spec.action_space.start)
         encode = networks.encode(spec.observation_space)
         replay = UniformReplay.of(self.buffer_size, block_size)
         optimiser = adam(self.max_grad_norm)
@@ -99,11 +102,12 @@ class DQN:
                 action = jax.vmap(exploration.epsilon_greedy, (0, None, 0))(q, epsilon(state.step), noise)
             else:
                 action = jnp.argmax(q, -1).astype(jnp.int32)
-            return action + spec.action_space.start, carry, ()
+            return action + first_action, carry, ()
 
         def observe(state: State, block: Step) -> State:
-            action = block.action - spec.action_space.start
-            transitions = Transition(block.obs, action, block.reward, block.terminated, block.next_obs)
+            transitions = Transition(
+                block.obs, block.action - first_action, block.reward, block.terminated, block.next_obs
+            )
             return state._replace(replay=replay.add(state.replay, transitions), step=state.step + block_size)
 
         def loss(parameters: PyTree, target: PyTree, batch: Transition) -> tuple[Array, dict[str, Array]]:
@@ -124,12 +128,16 @@ class DQN:
             renew = state.step // interval > (state.step - block_size) // interval
             target = polyak_average(state.target, state.parameters, jnp.where(renew, self.tau, 0.0))
 
+            learning_rate = jnp.float32(self.learning_rate)
+            if self.anneal_learning_rate:
+                learning_rate = linear(state.step, self.learning_rate, 0.0, spec.total_steps)
+
             def gradient_step(carry: tuple[PyTree, PyTree], indices: Array):
                 parameters, optimiser_state = carry
                 batch = replay.take(state.replay, indices)
                 (value, metrics), gradient = jax.value_and_grad(loss, has_aux=True)(parameters, target, batch)
                 parameters, optimiser_state, norm = optimiser.update(
-                    parameters, gradient, optimiser_state, self.learning_rate
+                    parameters, gradient, optimiser_state, learning_rate
                 )
                 return (parameters, optimiser_state), {"loss": value, "gradient_norm": norm, **metrics}
 
@@ -162,5 +170,5 @@ class State(NamedTuple):
     parameters: PyTree  # the online network
     target: PyTree  # the target network
     optimiser: PyTree
-    replay: Replay
+    replay: PyTree  # a Replay; () in a policy
     step: Array  # [] int32, environment steps observed

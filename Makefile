@@ -1,0 +1,41 @@
+# Each target sets itself up: nothing but Python 3.11 or newer and make is needed.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+SETUP := pyproject.toml constraints.txt
+
+.PHONY: demo test learn bench clean
+
+# CartPole learnt on four seeds, then filmed.
+demo: $(VENV)/ready
+	$(BIN)/polyak train ppo CartPole-v1 --seeds 4 --out runs/demo
+	$(BIN)/polyak watch "$$(ls -td runs/demo/*/ | head -n 1)"
+
+# Format, lint, types, tests and the README's commands; ten minutes on two cores.
+test: $(VENV)/ready-to-test
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest
+
+# Every preset again on ten seeds; fails where an interval falls below its threshold. Hours.
+learn: $(VENV)/ready-to-test
+	$(BIN)/python -m pytest -o addopts= -v tests/learning
+
+# Speed beside Stable-Baselines3, SBX and rejax, in an environment of its own.
+bench: $(VENV)/ready
+	$(BIN)/python benchmarks/speed.py
+
+clean:
+	rm -rf $(VENV) .venv-bench runs
+
+$(VENV)/ready: $(SETUP)
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[video]"
+	touch $@
+
+$(VENV)/ready-to-test: $(SETUP)
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[test]"
+	touch $(VENV)/ready $@

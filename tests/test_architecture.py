@@ -1,0 +1,70 @@
+"""Who may import whom, and words that this code base does without."""
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+SOURCE = Path(__file__).parents[1] / "src" / "polyak"
+
+# The most that each part may import of polyak, itself included where its files may know each other.
+MAY_IMPORT = {
+    "agent": set(),
+    "errors": set(),
+    "spaces": set(),
+    "ops": {"agent"},
+    "parts": {"agent", "errors", "spaces"},
+    "algorithms": {"agent", "errors", "spaces", "ops", "parts"},
+    "envs": {"agent", "errors", "spaces", "envs"},
+    "engines": {"agent", "errors", "envs.base", "engines"},
+}
+
+
+def imported(text: str) -> set[str]:
+    """Dotted names of the polyak modules that a file imports: `from polyak.ops import td` gives `ops.td`."""
+    names = set()
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "imports are absolute, so that they can be read here"
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return {name.removeprefix("polyak.") for name in names if name.split(".")[0] == "polyak"}
+
+
+def within(name: str, allowed: set[str]) -> bool:
+    return any(f"{name}.".startswith(f"{entry}.") for entry in allowed)
+
+
+def files_of(part: str) -> list[Path]:
+    file = SOURCE / f"{part}.py"
+    return [file] if file.exists() else sorted((SOURCE / part).rglob("*.py"))
+
+
+@pytest.mark.parametrize("part", MAY_IMPORT)
+def test_a_part_imports_only_what_it_may(part):
+    files = files_of(part)
+    assert files
+    for file in files:
+        # the page that lists the algorithms is the one place that may import them
+        index = {"algorithms"} if file == SOURCE / "algorithms" / "__init__.py" else set()
+        for name in imported(file.read_text()):
+            assert within(name, MAY_IMPORT[part] | index), f"{file.relative_to(SOURCE)} imports polyak.{name}"
+
+
+def test_the_reader_of_imports_sees_every_form_of_them():
+    text = "import polyak.envs\nfrom polyak import train\nfrom polyak.ops import td\ndef f():\n    import polyak.cli as c\nimport jax"
+    assert imported(text) == {"envs", "train", "ops.td", "cli"}
+    assert within("ops.td", {"ops"})
+    assert not within("envs.probes", {"envs.base"})
+    assert not within("opsy", {"ops"})
+
+
+def test_an_end_is_either_terminated_or_truncated_in_every_line():
+    """One word for both is how most code bases of this field lost their bootstrap."""
+    for file in sorted(SOURCE.rglob("*.py")):
+        for number, line in enumerate(file.read_text().splitlines(), 1):
+            assert not re.search(r"\bdones?\b", line, re.IGNORECASE), (
+                f"{file.relative_to(SOURCE)}:{number}: {line.strip()}"
+            )

@@ -1,0 +1,139 @@
+"""The command line as a user meets it: in a process of its own."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+
+import pytest
+
+SETTINGS = "--steps 512 --num-envs 4 --n-steps 16 --batch-size 64 --network mlp:16".split()
+
+
+def polyak(*args, cwd, env=None):
+    command = [sys.executable, "-m", "polyak.cli", *args]
+    return subprocess.run(
+        command, cwd=cwd, capture_output=True, text=True, timeout=300, env={**os.environ, **(env or {})}
+    )
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """One trained run, and what training printed."""
+    folder = tmp_path_factory.mktemp("cli")
+    trained = polyak("train", "ppo", "CartPole-v1", *SETTINGS, "--seeds", "2", cwd=folder)
+    assert trained.returncode == 0, trained.stderr
+    (path,) = (folder / "runs").iterdir()
+    return folder, path, trained
+
+
+def test_training_prints_scores_and_the_next_command_and_is_quiet_on_standard_output(run):
+    _, path, trained = run
+    assert "95 % interval" in trained.stderr
+    assert f"Next: polyak watch runs/{path.name}" in trained.stderr
+    assert trained.stdout == ""
+    assert "\x1b" not in trained.stderr, "no colours where nobody sees them"
+
+
+def test_options_reach_the_algorithm(run):
+    about = json.loads((run[1] / "run.json").read_text())
+    assert about["settings"]["n_steps"] == 16
+    assert about["settings"]["gae_lambda"] == 0.8, "what is not given comes from the preset"
+
+
+def test_evaluate_scores_every_seed(run):
+    folder, path, _ = run
+    result = polyak("evaluate", str(path), "--episodes", "5", cwd=folder)
+    assert "(2 seeds x 5 episodes)" in result.stdout, result.stderr
+
+
+@pytest.mark.parametrize("ending", ["mp4", "gif"])
+def test_watch_writes_a_film(run, ending):
+    folder, path, _ = run
+    result = polyak("watch", str(path), "--out", f"film.{ending}", cwd=folder)
+    assert "Next: polyak evaluate" in result.stdout, result.stderr
+    start = (folder / f"film.{ending}").read_bytes()[:12]
+    assert start[4:8] == b"ftyp" if ending == "mp4" else start[:4] == b"GIF8"
+
+
+def test_plot_draws_several_runs_in_one_picture(run):
+    folder, path, _ = run
+    result = polyak("plot", str(path), str(path), "--out", "both.png", cwd=folder)
+    assert (folder / "both.png").read_bytes()[:4] == b"\x89PNG", result.stderr
+
+
+def test_list_names_what_there_is(tmp_path):
+    assert "ppo" in polyak("list", "algorithms", cwd=tmp_path).stdout
+    assert "CartPole-v1" in polyak("list", "envs", cwd=tmp_path).stdout
+    assert "dqn" in polyak("list", "presets", cwd=tmp_path).stdout
+
+
+def test_help_of_an_algorithm_shows_its_fields_and_the_defaults_of_the_preset(tmp_path):
+    text = polyak("train", "dqn", "CartPole-v1", "--help", cwd=tmp_path).stdout
+    assert "--target-update-interval" in text and "Environment steps between two renewals" in text
+
+
+def test_help_loads_nothing_heavy(tmp_path):
+    """Half a second is the bound; what is tested is what would break it."""
+    code = "import sys; from polyak.cli import main; main(['--help']); print(sorted({'jax','tyro','numpy'} & set(sys.modules)))"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert result.stdout.splitlines()[-1] == "[]", result.stderr
+
+
+def test_import_loads_no_jax():
+    code = "import sys, polyak; dir(polyak); print('jax' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "False"
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        ("trian ppo CartPole-v1", "did you mean train?"),
+        ("train", "Which algorithm"),
+        ("train ppo", "On which environment?"),
+        ("train pqo CartPole-v1", "did you mean ppo?"),
+        ("train ppo CartPol-v1 --steps 100", "CartPole-v1"),
+        ("train ppo gimnasium:CartPole-v1 --steps 100", "gymnasium"),
+        ("train ppo CartPole-v1 --lerning-rate 1", "--learning-rate"),
+        ("train ppo CartPole-v1 --learning-rate fast", "--learning-rate"),
+        ("train ppo CartPole-v1 --gamma 7", "between 0 and 1"),
+        ("train ppo CartPole-v1 --network mpl:3", "did you mean mlp"),
+        ("evaluate nowhere", "no run folder nowhere"),
+        ("evaluate . --episodes 3", "not a run"),
+        ("watch nowhere", "no run folder nowhere"),
+        ("plot nowhere", "no run folder nowhere"),
+        ("resume nowhere", "no run folder nowhere"),
+        ("list algoritms", "did you mean algorithms?"),
+    ],
+)
+def test_a_mistake_is_one_sentence_and_status_2(args, words, tmp_path):
+    result = polyak(*args.split(), cwd=tmp_path)
+    assert result.returncode == 2
+    assert words in result.stderr and "Traceback" not in result.stderr
+    complaint = [line for line in result.stderr.splitlines() if line.startswith("polyak: ")]
+    assert len(complaint) == 1
+
+
+def test_the_run_folder_can_be_read_while_the_run_goes_on(tmp_path):
+    """Another process reads the metrics of a growing run."""
+    import polyak as library
+
+    command = "train ppo CartPole-v1 --steps 3000000 --num-envs 4 --n-steps 16 --batch-size 64".split()
+    process = subprocess.Popen([sys.executable, "-m", "polyak.cli", *command], cwd=tmp_path, stderr=subprocess.DEVNULL)
+    try:
+        seen = 0
+        for _ in range(600):
+            time.sleep(0.1)
+            folders = list((tmp_path / "runs").glob("*/metrics.sqlite"))
+            if folders:
+                try:
+                    seen = len(library.Run(folders[0].parent).metrics("loss")[0])
+                except library.Error:
+                    continue
+                if seen:
+                    break
+        assert seen and process.poll() is None
+    finally:
+        process.kill()
+        process.wait()

@@ -1,0 +1,110 @@
+"""Policies: what goes in and out, and files that hold numbers and nothing else."""
+
+import json
+
+import gymnasium
+import jax
+import numpy as np
+import pytest
+import safetensors.numpy
+
+import polyak
+from polyak.agent import Spec
+from polyak.errors import BadFile
+
+SPACES = {
+    "box": gymnasium.spaces.Box(np.array([-1.0, -np.inf], np.float32), np.array([1.0, np.inf], np.float32)),
+    "image": gymnasium.spaces.Box(0, 255, (4, 4, 3), np.uint8),
+    "discrete": gymnasium.spaces.Discrete(5, start=2),
+}
+ALGORITHMS = {
+    "dqn": polyak.DQN(network=polyak.Dueling((8,))),
+    "ppo": polyak.PPO(n_steps=8, batch_size=8, normalize_observation=True, network=polyak.MLP((8,))),
+}
+
+
+def make_policy(algorithm: str = "dqn", space: str = "box", key: int = 0) -> polyak.Policy:
+    spec = Spec(SPACES[space], gymnasium.spaces.Discrete(3), 1, 200, 1000)
+    agent = ALGORITHMS[algorithm].agent(spec)
+    return polyak.Policy(ALGORITHMS[algorithm], spec, agent.policy(agent.init(jax.random.key(key))), "Some-v0")
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+@pytest.mark.parametrize("space", SPACES)
+def test_a_saved_policy_acts_as_before_and_keeps_its_spaces(algorithm, space, tmp_path):
+    policy = make_policy(algorithm, space)
+    policy.save(tmp_path / "p.safetensors")
+    loaded = polyak.load(tmp_path / "p.safetensors")
+    obs = np.stack([SPACES[space].sample() for _ in range(20)])
+    assert np.array_equal(policy(obs), loaded(obs))
+    assert loaded.spec == policy.spec
+    assert loaded.algorithm == policy.algorithm
+
+
+def test_the_same_policy_writes_the_same_bytes(tmp_path):
+    for name in ("a", "b"):
+        make_policy().save(tmp_path / name)
+    make_policy(key=1).save(tmp_path / "c")
+    a, b, c = ((tmp_path / name).read_bytes() for name in "abc")
+    assert a == b != c
+
+
+def test_a_policy_file_holds_what_acting_needs_and_no_replay(tmp_path):
+    make_policy().save(tmp_path / "p")
+    names = safetensors.numpy.load_file(tmp_path / "p")
+    assert names and not any("replay" in name or "optimiser" in name for name in names)
+
+
+def test_one_observation_gives_one_action_and_a_batch_gives_a_batch():
+    policy = make_policy()
+    batch = np.array([[0.5, -0.5], [0.1, 3.0]], np.float32)
+    assert policy(batch).shape == (2,)
+    assert policy(batch[0]).shape == ()
+    assert policy(batch[0]) == policy(batch)[0]
+
+
+def test_an_observation_of_another_shape_is_refused_in_a_sentence():
+    with pytest.raises(polyak.Error, match=r"shape \(2,\)"):
+        make_policy()(np.zeros(3))
+
+
+def rewrite(path, change_about=lambda about: about, change_tensors=lambda tensors: tensors):
+    with safetensors.safe_open(path, framework="numpy") as file:
+        about = json.loads(file.metadata()["polyak"])
+    tensors = change_tensors(safetensors.numpy.load_file(path))
+    path.write_bytes(safetensors.numpy.save(tensors, metadata={"polyak": json.dumps(change_about(about))}))
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda path: path.unlink(),
+        lambda path: path.write_bytes(b""),
+        lambda path: path.write_bytes(path.read_bytes()[:-7]),
+        lambda path: path.write_bytes(b"\x80\x04}." + path.read_bytes()),
+        lambda path: path.write_bytes(safetensors.numpy.save({"x": np.zeros(2)})),
+        lambda path: rewrite(path, lambda about: about | {"format": 99}),
+        lambda path: rewrite(path, lambda about: about | {"algorithm": "os.system"}),
+        lambda path: rewrite(path, lambda about: about | {"settings": about["settings"] | {"gamma": "0.9"}}),
+        lambda path: rewrite(path, lambda about: about | {"settings": about["settings"] | {"unheard_of": 1}}),
+        lambda path: rewrite(path, lambda about: {k: v for k, v in about.items() if k != "action_space"}),
+        lambda path: rewrite(path, change_tensors=lambda t: {**t, "extra": np.zeros(1)}),
+        lambda path: rewrite(path, change_tensors=lambda t: {k: v.astype(np.float16) for k, v in t.items()}),
+    ],
+    ids=["missing", "empty", "cut", "pickle", "foreign", "format", "name", "type", "setting", "space", "more", "dtype"],
+)
+def test_a_damaged_file_is_named_in_one_sentence(damage, tmp_path):
+    path = tmp_path / "p.safetensors"
+    make_policy().save(path)
+    damage(path)
+    with pytest.raises(polyak.Error) as caught:
+        polyak.load(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_policy_for_spaces_that_cannot_be_kept_is_refused():
+    with pytest.raises(polyak.Error):
+        ALGORITHMS["dqn"].agent(Spec(gymnasium.spaces.Text(3), gymnasium.spaces.Discrete(2), 1, None, 10)).init(
+            jax.random.key(0)
+        )
+    assert issubclass(BadFile, polyak.Error)

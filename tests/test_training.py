@@ -1,0 +1,196 @@
+"""`train` from the outside: what a run holds, that seeds are honest, and how it ends when something goes wrong."""
+
+import dataclasses
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import gymnasium
+import numpy as np
+import pytest
+
+import polyak
+
+QUICK = polyak.PPO(n_steps=16, batch_size=64, n_epochs=2, network=polyak.MLP((16,)))
+QUICK_DQN = polyak.DQN(learning_starts=64, train_freq=8, buffer_size=512, batch_size=16, network=polyak.MLP((16,)))
+
+
+def quick(tmp_path, algorithm=QUICK, env="CartPole-v1", **how):
+    how = {"steps": 1024, "num_envs": 4, "out": tmp_path, "progress": False, "processes": 0} | how
+    return polyak.train(algorithm, env, **how)
+
+
+def policy_bytes(run, seed):
+    return (run.path / f"policy-{seed}.safetensors").read_bytes()
+
+
+def test_a_run_folder_holds_what_a_person_asks_for(tmp_path):
+    run = quick(tmp_path, seeds=2, eval_every=512, eval_episodes=3)
+    assert {"run.json", "metrics.sqlite", "policy-0.safetensors", "policy-1.safetensors"} == set(os.listdir(run.path))
+    about = run.about
+    assert about["settings"]["n_steps"] == 16 and about["settings"]["network"] == "mlp:16:relu"
+    assert about["env"] == "CartPole-v1" and about["seeds"] == [0, 1] and about["status"] == "finished"
+    assert about["device"] and about["versions"]["jax"]
+    assert run.scores.returns.shape == (2, 100)
+    assert run.steps_per_second > 0
+    steps, values = run.metrics("loss")
+    assert values.shape == (2, len(steps)) and steps[-1] == 1024 and np.isfinite(values).all()
+    steps, values = run.metrics("evaluation_return")
+    assert steps.tolist() == [512] and (values > 0).all()
+    assert run.plot().stat().st_size > 10_000
+    assert polyak.Run(run.path).summary() == run.summary()
+
+
+def test_steps_are_exact_to_one_block(tmp_path):
+    run = quick(tmp_path, steps=1000)
+    assert run.metrics("loss")[0][-1] == 1024  # 16 blocks of 64
+
+
+def test_the_same_seed_gives_the_same_bytes_and_another_seed_does_not(tmp_path):
+    first, second = quick(tmp_path), quick(tmp_path)
+    assert policy_bytes(first, 0) == policy_bytes(second, 0) != policy_bytes(quick(tmp_path, seed=1), 1)
+
+
+@pytest.mark.parametrize("algorithm", [QUICK, QUICK_DQN], ids=["ppo", "dqn"])
+@pytest.mark.parametrize("env", ["CartPole-v1", "gymnasium:CartPole-v1"])
+def test_a_seed_among_others_is_the_seed_alone(algorithm, env, tmp_path):
+    """Three seeds in two worker processes; seed 2 must be what it is alone, and the same as in this process."""
+    together = quick(tmp_path, algorithm, env, seeds=3, processes=2)
+    alone = quick(tmp_path, algorithm, env, seed=2, processes=1)
+    here = quick(tmp_path, algorithm, env, seed=2, processes=0)
+    assert policy_bytes(together, 2) == policy_bytes(alone, 2)
+    if env == "CartPole-v1":
+        assert np.array_equal(together.scores.returns[2], here.scores.returns[0])
+
+
+def test_a_lambda_reaches_the_worker_processes(tmp_path):
+    run = quick(tmp_path, env=lambda: gymnasium.make("CartPole-v1", max_episode_steps=20), seeds=2, processes=2)
+    assert run.scores.returns.max() <= 20
+
+
+def test_a_preset_is_used_for_a_name_and_defaults_for_the_rest(tmp_path):
+    run = polyak.train("ppo", "CartPole-v1", steps=256, out=tmp_path, progress=False, processes=0)
+    assert run.about["preset"] and run.about["settings"]["n_steps"] == 32 and run.about["num_envs"] == 8
+    run = quick(tmp_path, "ppo", "probe/constant-reward", num_envs=8)
+    assert not run.about["preset"] and run.about["settings"]["n_steps"] == polyak.PPO().n_steps
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"steps": 0}, "steps is 0"),
+        ({"seeds": 0}, "seeds is 0"),
+        ({"seed": -1}, "seed is -1"),
+        ({"num_envs": 0}, "num_envs is 0"),
+        ({"env": "CartPol-v1"}, "CartPole-v1"),
+        ({"env": "Pendulum-v1"}, "discrete actions"),
+        ({"algorithm": "pppo"}, "did you mean ppo"),
+        ({"algorithm": "ppo", "env": "probe/two-steps", "steps": None}, "no preset"),
+        ({"algorithm": dataclasses.replace(QUICK, gamma=1.5)}, "gamma is 1.5"),
+        ({"algorithm": dataclasses.replace(QUICK, batch_size=60)}, "64 does"),
+    ],
+)
+def test_a_mistake_is_named_before_anything_is_written(change, words, tmp_path):
+    with pytest.raises(polyak.Error, match=words):
+        quick(tmp_path, **change)
+    assert os.listdir(tmp_path) == []
+
+
+class Breaks(gymnasium.Env):
+    """Works for a hundred steps and then does what it is told to."""
+
+    observation_space = gymnasium.spaces.Box(-1, 1, (2,), np.float32)
+    action_space = gymnasium.spaces.Discrete(2)
+    answer = "raise"
+
+    def __init__(self):
+        self.clock = 0
+
+    def reset(self, seed=None, options=None):
+        return np.zeros(2, np.float32), {}
+
+    def step(self, action):
+        self.clock += 1
+        if self.clock > 100:
+            if self.answer == "raise":
+                raise ValueError("the motor is too hot")
+            if self.answer == "exit":
+                os._exit(3)
+            return np.zeros(2, np.float32), None, False, False, {}
+        return np.zeros(2, np.float32), 0.0, self.clock % 10 == 0, False, {}
+
+
+@pytest.mark.parametrize("processes", [0, 2])
+@pytest.mark.parametrize(("answer", "words"), [("raise", "the motor is too hot"), ("none", "reward=None")])
+def test_a_fault_of_the_environment_reaches_the_user_from_any_process(answer, words, processes, tmp_path):
+    kind = type("Breaks", (Breaks,), {"answer": answer})
+    with pytest.raises(polyak.Error, match=words) as caught:
+        quick(tmp_path, env=kind, processes=processes, seeds=2)
+    assert "Breaks, environment" in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_a_worker_that_dies_ends_the_run_with_a_sentence(tmp_path):
+    kind = type("Breaks", (Breaks,), {"answer": "exit"})
+    with pytest.raises(polyak.Error, match="status 3"):
+        quick(tmp_path, env=kind, processes=1)
+
+
+def test_an_environment_object_is_refused_because_many_are_needed(tmp_path):
+    with pytest.raises(polyak.Error, match="function"):
+        quick(tmp_path, env=gymnasium.make("CartPole-v1"))
+
+
+INTERRUPTED = """
+import polyak, sys
+run = polyak.train(polyak.{algorithm}, {env!r}, steps={steps}, num_envs=4, out=sys.argv[1], processes={processes})
+print("STATUS", run.about["status"], run.path)
+"""
+
+
+def interrupt(tmp_path, env: str, steps: int, processes: int):
+    code = INTERRUPTED.format(algorithm="PPO(n_steps=16, batch_size=64)", env=env, steps=steps, processes=processes)
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    lines: list[str] = []
+    reader = threading.Thread(target=lambda: lines.extend(iter(process.stderr.readline, "")), daemon=True)
+    reader.start()
+    deadline = time.monotonic() + 120
+    while not any(" of " in line and "steps" in line for line in lines) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    output = process.stdout.read()
+    process.wait(60)
+    reader.join(10)
+    assert "STATUS stopped" in output, "".join(lines)
+    return polyak.Run(output.split()[-1]), "".join(lines)
+
+
+@pytest.mark.parametrize("processes", [0, 1])
+def test_after_ctrl_c_a_compiled_run_goes_on_as_if_nothing_had_happened(processes, tmp_path):
+    steps = 3_000_000 if processes else 1_500_000
+    run, said = interrupt(tmp_path, "CartPole-v1", steps, processes)
+    assert f"polyak resume {run.path}" in said
+    run.policy()  # what was learned can be used
+    reached = int(run.metrics("loss")[0][-1])
+    assert 0 < reached < steps
+
+    resumed = polyak.resume(run.path, progress=False)
+    assert resumed.about["status"] == "finished"
+    whole = polyak.train(
+        polyak.PPO(n_steps=16, batch_size=64), "CartPole-v1", steps=steps, num_envs=4, out=tmp_path, progress=False
+    )
+    assert policy_bytes(resumed, 0) == policy_bytes(whole, 0)
+
+
+def test_after_ctrl_c_a_host_run_goes_on_with_fresh_episodes(tmp_path):
+    run, _ = interrupt(tmp_path, "gymnasium:CartPole-v1", 200_000, 1)
+    reached = int(run.metrics("loss")[0][-1])
+    resumed = polyak.resume(run.path, progress=False)
+    assert resumed.about["status"] == "finished"
+    steps = resumed.metrics("loss")[0]
+    assert reached in steps and steps[-1] >= 200_000
+    assert not list(resumed.path.glob("state-*"))
