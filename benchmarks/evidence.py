@@ -43,11 +43,38 @@ def write(preset: Preset, run: polyak.Run) -> None:
     path.write_text(tomlkit.dumps(document))
 
 
+def write_table() -> None:
+    """Puts all evidence into the README, between its two marks."""
+    rows = [
+        "| environment | algorithm | steps | IQM | 95 % interval | worst seed | wall time, all seeds |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for preset in presets():
+        if proof := preset.evidence:
+            low, high = proof["interval"]
+            cells = (
+                preset.env,
+                preset.algorithm,
+                f"{preset.steps:,}",
+                f"{proof['iqm']:.1f}",
+                f"{low:.1f} to {high:.1f}",
+                f"{proof['worst_seed']:.1f}",
+                f"{proof['wall_seconds']:,} s",
+            )
+            rows.append(f"| {' | '.join(cells)} |")
+    readme = Path(__file__).parents[1] / "README.md"
+    before, _, rest = readme.read_text().partition("<!-- evidence -->")
+    _, _, after = rest.partition("<!-- /evidence -->")
+    table = "\n".join(rows)
+    readme.write_text(f"{before}<!-- evidence -->\n{table}\n<!-- /evidence -->{after}")
+
+
 def main(wanted: list[str]) -> None:
     """Measures the presets whose algorithm and environment are all named in `wanted`; all, where it is empty."""
     for preset in presets():
         if set(wanted) <= {preset.algorithm, preset.env}:
             write(preset, measure(preset))
+            write_table()
 
 
 if __name__ == "__main__":

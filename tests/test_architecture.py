@@ -54,7 +54,7 @@ def test_a_part_imports_only_what_it_may(part):
 
 
 def test_the_reader_of_imports_sees_every_form_of_them():
-    text = "import polyak.envs\nfrom polyak import train\nfrom polyak.ops import td\ndef f():\n    import polyak.cli as c\nimport jax"
+    text = "import jax, polyak.envs\nfrom polyak import train\nfrom polyak.ops import td\ndef f(): import polyak.cli"
     assert imported(text) == {"envs", "train", "ops.td", "cli"}
     assert within("ops.td", {"ops"})
     assert not within("envs.probes", {"envs.base"})

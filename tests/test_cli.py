@@ -76,7 +76,10 @@ def test_help_of_an_algorithm_shows_its_fields_and_the_defaults_of_the_preset(tm
 
 def test_help_loads_nothing_heavy(tmp_path):
     """Half a second is the bound; what is tested is what would break it."""
-    code = "import sys; from polyak.cli import main; main(['--help']); print(sorted({'jax','tyro','numpy'} & set(sys.modules)))"
+    code = (
+        "import sys; from polyak.cli import main; main(['--help']); "
+        "print(sorted({'jax', 'tyro', 'numpy'} & set(sys.modules)))"
+    )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert result.stdout.splitlines()[-1] == "[]", result.stderr
 

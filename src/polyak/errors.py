@@ -1,4 +1,4 @@
-"""What polyak raises when something a user gave it cannot be used: one sentence that says what, where, and what to do."""
+"""What polyak raises when it cannot use what it was given: one sentence that says what, where, and what to do."""
 
 import difflib
 from collections.abc import Iterable

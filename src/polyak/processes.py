@@ -31,8 +31,8 @@ def accelerator_expected() -> bool:
 class Workers:
     """One process a job; iterate over it for their events until all have ended.
 
-    Each gets one XLA thread: with more, the small matrix products of reinforcement learning wait for threads to wake up,
-    and DQN on CartPole ran at a third of its speed. Setting NPROC overrides this.
+    Each gets one XLA thread: with more, the small matrix products of reinforcement learning wait for threads to wake
+    up, and DQN on CartPole ran at a third of its speed. Setting NPROC overrides this.
     """
 
     def __init__(self, jobs: list[Any]):

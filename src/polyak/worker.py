@@ -1,8 +1,8 @@
 """Training itself: a job's seeds, one after the other on a CPU, all at once under `vmap` on an accelerator.
 
-`train_seeds` runs wherever it is called. `python -m polyak.worker` runs it in a process of its own, which is how `train`
-uses more than one core: the threads of one process would share Python's lock and XLA's thread pool, and two seeds of DQN
-on Gymnasium made no more steps a second in two threads than one seed alone.
+`train_seeds` runs wherever it is called. `python -m polyak.worker` runs it in a process of its own, which is how
+`train` uses more than one core: the threads of one process would share Python's lock and XLA's thread pool, and two
+seeds of DQN on Gymnasium made no more steps a second in two threads than one seed alone.
 """
 
 import dataclasses

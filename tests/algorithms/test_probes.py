@@ -1,5 +1,7 @@
 """Every algorithm on the probes: environments whose values and best actions are known."""
 
+import dataclasses
+import itertools
 from functools import cache
 
 import gymnasium
@@ -8,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from polyak.agent import Spec
+from polyak.agent import Spec, Step
 from polyak.algorithms.policy.ppo import PPO
 from polyak.algorithms.value.dqn import DQN
 from polyak.engines.compiled import CompiledEngine
@@ -27,7 +29,7 @@ DQN_SETTINGS = {
     "learning_rate": 1e-2,
     "gamma": GAMMA,
     "buffer_size": 1_000,
-    "learning_starts": 64,
+    "learning_starts": 0,  # nothing to fill: one program less to compile
     "batch_size": 32,
     "target_update_interval": 32,
     "exploration_final_eps": 0.3,  # every action is tried for ever, so that every Q-value is learnt
@@ -88,8 +90,13 @@ def answers(algorithm, agent, state, seen: float):
     return state.parameters.value(obs)[0], int(action[0])
 
 
-@PROBE
-@pytest.mark.parametrize("variant", DQNS)
+# The other three probes ask less than these do; plain DQN and PPO answer them all.
+HARDEST = ("probe/two-steps", "probe/matched-action", "probe/endless-reward")
+
+
+@pytest.mark.parametrize(
+    ("variant", "id"), [("plain", id) for id in KNOWN] + [(v, id) for v in ("double", "dueling") for id in HARDEST]
+)
 def test_dqn_learns_the_known_values(variant, id):
     algorithm = DQNS[variant]
     agent, state, _ = trained(algorithm, id)
@@ -117,9 +124,8 @@ def test_a_cut_by_the_clock_is_not_taken_for_an_end(algorithm):
 
 
 @pytest.mark.parametrize("algorithm", [DQNS["plain"], PPO_SMALL], ids=["dqn", "ppo"])
-@pytest.mark.parametrize("id", ["probe/matched-action", "probe/endless-reward"])
-def test_the_host_engine_learns_them_too(algorithm, id):
-    steps = 2_000 if algorithm.name == "dqn" else 6_400
+def test_the_host_engine_learns_them_too(algorithm):
+    id, steps = "probe/endless-reward", 2_000 if algorithm.name == "dqn" else 6_400
     agent, state, _ = train(algorithm, id, steps=steps, engine="host")
     for seen, values, best in KNOWN[id]:
         answer, action = answers(algorithm, agent, state, seen)
@@ -138,7 +144,7 @@ def test_without_memory_what_was_shown_is_lost():
 @pytest.mark.parametrize("algorithm", [DQN(), PPO()], ids=["dqn", "ppo"])
 def test_actions_that_are_not_discrete_are_refused_in_a_sentence(algorithm):
     box = gymnasium.spaces.Box(-1.0, 1.0, (1,), np.float32)
-    with pytest.raises(BadSetting, match="needs discrete actions.*Box"):
+    with pytest.raises(BadSetting, match=r"needs discrete actions.*Box"):
         algorithm.agent(Spec(box, box, 8, None, 1000))
 
 
@@ -206,8 +212,6 @@ def test_epsilon_falls_over_its_share_of_the_run(step, epsilon):
 
 def block_for(agent, state, key, length: int = 16, num_envs: int = 4):
     """A block of `matched-action`, played by the agent."""
-    from polyak.agent import Step
-
     obs = jnp.sign(jax.random.normal(key, (length, num_envs, 1)))
     noise = agent.noise(key, (length, num_envs))
     action, _, extras = jax.vmap(lambda obs, noise: agent.act(state, (), obs, noise, True))(obs, noise)
@@ -239,18 +243,16 @@ def test_target_kl_ends_a_round_of_updates():
     rate = 0.05
     (start, free), _ = learnt(learning_rate=rate)
     (_, held), _ = learnt(learning_rate=rate, target_kl=1e-6)
-    (_, loose), _ = learnt(learning_rate=rate, target_kl=1e6)
     # one step of Adam is at most one learning rate long; 32 of them, unheld, go much further
     assert 0 < distance(start, held) <= 1.01 * rate
     assert distance(start, free) > 3 * rate
-    assert distance(free, loose) == 0.0
 
 
 @pytest.mark.parametrize("what", ["anneal_learning_rate", "anneal_clip_range"])
 def test_annealing_reaches_zero_when_the_budget_is_spent(what):
     # blocks of 64 steps and a budget of 128: shares 1, 1/2, 0
     states, history = learnt(total_steps=128, blocks=3, learning_rate=1e-2, vf_coef=0.0, **{what: True})
-    moves = [distance(old, new) for old, new in zip(states[:-1], states[1:], strict=True)]
+    moves = [distance(old, new) for old, new in itertools.pairwise(states)]
     assert moves[0] > 0 and moves[1] > 0
     if what == "anneal_learning_rate":
         np.testing.assert_allclose([metrics["learning_rate"] for metrics in history], [1e-2, 5e-3, 0.0], atol=1e-8)
@@ -263,30 +265,31 @@ def test_annealing_reaches_zero_when_the_budget_is_spent(what):
 def test_observations_are_standardised_by_what_was_seen():
     (start, after), _ = learnt(normalize_observation=True)
     np.testing.assert_allclose(start.features.mean, 0.0)
-    block = block_for(PPO(n_steps=16, batch_size=16, network=MLP(hidden=(8,))).agent(spec_of()), start, jax.random.key(1))
-    assert float(after.features.count) == pytest.approx(64, rel=1e-4)
+    block = block_for(
+        PPO(n_steps=16, batch_size=16, network=MLP(hidden=(8,))).agent(spec_of()), start, jax.random.key(1)
+    )
+    assert float(after.features.weight) == pytest.approx(64, rel=1e-4)
     np.testing.assert_allclose(after.features.mean, block.obs.mean((0, 1)), atol=1e-4)
     np.testing.assert_allclose(after.features.variance, block.obs.var((0, 1)), rtol=1e-3)
 
 
 def test_rewards_are_measured_by_their_discounted_sums():
     (_, after), _ = learnt(normalize_reward=True)
-    assert float(after.rewards.moments.count) == pytest.approx(64, rel=1e-4)
+    assert float(after.rewards.moments.weight) == pytest.approx(64, rel=1e-4)
     assert float(after.rewards.moments.variance) == pytest.approx(1.0, abs=0.3)  # one-step episodes that pay -1 or 1
     np.testing.assert_array_equal(after.rewards.total, jnp.zeros(4))  # every episode was over
 
 
-@pytest.mark.parametrize("setting", ["normalize_observation", "normalize_reward"])
-def test_normalising_does_not_change_the_best_action(setting):
-    import dataclasses
-
-    algorithm = dataclasses.replace(PPO_SMALL, **{setting: True})
+def test_normalising_does_not_change_the_best_action():
+    algorithm = dataclasses.replace(PPO_SMALL, normalize_observation=True, normalize_reward=True)
     agent, state, _ = train(algorithm, "probe/matched-action")
     for seen, _, best in KNOWN["probe/matched-action"]:
         assert answers(algorithm, agent, state, seen)[1] == best
 
 
-@pytest.mark.parametrize(("batch_size", "nearest"), [(48, 64), (30, 32), (1000, 64)])
+@pytest.mark.parametrize(("batch_size", "nearest"), [(50, 64), (30, 32), (1000, 64)])
 def test_a_batch_that_does_not_divide_the_block_is_refused_with_one_that_does(batch_size, nearest):
-    with pytest.raises(BadSetting, match=f"batch_size {batch_size} does not divide n_steps x num_envs = 64; {nearest} does"):
+    with pytest.raises(
+        BadSetting, match=f"batch_size {batch_size} does not divide n_steps x num_envs = 64; {nearest} does"
+    ):
         PPO(n_steps=16, batch_size=batch_size).agent(spec_of(4))

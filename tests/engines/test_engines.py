@@ -29,7 +29,9 @@ from polyak.parts.networks import MLP
 
 NETWORK = MLP(hidden=(8,), activation="tanh")
 SMALL = {
-    "dqn": DQN(learning_rate=1e-2, buffer_size=64, batch_size=8, train_freq=4, target_update_interval=16, network=NETWORK),
+    "dqn": DQN(
+        learning_rate=1e-2, buffer_size=64, batch_size=8, train_freq=4, target_update_interval=16, network=NETWORK,
+    ),
     "ppo": PPO(
         learning_rate=1e-2, n_steps=8, batch_size=8, n_epochs=2, network=NETWORK,
         normalize_observation=True, normalize_reward=True,
@@ -99,7 +101,9 @@ class SameNoise:
         self.length = algorithm.block_length
         shape = (self.length, NUM_ENVS)
         self._begin = jax.jit(lambda key: jax.vmap(env.reset)(env.noise(key, (NUM_ENVS,))))
-        self._draw = jax.jit(lambda key, i: jax.tree.map(lambda x: x[0], draw_noise(key, i, 1, shape, agent, env.noise).env))
+        self._draw = jax.jit(
+            lambda key, i: jax.tree.map(lambda x: x[0], draw_noise(key, i, 1, shape, agent, env.noise).env)
+        )
 
         @jax.jit
         def advance(state, action, noise):
@@ -138,7 +142,10 @@ def test_both_engines_make_the_same_run(name):
     env, compiled = make("CartPole-v1"), cached_engine(name)
     host = copy.copy(cached_host_engine(name))  # the same programs around another environment
     host.env = SameNoise(env, SMALL[name], host.agent)
-    (first, first_metrics), (second, second_metrics) = run(compiled, 3, trains=(4, 4, 4)), run(host, 3, trains=(4, 4, 4))
+    (first, first_metrics), (second, second_metrics) = (
+        run(compiled, 3, trains=(4, 4, 4)),
+        run(host, 3, trains=(4, 4, 4)),
+    )
     assert_close(first.agent, second.agent, 1e-5)  # parameters, optimiser, replay or moments, step
     assert_close((first.obs, first.episodes, first.iteration), (second.obs, second.episodes, second.iteration), 1e-5)
     assert_equal(first.key, second.key)
@@ -177,7 +184,10 @@ def test_the_most_that_a_chunk_holds_does_not_change_a_run(name):
 def test_the_same_seed_makes_the_same_run(name):
     first, again, other = (run(cached_engine(name), seed)[0] for seed in (5, 5, 6))
     assert_equal(first, again)
-    assert any((a != b).any() for a, b in zip(*map(jax.tree.leaves, (first.agent.parameters, other.agent.parameters)), strict=True))
+    assert any(
+        (a != b).any()
+        for a, b in zip(*map(jax.tree.leaves, (first.agent.parameters, other.agent.parameters)), strict=True)
+    )
 
 
 @EVERY
@@ -224,7 +234,7 @@ def test_what_was_not_measured_is_nan():
     assert np.isnan(history[0]["episode_length"])
 
 
-# A watch that counts, and an agent that remembers: what both engines must get right at the seams of blocks and episodes.
+# A watch that counts and an agent that remembers: what both engines must get right where blocks and episodes meet.
 
 
 def watch(limit: int) -> CompiledEnv:
@@ -358,11 +368,11 @@ def test_episode_statistics_are_those_of_a_plain_count():
                 returns.append(sum(open_[i]))
                 lengths.append(len(open_[i]))
                 open_[i] = []
-    assert float(episodes.count) == len(returns) > 30
+    assert float(episodes.finished) == len(returns) > 30
     assert float(episodes.return_sum) == pytest.approx(sum(returns), rel=1e-4)
     assert float(episodes.length_sum) == sum(lengths)
     np.testing.assert_allclose(episodes.running_return, [sum(rewards) for rewards in open_], atol=1e-4)
     np.testing.assert_array_equal(episodes.running_length, [len(rewards) for rewards in open_])
     forgotten = episodes.forget_sums()
-    assert (forgotten.count, forgotten.return_sum, forgotten.length_sum) == (0, 0, 0)
+    assert (forgotten.finished, forgotten.return_sum, forgotten.length_sum) == (0, 0, 0)
     np.testing.assert_array_equal(forgotten.running_length, episodes.running_length)

@@ -65,7 +65,9 @@ def test_a_fault_is_told_with_environment_step_and_expectation(fault):
     env = make(my_env, num_envs=1)
     env.reset(0)
     env.step(np.zeros(1, np.int32))
-    with pytest.raises(EnvironmentFault, match=f"my_env, environment 0 of 1, step 2 .*{what}.*; expected {expected}") as told:
+    with pytest.raises(
+        EnvironmentFault, match=f"my_env, environment 0 of 1, step 2 .*{what}.*; expected {expected}"
+    ) as told:
         env.step(np.zeros(1, np.int32))
     assert str(told.value).count("\n") == 0
     assert str(told.value).endswith(".")
@@ -268,7 +270,7 @@ class TestEnvPool:
         for _, outcome in pool_history[1]:
             over = outcome.terminated | outcome.truncated
             ends += over.sum()
-            fallen = (np.abs(outcome.next_obs[:, 2]) > 0.2095) | (np.abs(outcome.next_obs[:, 0]) > 2.4)
+            fallen = (np.abs(outcome.next_obs[:, 2]) > np.deg2rad(12)) | (np.abs(outcome.next_obs[:, 0]) > 2.4)
             np.testing.assert_array_equal(outcome.terminated, fallen)  # also: flags are not overwritten by later steps
             assert (np.abs(outcome.obs[over]) <= 0.05).all()  # CartPole starts within 0.05
             np.testing.assert_array_equal(outcome.obs[~over], outcome.next_obs[~over])

@@ -1,8 +1,8 @@
 """The proof behind `from_gymnax.TWINS`: each compiled twin does, step by step, what the Gymnasium original does.
 
-The compiled twin plays thousands of steps in one scan. Its states are then put into the Gymnasium environment, and every
-answer is compared. Twins compute in float32 and Gymnasium mostly in float64, so the tolerance is 2e-4; MinAtar, whose
-numbers are whole, must be equal exactly.
+The compiled twin plays thousands of steps in one scan. Its states are then put into the Gymnasium environment, and
+every answer is compared. Twins compute in float32 and Gymnasium mostly in float64, so the tolerance is 2e-4; MinAtar,
+whose numbers are whole, must be equal exactly.
 """
 
 from functools import cache
@@ -42,7 +42,6 @@ CONTROLLERS = {
 def follow(paddle, ball):
     """Left, right, or nothing."""
     return jnp.where(ball < paddle, 1, jnp.where(ball > paddle, 2, 0))
-
 
 
 SET_STATE = {
@@ -127,8 +126,8 @@ def history(id: str) -> History:
 
 
 TWINS = pytest.mark.parametrize("id", from_gymnax.TWINS)
-# Some are chaotic in the long run (a pole that falls, two arms that swing): there an error of float32 grows for ever, so
-# the state is put in anew at every step; the others run freely from the first state of an episode to its last.
+# Some are chaotic in the long run (a pole that falls, two arms that swing): there an error of float32 grows for ever,
+# so the state is put in anew at every step; the others run freely from the first state of an episode to its last.
 FREE = {"MountainCar-v0", "MinAtar/Breakout-v1"}
 
 

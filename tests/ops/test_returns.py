@@ -37,9 +37,7 @@ def test_termination_drops_the_bootstrap_and_stops_the_sum(compiled):
 
 
 def test_a_step_both_terminated_and_truncated_is_terminated(compiled):
-    np.testing.assert_allclose(
-        advantages(compiled, MIDDLE, MIDDLE), advantages(compiled, MIDDLE, NEVER), rtol=1e-6
-    )
+    np.testing.assert_allclose(advantages(compiled, MIDDLE, MIDDLE), advantages(compiled, MIDDLE, NEVER), rtol=1e-6)
 
 
 def test_lambda_zero_is_the_one_step_error(compiled):

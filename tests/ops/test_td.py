@@ -39,7 +39,9 @@ def test_double_q_learning_chooses_with_one_network_and_judges_with_the_other(co
     error = compiled(td.double_q_learning)(Q_TM1, 1, 0.5, GAMMA, Q_T, SELECTOR)
     assert error == pytest.approx(-1.5)  # 0.5 + 0.9 * 0 - 2
     assert compiled(td.double_q_learning)(Q_TM1, 1, 0.5, GAMMA, SELECTOR, Q_T) == pytest.approx(-1.5)
-    assert compiled(td.double_q_learning)(Q_TM1, 1, 0.5, GAMMA, SELECTOR, SELECTOR) == pytest.approx(3.0)  # 0.5 + 4.5 - 2
+    assert compiled(td.double_q_learning)(Q_TM1, 1, 0.5, GAMMA, SELECTOR, SELECTOR) == pytest.approx(
+        3.0
+    )  # 0.5 + 4.5 - 2
 
 
 def test_double_q_learning_with_one_network_is_q_learning(compiled):

@@ -18,7 +18,12 @@ BOARD = Box(0.0, 1.0, (10, 10, 4), np.float32)
 
 @pytest.mark.parametrize(
     ("network", "space"),
-    [(MLP(hidden=(8, 6)), VECTOR), (Dueling(hidden=(8, 6)), VECTOR), (MinAtarCNN(hidden=(8,)), BOARD), (MLP((4,)), BOARD)],
+    [
+        (MLP(hidden=(8, 6)), VECTOR),
+        (Dueling(hidden=(8, 6)), VECTOR),
+        (MinAtarCNN(hidden=(8,)), BOARD),
+        (MLP((4,)), BOARD),
+    ],
     ids=["mlp", "dueling", "minatar", "mlp on a board"],
 )
 @pytest.mark.parametrize("leading", [(), (3,), (2, 3)])
@@ -39,7 +44,10 @@ def test_a_batch_is_answered_row_by_row():
 
 
 def test_a_perceptron_by_hand():
-    layers = (Linear(jnp.array([[1.0, -1.0]]), jnp.array([0.0, 1.0])), Linear(jnp.array([[2.0], [3.0]]), jnp.array([-9.0])))
+    layers = (
+        Linear(jnp.array([[1.0, -1.0]]), jnp.array([0.0, 1.0])),
+        Linear(jnp.array([[2.0], [3.0]]), jnp.array([-9.0])),
+    )
     # x = 2: (2, -2 + 1) -> relu (2, 0) -> 2 * 2 + 0 - 9 = -5, and no activation after the last layer
     assert Perceptron(layers, "relu")(jnp.array([2.0])) == pytest.approx(-5.0)
     assert Perceptron(layers, "relu", activate_last=True)(jnp.array([2.0])) == 0.0

@@ -26,7 +26,7 @@ def test_moments_of_many_batches_are_those_of_all_the_data(sizes, seed):
     # the prior's count of 1e-4 weighs 2e-6 against the 50 samples and more
     np.testing.assert_allclose(moments.mean, everything.mean(0), rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(moments.variance, everything.var(0), rtol=1e-4)
-    assert float(moments.count) == pytest.approx(len(everything), rel=1e-5)
+    assert float(moments.weight) == pytest.approx(len(everything), rel=1e-5)
 
 
 def test_scalars_have_moments_too():

@@ -64,7 +64,10 @@ def test_the_moments_of_a_dead_unit_become_exactly_zero():
 
 
 def test_polyak_average_by_hand():
-    target, online = {"w": jnp.array([0.0, 2.0]), "b": jnp.float32(1.0)}, {"w": jnp.array([4.0, -2.0]), "b": jnp.float32(5.0)}
+    target, online = (
+        {"w": jnp.array([0.0, 2.0]), "b": jnp.float32(1.0)},
+        {"w": jnp.array([4.0, -2.0]), "b": jnp.float32(5.0)},
+    )
     averaged = polyak_average(target, online, 0.25)  # 3/4 target + 1/4 online
     np.testing.assert_allclose(averaged["w"], [1.0, 1.0])
     assert averaged["b"] == 2.0

@@ -28,9 +28,7 @@ def oldest_first(memory: UniformReplay, replay) -> list[int]:
 
 
 @settings(max_examples=30, deadline=None, derandomize=True)
-@given(
-    time=st.integers(1, 3), batch=st.integers(1, 2), buffer_size=st.integers(1, 13), blocks=st.integers(0, 9)
-)
+@given(time=st.integers(1, 3), batch=st.integers(1, 2), buffer_size=st.integers(1, 13), blocks=st.integers(0, 9))
 def test_it_holds_what_a_deque_of_the_same_capacity_holds(time, batch, buffer_size, blocks):
     memory = UniformReplay.of(buffer_size, time * batch)
     replay, oracle = memory.init(EXAMPLE), deque(maxlen=memory.capacity)

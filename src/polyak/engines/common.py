@@ -125,6 +125,12 @@ def chunk_of(algorithm: Algorithm, spec: Spec, wanted_steps: int) -> int:
     return max(1, wanted_steps // (algorithm.block_length * spec.num_envs))
 
 
+def check_iterations(iterations: int, chunk: int) -> None:
+    """The noise of a chunk is drawn for `chunk` iterations; more would use its last row again."""
+    if not 1 <= iterations <= chunk:
+        raise ValueError(f"{iterations} iterations in one call; this engine makes 1 to {chunk}")
+
+
 def choose(where: Array, yes: PyTree, no: PyTree) -> PyTree:
     """`yes` in the rows of `where` [B], else `no`; leaves [B, ...]."""
 

@@ -12,7 +12,17 @@ import jax.numpy as jnp
 import numpy as np
 
 from polyak.agent import Agent, Algorithm, Array, PyTree, Spec, Step
-from polyak.engines.common import ChunkNoise, Episodes, Loop, Metrics, choose, draw_noise, initial_keys, named
+from polyak.engines.common import (
+    ChunkNoise,
+    Episodes,
+    Loop,
+    Metrics,
+    check_iterations,
+    choose,
+    draw_noise,
+    initial_keys,
+    named,
+)
 from polyak.envs.base import CompiledEnv
 
 NOISE_BYTES = 32 * 2**20  # the most memory that the noise of a chunk may take
@@ -40,6 +50,7 @@ class CompiledEngine:
         return self._init(jnp.asarray(seed, jnp.uint32))
 
     def advance(self, loop: Loop, iterations: int, learn: bool) -> tuple[Loop, Metrics]:
+        check_iterations(iterations, self.chunk)
         loop, metrics = (self._train if learn else self._fill)(loop, iterations)
         return loop, jax.device_get(metrics)
 
@@ -54,7 +65,10 @@ class CompiledEngine:
         """Nothing to let go of."""
 
     def _noise(self, key: Array, first: Array, count: int) -> ChunkNoise:
-        return draw_noise(key, first, count, self.shape, self.agent, self.env.noise)
+        def env_noise(key: Array, shape: tuple[int, int]) -> PyTree:
+            return self.env.noise(key, (shape[0] + self.starts_at_reset, shape[1]))  # one more row for the start
+
+        return draw_noise(key, first, count, self.shape, self.agent, env_noise)
 
     def _noise_bytes(self) -> int:
         noise = jax.eval_shape(lambda key: self._noise(key, jnp.int32(0), 1), jax.random.key(0))
@@ -84,7 +98,8 @@ class CompiledEngine:
 
     def _iteration(self, loop: Loop, noise: ChunkNoise, learn: bool) -> tuple[Loop, dict[str, Array]]:
         if self.starts_at_reset:
-            env, obs = jax.vmap(self.env.reset)(jax.tree.map(lambda leaf: leaf[0], noise.env))
+            env, obs = jax.vmap(self.env.reset)(jax.tree.map(lambda leaf: leaf[-1], noise.env))
+            noise = noise._replace(env=jax.tree.map(lambda leaf: leaf[:-1], noise.env))
             loop = loop._replace(env=env, obs=obs, carry=self.agent.start(self.num_envs))
             loop = loop._replace(episodes=Episodes.of(self.num_envs)._replace(**_sums(loop.episodes)))
         moving = Moving(loop.env, loop.obs, loop.carry, loop.episodes)

@@ -11,7 +11,17 @@ import jax.numpy as jnp
 import numpy as np
 
 from polyak.agent import Agent, Algorithm, Array, PyTree, Spec, Step
-from polyak.engines.common import ChunkNoise, Episodes, Loop, Metrics, choose, draw_noise, initial_keys, named
+from polyak.engines.common import (
+    ChunkNoise,
+    Episodes,
+    Loop,
+    Metrics,
+    check_iterations,
+    choose,
+    draw_noise,
+    initial_keys,
+    named,
+)
 from polyak.envs.base import HostEnv
 
 
@@ -29,6 +39,7 @@ class HostEngine:
         self.block_size = self.length * spec.num_envs
         self.starts_at_reset = algorithm.starts_at_reset
         self._tree: Any = jax.tree.structure(jax.eval_shape(agent.init, jax.random.key(0)))
+        self._remembers = bool(jax.tree.leaves(jax.eval_shape(lambda: agent.start(spec.num_envs))))
         self._init = jax.jit(agent.init)
         self._noise = jax.jit(self._draw)
         self._act = jax.jit(self._explore)
@@ -44,6 +55,7 @@ class HostEngine:
         return Loop(self._init(agent_key), (), obs, carry, episodes, key, jnp.int32(0))
 
     def advance(self, loop: Loop, iterations: int, learn: bool) -> tuple[Loop, Metrics]:
+        check_iterations(iterations, self.chunk)
         noise = jax.device_get(self._noise(loop.key, loop.iteration))
         moving = Moving(loop.obs, loop.carry, _forget_sums(loop.episodes))
         state = tuple(jax.tree.leaves(loop.agent))
@@ -92,7 +104,7 @@ class HostEngine:
             )
             over = outcome.terminated | outcome.truncated
             episodes = _count(episodes, outcome.reward, over)
-            if carry != () and over.any():
+            if self._remembers and over.any():
                 carry = choose(over, self.agent.start(self.num_envs), carry)
             obs = outcome.obs
         return Moving(obs, carry, episodes), jax.tree.map(lambda *leaves: np.stack(leaves), *steps)
@@ -127,13 +139,14 @@ def _forget_sums(episodes: Episodes) -> Episodes:
 
 def _count(episodes: Any, reward: Any, over: Any) -> Episodes:
     """`Episodes.update`, in NumPy."""
-    total, length = episodes.running_return + reward, episodes.running_length + 1
+    total: Any = episodes.running_return + reward
+    length: Any = episodes.running_length + 1
     if not over.any():
         return episodes._replace(running_return=total, running_length=length)
-    return Episodes(
-        np.where(over, np.float32(0), total),
-        np.where(over, 0, length),
-        episodes.return_sum + total[over].sum(),
-        episodes.length_sum + length[over].sum(),
-        episodes.finished + over.sum(),
+    return episodes._replace(
+        running_return=np.where(over, np.float32(0), total),
+        running_length=np.where(over, 0, length),
+        return_sum=episodes.return_sum + total[over].sum(),
+        length_sum=episodes.length_sum + length[over].sum(),
+        finished=episodes.finished + over.sum(),
     )

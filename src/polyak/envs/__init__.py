@@ -56,7 +56,7 @@ def make(env: EnvLike, num_envs: int = 1) -> CompiledEnv | HostEnv:
         return GymnasiumVector(env, num_envs)
     backend, id = split(env)
     if id in PROBES:
-        return PROBES[id]() if backend is None else GymnasiumVector(lambda: AsGymnasium(PROBES[id]()), num_envs)
+        return PROBES[id]() if backend is None else GymnasiumVector(lambda: AsGymnasium(PROBES[id]()), num_envs, id)
     if backend == "gymnax" or (backend is None and id in from_gymnax.TWINS):
         return from_gymnax.make(id)
     if backend == "envpool":

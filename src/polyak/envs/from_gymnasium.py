@@ -11,6 +11,7 @@ import gymnasium
 import numpy as np
 
 from polyak.envs.base import HostStep, environment_seeds
+from polyak.envs.probes import PROBES
 from polyak.errors import EnvironmentFault, UnknownName
 from polyak.spaces import storage_type
 
@@ -31,7 +32,8 @@ def make_one(env: str | Callable[..., gymnasium.Env], render_mode: str | None = 
     except gymnasium.error.DependencyNotInstalled as error:
         raise EnvironmentFault(f"{env} needs a package that is not installed: {first_line(error)}") from error
     except (gymnasium.error.UnregisteredEnv, gymnasium.error.DeprecatedEnv) as error:
-        raise UnknownName("environment", str(env), gymnasium.registry, "see `polyak list envs`.") from error
+        known = [*gymnasium.registry, *PROBES]
+        raise UnknownName("environment", str(env), known, "see `polyak list envs`.") from error
     except Exception as error:
         raise EnvironmentFault(f"{name_of(env)} could not be made: {describe(error)}") from error
     if not isinstance(made, gymnasium.Env):
@@ -129,8 +131,8 @@ class GymnasiumVector:
             except Exception as error:
                 self._fault(i, f"step raised {describe(error)}", "an observation and a reward", error)
             try:
-                seen, reward[i], ended, cut, _ = answer
-                terminated[i], truncated[i] = FLAGS[ended], FLAGS[cut]
+                seen, paid, ended, cut, _ = answer
+                reward[i], terminated[i], truncated[i] = paid + ZERO, FLAGS[ended], FLAGS[cut]
             except (TypeError, ValueError, KeyError) as error:
                 self._explain(i, answer, error)
             self._store(i, next_obs, seen)
@@ -171,4 +173,5 @@ class GymnasiumVector:
         raise EnvironmentFault(f"{where}: {what}; expected {expected}.") from cause
 
 
-FLAGS = {True: True, False: False}  # also takes numpy's booleans, and nothing that is not a truth value
+FLAGS = {True: True, False: False}  # takes numpy's booleans and 0 and 1 too; None and text are not in it
+ZERO = 0.0  # added to a reward, it refuses None and text, which NumPy would take for NaN or read as a number

@@ -25,7 +25,8 @@ def generalised_advantage(
     Returns:
         [T] advantages; adding `v_tm1` gives the lambda returns.
 
-    Source: Schulman et al. (2016), "High-dimensional continuous control using generalized advantage estimation", eq. 16.
+    Source: Schulman et al. (2016), "High-dimensional continuous control using generalized advantage
+    estimation", equation 16.
     """
     delta_t = r_t + discount_t * v_t - v_tm1
     decay_t = discount_t * gae_lambda * continues_t

@@ -1,7 +1,7 @@
 """Temporal-difference errors of one transition (s_tm1, a_tm1, r_t, s_t).
 
-Every function takes `discount_t = gamma * (1 - terminated)`: a terminal state is worth nothing, a state at which only the
-clock ran out keeps its value.
+Every function takes `discount_t = gamma * (1 - terminated)`: a terminal state is worth nothing, a state at which only
+the clock ran out keeps its value.
 """
 
 import jax.numpy as jnp

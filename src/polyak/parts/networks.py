@@ -1,8 +1,8 @@
 """Networks: what an algorithm is given to turn observations into numbers.
 
-A network here is a small frozen dataclass that says which network (`MLP(hidden=(64, 64))`); `init` makes its parameters,
-an Equinox module whose leaves are all arrays and which is called on observations with any leading dimensions. Each has a
-one-line text form, `mlp:64,64:tanh`, for the command line, presets and run folders.
+A network here is a small frozen dataclass that says which network (`MLP(hidden=(64, 64))`); `init` makes its
+parameters, an Equinox module whose leaves are all arrays and which is called on observations with any leading
+dimensions. Each has a one-line text form, `mlp:64,64:tanh`, for the command line, presets and run folders.
 """
 
 import dataclasses
@@ -164,7 +164,7 @@ class Dueling:
         torso_key, value_key, advantage_key = jax.random.split(key, 3)
         sizes = (num_features(space), *self.hidden)
         torso = perceptron(torso_key, sizes, self.activation, hidden, hidden, activate_last=True)
-        width = self.hidden[-1]
+        width = sizes[-1]
         return DuelingHeads(torso, Linear(*head(value_key, width, 1)), Linear(*head(advantage_key, width, outputs)))
 
 
@@ -195,8 +195,8 @@ NETWORKS: dict[str, Callable[..., Network]] = {kind.name: kind for kind in (MLP,
 
 
 def network_text(network: Network) -> str:
-    """`mlp:64,64:tanh`."""
-    return f"{network.name}:{','.join(map(str, network.hidden))}:{network.activation}"
+    """`mlp:64,64:tanh`; `mlp:none:relu` for a linear one."""
+    return f"{network.name}:{','.join(map(str, network.hidden)) or 'none'}:{network.activation}"
 
 
 def network_from_text(text: str) -> Network:
@@ -206,7 +206,9 @@ def network_from_text(text: str) -> Network:
         raise UnknownName("network", name, NETWORKS)
     hidden, _, activation = rest.partition(":")
     settings: dict[str, Any] = {}
-    if hidden:
+    if hidden == "none":
+        settings["hidden"] = ()
+    elif hidden:
         try:
             widths = tuple(int(width) for width in hidden.split(","))
         except ValueError:

@@ -1,0 +1,344 @@
+"""Speed of training on CartPole: polyak against Stable-Baselines3, SBX and rejax, at the same settings.
+
+    python benchmarks/speed.py [--rounds 5] [--only ppo,dqn] [--quick] [--json benchmarks/speed.json]
+
+Each measurement is a process of its own, which trains once, from nothing, for the same number of environment steps, and
+tells its steps per second of training, compilation left out. The contestants take turns: one measurement each makes a
+round, so that a slow minute of the machine slows all of them. What is reported is the median over the rounds, and the
+median of the ratios within each round. The environment `.venv-bench` is made when it is missing or out of date.
+"""
+
+import argparse
+import importlib.metadata
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import venv
+from pathlib import Path
+from typing import Any, NamedTuple
+
+ROOT = Path(__file__).resolve().parent.parent
+ENVIRONMENT = ROOT / ".venv-bench"
+REQUIREMENTS = Path(__file__).resolve().with_name("requirements.txt")
+PACKAGES = ("polyak", "stable-baselines3", "sbx-rl", "rejax", "torch", "jax", "gymnasium", "gymnax", "numpy")
+# polyak gives each of its workers one thread, because small networks gain nothing from a second. So that this is not
+# what is measured, its peers get the same, which suits them too: where another process wanted the second core, it made
+# Stable-Baselines3 ten times and SBX's and rejax's DQN twice as fast. `--threads own` leaves them as they come.
+ONE_THREAD = {"NPROC": "1", "OMP_NUM_THREADS": "1"}  # read by XLA, by PyTorch
+TIME_LIMIT = 1800  # seconds that one measurement may take: a hang must not look like patience
+
+
+class Task(NamedTuple):
+    """One algorithm at one setting, for every library."""
+
+    title: str
+    algorithm: str  # the class's name, which is the same in polyak, Stable-Baselines3 and SBX
+    steps: int  # environment steps of a measurement
+    quick_steps: int  # the same with --quick
+    num_envs: int
+    hidden: tuple[int, ...]
+    activation: str
+    settings: dict[str, Any]  # names as in Stable-Baselines3, and so as in polyak and SBX
+    rejax: dict[str, Any]  # what rejax calls the same, or the nearest that it offers
+
+
+PPO_SETTINGS = {
+    "n_steps": 32,
+    "batch_size": 256,
+    "n_epochs": 20,
+    "gamma": 0.98,
+    "gae_lambda": 0.8,
+    "learning_rate": 1e-3,
+    "clip_range": 0.2,
+    "ent_coef": 0.0,
+    "vf_coef": 0.5,
+    "max_grad_norm": 0.5,
+}
+DQN_SETTINGS = {
+    "learning_rate": 2.3e-3,
+    "gamma": 0.99,
+    "batch_size": 64,
+    "buffer_size": 100_000,
+    "learning_starts": 1_000,
+    "exploration_fraction": 0.16,
+    "exploration_final_eps": 0.04,
+}
+PPO_REJAX = {"num_envs": 8, "num_steps": 32, "num_minibatches": 1, "num_epochs": 20}
+PPO_REJAX |= {name: PPO_SETTINGS[name] for name in ("gamma", "gae_lambda", "learning_rate", "ent_coef", "vf_coef")}
+PPO_REJAX |= {"clip_eps": 0.2, "max_grad_norm": 0.5}
+DQN_REJAX = {"buffer_size": 100_000, "fill_buffer": 1_000, "eps_end": 0.04, "polyak": 0.0, "ddqn": False}
+DQN_REJAX |= {name: DQN_SETTINGS[name] for name in ("learning_rate", "gamma", "batch_size", "exploration_fraction")}
+DQN_REJAX |= {"max_grad_norm": 10.0}
+EVERY_256 = {"train_freq": 256, "gradient_steps": 128, "target_update_interval": 10}
+EVERY_STEP = {"train_freq": 1, "gradient_steps": 1, "target_update_interval": 500}
+
+TASKS = {
+    "ppo": Task(
+        "PPO, 8 environments x 32 steps, 20 epochs",
+        *("PPO", 102_400, 12_800, 8, (64, 64), "tanh"),
+        settings=PPO_SETTINGS,
+        rejax=PPO_REJAX,
+    ),
+    "dqn-zoo": Task(
+        "DQN, 128 updates every 256 steps",
+        *("DQN", 20_480, 5_120, 1, (256, 256), "relu"),
+        settings=DQN_SETTINGS | EVERY_256,
+        rejax=DQN_REJAX | {"num_envs": 2, "num_epochs": 1, "target_update_freq": 10},
+    ),
+    "dqn-every-step": Task(
+        "DQN, one update a step",
+        *("DQN", 10_000, 2_000, 1, (256, 256), "relu"),
+        settings=DQN_SETTINGS | EVERY_STEP,
+        rejax=DQN_REJAX | {"num_envs": 1, "num_epochs": 1, "target_update_freq": 500},
+    ),
+}
+CONTESTANTS = ("polyak", "polyak on Gymnasium", "Stable-Baselines3", "SBX", "rejax", "polyak, 2 seeds")
+PEERS = ("Stable-Baselines3", "SBX", "rejax")
+DIFFERENCES = (
+    "Timed: of Stable-Baselines3 and SBX a whole `learn`, of rejax one compiled call, of polyak all that its "
+    "engine does but the first call of each compiled program (a fiftieth of the steps, while filling and learning).",
+    "Stable-Baselines3 and SBX step Gymnasium's CartPole, rejax and compiled polyak gymnax's.",
+    "SBX PPO: two optimisers, each clipping its own gradient's norm. SBX DQN: no clipping, which it does not offer.",
+    "rejax: clips each element of the gradient, not its norm; treats the time limit as an end of the task.",
+    "rejax PPO: always clips the value's change too; two optimisers.",
+    "rejax DQN: squared error for Huber loss; draws without replacement, by sorting the whole buffer.",
+    "rejax DQN at 128 updates every 256 steps: it has no train_freq, so 2 environments and an update per 2 steps.",
+    "polyak DQN and PPO: a target network renewed at most once a block; the true successor's value at the time limit.",
+    "gymnax 1 returns six values from a step and rejax 0.1.3 reads five: an adapter of four lines joins them.",
+)
+
+
+def polyak_speed(task: Task, steps: int, env: str = "CartPole-v1", seeds: int = 1) -> float:
+    import polyak
+
+    network = polyak.MLP(hidden=task.hidden, activation=task.activation)
+    algorithm = getattr(polyak, task.algorithm)(**task.settings, network=network)
+    with tempfile.TemporaryDirectory() as out:
+        run = polyak.train(
+            algorithm, env, steps=steps, seed=0, seeds=seeds, num_envs=task.num_envs, out=out, progress=False
+        )
+        return run.steps_per_second
+
+
+def stable_baselines3_speed(task: Task, steps: int) -> float:
+    import stable_baselines3
+
+    return _learn_speed(stable_baselines3, task, steps, warm_up=False)
+
+
+def sbx_speed(task: Task, steps: int) -> float:
+    import sbx
+
+    return _learn_speed(sbx, task, steps, warm_up=True)
+
+
+def _learn_speed(library, task: Task, steps: int, warm_up: bool) -> float:
+    from stable_baselines3.common.env_util import make_vec_env
+
+    env = make_vec_env("CartPole-v1", task.num_envs, seed=0)
+    network = {"net_arch": list(task.hidden)}  # the activations are these libraries' own defaults
+    model = getattr(library, task.algorithm)(
+        "MlpPolicy", env, seed=0, device="cpu", policy_kwargs=network, **task.settings
+    )
+    if warm_up:  # compiles: the shapes are the same in the next call, which starts again from step 0
+        model.learn(task.settings.get("learning_starts", 0) + 512)
+    began = time.perf_counter()
+    model.learn(steps)
+    return model.num_timesteps / (time.perf_counter() - began)
+
+
+def rejax_speed(task: Task, steps: int) -> float:
+    from functools import partial
+
+    import flax.linen
+    import jax
+    import rejax
+    from gymnax.environments.classic_control.cartpole import CartPole
+
+    class FiveValues(CartPole):
+        """gymnax 1 tells `terminated` and `truncated` apart; rejax 0.1.3 wants them merged."""
+
+        @partial(jax.jit, static_argnums=0)
+        def step(self, key, state, action, params):
+            obs, state, reward, terminated, truncated, info = super().step(key, state, action, params)
+            return obs, state, reward, terminated | truncated, info
+
+    env = FiveValues()
+    # One evaluation for the whole run, and one that does nothing: what is timed is training alone.
+    schedule = {"total_timesteps": steps, "eval_freq": steps, "skip_initial_evaluation": True}
+    learner = rejax.get_algo(task.algorithm.lower()).create(
+        env=env, env_params=env.default_params, **task.rejax, **schedule
+    )
+    parts = ("actor", "critic") if task.algorithm == "PPO" else ("agent",)
+    network = {"hidden_layer_sizes": task.hidden, "activation": getattr(flax.linen, task.activation)}
+    learner = learner.replace(**{part: getattr(learner, part).clone(**network) for part in parts})
+    learner = learner.replace(eval_callback=lambda learner, state, key: ())
+    state = learner.init_state(jax.random.PRNGKey(0))
+    train = jax.jit(lambda state: learner.train(train_state=state)[0]).lower(state).compile()
+    began = time.perf_counter()
+    state = jax.block_until_ready(train(state))
+    return int(state.global_step) / (time.perf_counter() - began)
+
+
+def measure(contestant: str, task: Task, steps: int) -> float:
+    """Steps per second of one contestant, in this process."""
+    match contestant:
+        case "polyak":
+            return polyak_speed(task, steps)
+        case "polyak on Gymnasium":
+            return polyak_speed(task, steps, env="gymnasium:CartPole-v1")
+        case "polyak, 2 seeds":
+            return polyak_speed(task, steps, seeds=2)
+        case "polyak on Gymnasium, 2 seeds":
+            return polyak_speed(task, steps, env="gymnasium:CartPole-v1", seeds=2)
+        case "Stable-Baselines3":
+            return stable_baselines3_speed(task, steps)
+        case "SBX":
+            return sbx_speed(task, steps)
+        case "rejax":
+            return rejax_speed(task, steps)
+    raise ValueError(f"There is no contestant {contestant!r}.")
+
+
+def measure_apart(contestant: str, name: str, options: argparse.Namespace) -> float:
+    """`measure` in a process of its own."""
+    command = [sys.executable, __file__, "--measure", contestant, "--only", name]
+    command += ["--quick"] * options.quick
+    environment = os.environ | {"JAX_PLATFORMS": "cpu"}
+    if options.threads == "one" and contestant in PEERS:
+        environment |= ONE_THREAD
+    try:
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=TIME_LIMIT, cwd=tempfile.gettempdir(), env=environment
+        )
+    except subprocess.TimeoutExpired:
+        sys.exit(f"{contestant} on {name} was not done after {TIME_LIMIT} seconds.")
+    if done.returncode:
+        sys.exit(f"{contestant} on {name} failed:\n{done.stderr[-3000:]}")
+    return float(done.stdout.splitlines()[-1])
+
+
+def contestants(name: str) -> list[str]:
+    """Who is measured at a task, in the order of their turns."""
+    return [*CONTESTANTS, *["polyak on Gymnasium, 2 seeds"] * (name == "ppo")]
+
+
+def ratios(rounds: list[dict[str, float]]) -> dict[str, float]:
+    """Medians over the rounds of the ratios within each: polyak against each peer, two seeds against one."""
+    pairs = [(own, peer) for own in ("polyak", "polyak on Gymnasium") for peer in PEERS]
+    pairs += [(f"{own}, 2 seeds", own) for own in ("polyak", "polyak on Gymnasium")]
+    return {
+        f"{one} / {other}": statistics.median(done[one] / done[other] for done in rounds)
+        for one, other in pairs
+        if all(one in done and other in done for done in rounds)
+    }
+
+
+def machine() -> dict[str, Any]:
+    """What the numbers depend on besides the code."""
+    cpu_info = Path("/proc/cpuinfo")
+    lines = cpu_info.read_text().splitlines() if cpu_info.exists() else []
+    models = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return {"cores": cores, "cpu": models[0] if models else platform.processor(), "system": platform.system()}
+
+
+def report(results: dict[str, list[dict[str, float]]], options: argparse.Namespace) -> dict[str, Any]:
+    """Everything that is written to the JSON file."""
+    return {
+        "machine": machine(),
+        "versions": {name: importlib.metadata.version(name) for name in PACKAGES},
+        "quick": options.quick,
+        "threads": options.threads,
+        "differences": DIFFERENCES,
+        "tasks": {
+            name: {
+                **TASKS[name]._asdict(),
+                "steps_per_second": rounds,
+                "median": {who: statistics.median(done[who] for done in rounds) for who in rounds[0]},
+                "ratios": ratios(rounds),
+            }
+            for name, rounds in results.items()
+        },
+    }
+
+
+def show(written: dict[str, Any]) -> None:
+    """Prints the tables."""
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console(width=120)
+    for task in written["tasks"].values():
+        rounds, median = task["steps_per_second"], task["median"]
+        title = f"CartPole-v1, {task['title']}: steps per second, median of {len(rounds)}"
+        table = Table("", "median", "least", "most", *(f"/ {peer}" for peer in PEERS), "/ 1 seed", title=title)
+        for who in median:
+            values = [done[who] for done in rounds]
+            numbers = [f"{value:,.0f}" for value in (median[who], min(values), max(values))]
+            others = [*PEERS, who.removesuffix(", 2 seeds")]
+            over = [task["ratios"].get(f"{who} / {other}") for other in others]
+            table.add_row(who, *numbers, *("" if ratio is None else f"{ratio:.2f}" for ratio in over))
+        console.print(table)
+    facts = written["machine"]
+    versions = ", ".join(f"{name} {version}" for name, version in written["versions"].items())
+    console.print(f"{facts['cores']} cores of {facts['cpu']}; {versions}; threads of the peers: {written['threads']}")
+    console.print("Where the settings differ:", *(f"- {line}" for line in DIFFERENCES), sep="\n")
+
+
+def enter_environment() -> None:
+    """Makes `.venv-bench` if it is missing or out of date, and goes on inside it."""
+    python = ENVIRONMENT / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+    stamp = ENVIRONMENT / "installed.txt"
+    wanted = REQUIREMENTS.read_text() + (ROOT / "pyproject.toml").read_text()
+    if not stamp.exists() or stamp.read_text() != wanted:
+        print(f"Installing polyak and its peers into {ENVIRONMENT.name} ...", flush=True)
+        if not python.exists():
+            venv.create(ENVIRONMENT, with_pip=True, symlinks=os.name != "nt")
+        torch = next(line for line in wanted.splitlines() if line.startswith("torch=="))
+        for packages in ([torch], ["-r", str(REQUIREMENTS), "-e", str(ROOT)]):
+            subprocess.run([python, "-m", "pip", "install", "--quiet", *packages], check=True)
+        stamp.write_text(wanted)
+    if Path(sys.prefix).resolve() != ENVIRONMENT.resolve():
+        sys.exit(subprocess.run([python, __file__, *sys.argv[1:]]).returncode)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Speed of training: polyak against Stable-Baselines3, SBX and rejax.")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--only", default="ppo,dqn", help=f"tasks, or how their names begin: {', '.join(TASKS)}")
+    parser.add_argument("--quick", action="store_true", help="few steps: to see that it works, not to quote")
+    parser.add_argument("--json", type=Path, default=Path(__file__).with_name("speed.json"))
+    parser.add_argument("--threads", choices=("one", "own"), default="one", help="for the peers: one, or their default")
+    parser.add_argument("--measure", metavar="CONTESTANT", help="measure one in this process (used by the benchmark)")
+    options = parser.parse_args()
+    names = [name for name in TASKS if name.startswith(tuple(options.only.split(",")))]
+    if not names or options.rounds < 1:
+        parser.error(f"--only takes {', '.join(TASKS)} or how these begin, --rounds a number from 1 up.")
+    if options.measure:
+        task = TASKS[names[0]]
+        steps = task.quick_steps if options.quick else task.steps
+        print(measure(options.measure, task, steps))
+        return
+    enter_environment()
+    results: dict[str, list[dict[str, float]]] = {name: [] for name in names}
+    for number in range(options.rounds):
+        for name in names:
+            done: dict[str, float] = {}
+            for who in contestants(name):
+                done[who] = measure_apart(who, name, options)
+                print(f"round {number + 1} of {options.rounds}, {name}: {who} {done[who]:,.0f} steps/s", flush=True)
+            results[name].append(done)
+        written = report(results, options)
+        # After each round, so that an interrupted run keeps those that it finished.
+        options.json.write_text(json.dumps(written, indent=2) + "\n")
+    show(written)
+
+
+if __name__ == "__main__":
+    main()
