@@ -5,8 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import threading
-import time
 
 import gymnasium
 import numpy as np
@@ -152,26 +150,23 @@ print("STATUS", run.about["status"], run.path)
 
 def interrupt(tmp_path, env: str, steps: int, processes: int):
     code = INTERRUPTED.format(algorithm="PPO(n_steps=16, batch_size=64)", env=env, steps=steps, processes=processes)
-    process = subprocess.Popen(
-        [sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
-    lines: list[str] = []
-    reader = threading.Thread(target=lambda: lines.extend(iter(process.stderr.readline, "")), daemon=True)
-    reader.start()
-    deadline = time.monotonic() + 120
-    while not any(" of " in line and "steps" in line for line in lines) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    process.send_signal(signal.SIGINT)
-    output = process.stdout.read()
-    process.wait(60)
-    reader.join(10)
+    command, pipe = [sys.executable, "-c", code, str(tmp_path)], subprocess.PIPE
+    with subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True) as process:
+        lines = []
+        for line in process.stderr:
+            lines.append(line)
+            if " of " in line and "steps" in line and process.poll() is None:
+                process.send_signal(signal.SIGINT)
+                break
+        lines.extend(process.stderr)
+        output = process.stdout.read()
     assert "STATUS stopped" in output, "".join(lines)
     return polyak.Run(output.split()[-1]), "".join(lines)
 
 
 @pytest.mark.parametrize("processes", [0, 1])
 def test_after_ctrl_c_a_compiled_run_goes_on_as_if_nothing_had_happened(processes, tmp_path):
-    steps = 3_000_000 if processes else 1_500_000
+    steps = 300_000
     run, said = interrupt(tmp_path, "CartPole-v1", steps, processes)
     assert f"polyak resume {run.path}" in said
     run.policy()  # what was learned can be used
@@ -187,10 +182,10 @@ def test_after_ctrl_c_a_compiled_run_goes_on_as_if_nothing_had_happened(processe
 
 
 def test_after_ctrl_c_a_host_run_goes_on_with_fresh_episodes(tmp_path):
-    run, _ = interrupt(tmp_path, "gymnasium:CartPole-v1", 200_000, 1)
+    run, _ = interrupt(tmp_path, "gymnasium:CartPole-v1", 60_000, 1)
     reached = int(run.metrics("loss")[0][-1])
     resumed = polyak.resume(run.path, progress=False)
     assert resumed.about["status"] == "finished"
     steps = resumed.metrics("loss")[0]
-    assert reached in steps and steps[-1] >= 200_000
+    assert reached in steps and steps[-1] >= 60_000
     assert not list(resumed.path.glob("state-*"))

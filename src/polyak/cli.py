@@ -140,7 +140,7 @@ def watch(
     print(f"Next: polyak evaluate {run}")
 
 
-def plot(*runs: str, metric: str = "episode_return", out: str | None = None) -> None:
+def plot(runs: tuple[str, ...], /, metric: str = "episode_return", out: str | None = None) -> None:
     """Draw a metric of one run or several against steps.
 
     Args:

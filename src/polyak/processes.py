@@ -1,5 +1,6 @@
 """Worker processes: started, listened to, stopped, and never left behind."""
 
+import contextlib
 import importlib.util
 import json
 import os
@@ -67,8 +68,10 @@ class Workers:
                 yield event
 
     def _listen(self, process: subprocess.Popen) -> None:
-        for line in process.stdout or ():
-            self._events.put(json.loads(line) | {"worker": process.pid})
+        assert process.stdout  # as asked for
+        with process.stdout:
+            for line in process.stdout:
+                self._events.put(json.loads(line) | {"worker": process.pid})
         if process.wait() != 0:
             reason = f"A worker process ended with status {process.returncode}, killed or out of memory"
             self._events.put({"kind": "error", "type": "Error", "message": f"{reason}; what it wrote is above."})
@@ -77,14 +80,12 @@ class Workers:
     def stop(self) -> None:
         """Asks every worker to save what it has and end; it does so after its present chunk."""
         for process in self._processes:
-            if process.stdin and not process.stdin.closed:
-                try:
-                    process.stdin.close()
-                except OSError:  # it has ended already
-                    continue
+            with contextlib.suppress(OSError):  # it has ended already
+                process.stdin.close()  # type: ignore[union-attr]
 
     def kill(self) -> None:
-        """Ends every worker at once."""
+        """Ends every worker at once; those that have ended are only cleared away."""
+        self.stop()
         for process in self._processes:
             process.kill()
             process.wait()

@@ -127,7 +127,7 @@ class GymnasiumVector:
         for i in np.flatnonzero(active).tolist():
             self._steps[i] += 1
             try:
-                answer = self.envs[i].step(actions[i])
+                answer: Any = self.envs[i].step(actions[i])
             except Exception as error:
                 self._fault(i, f"step raised {describe(error)}", "an observation and a reward", error)
             try:
