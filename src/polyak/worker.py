@@ -15,10 +15,14 @@ import time
 import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from polyak.agent import Algorithm
 from polyak.errors import Error
+
+if TYPE_CHECKING:
+    from polyak.agent import Agent, Algorithm, Spec
+    from polyak.engines.common import Engine, Loop
+    from polyak.policy import Policy
 
 CHUNKS = 50  # looks at a run, at least
 CHUNK_STEPS = 10_000  # environment steps between two looks, at most
@@ -30,7 +34,7 @@ Event = dict[str, Any]
 class Job:
     """What one worker is asked to do; everything in it is decided before it starts."""
 
-    algorithm: Algorithm
+    algorithm: "Algorithm"
     env: Any  # an id, a CompiledEnv, or a function that returns a gymnasium.Env
     name: str  # of the environment, for files and messages
     steps: int  # of each seed
@@ -54,7 +58,6 @@ def train_seeds(job: Job, emit: Callable[[Event], None], stopping: Callable[[], 
 
     from polyak import envs
     from polyak.agent import Spec
-    from polyak.engines.common import Engine
     from polyak.engines.compiled import CompiledEngine
     from polyak.engines.host import HostEngine
 
@@ -86,14 +89,24 @@ def train_seeds(job: Job, emit: Callable[[Event], None], stopping: Callable[[], 
         engine.close()
 
 
+@dataclasses.dataclass
 class _Training:
-    """One seed's way through its steps, or several seeds' under `vmap`."""
+    """One seed's way through its steps, or several seeds' under `vmap`; positions are counted in iterations."""
 
-    def __init__(self, job, spec, agent, engine, seeds, batched, emit, stopping):
-        self.job, self.spec, self.agent, self.engine = job, spec, agent, engine
-        self.seeds, self.batched, self.emit, self.stopping = seeds, batched, emit, stopping
-        self.total = -(-job.steps // engine.block_size)
-        self.warmup = min(self.total, -(-job.algorithm.learning_starts // engine.block_size))
+    job: Job
+    spec: "Spec"
+    agent: "Agent"
+    engine: "Engine"
+    seeds: tuple[int, ...]
+    batched: bool
+    emit: Callable[[Event], None]
+    stopping: Callable[[], bool]
+
+    def __post_init__(self) -> None:
+        self.total = -(-self.job.steps // self.engine.block_size)
+        self.warmup = min(self.total, -(-self.job.algorithm.learning_starts // self.engine.block_size))
+        every = max(1, (self.job.eval_every or self.job.steps) // self.engine.block_size)
+        self._evaluations = range(every, self.total, every) if self.job.eval_every else range(0)
 
     def run(self) -> None:
         """Trains to the end, or until told to stop."""
@@ -117,7 +130,7 @@ class _Training:
                 timed = learn in self.engine.warm  # the first call of each program is mostly compilation
                 self.engine.warm.add(learn)
                 self._tell(position, metrics, seconds if timed else 0.0, count if timed else 0)
-            if self._evaluates_at(position) and position < self.total:
+            if position in self._evaluations:
                 for seed, policy in self._policies(loop):
                     returns = self._play(policy, self.job.eval_episodes)
                     self.emit({"kind": "evaluation", "seed": seed, "step": self._steps(position), "returns": returns})
@@ -129,15 +142,7 @@ class _Training:
 
     def _stops(self, position: int) -> Iterator[int]:
         """The iterations at which something other than training happens."""
-        marks = {self.warmup, self.total}
-        if self.job.eval_every:
-            every = max(1, self.job.eval_every // self.engine.block_size)
-            marks |= set(range(every, self.total, every))
-        return iter(sorted(mark for mark in marks if mark > position))
-
-    def _evaluates_at(self, position: int) -> bool:
-        every = self.job.eval_every
-        return bool(every) and position % max(1, every // self.engine.block_size) == 0
+        return iter(sorted(mark for mark in {self.warmup, self.total, *self._evaluations} if mark > position))
 
     def _steps(self, position: int) -> int:
         return position * self.engine.block_size
@@ -151,7 +156,7 @@ class _Training:
             timing = {"timed_steps": count * self.engine.block_size, "timed_seconds": seconds / len(self.seeds)}
             self.emit({"kind": "chunk", "seed": seed, "step": self._steps(position), "metrics": values, **timing})
 
-    def _policies(self, loop):
+    def _policies(self, loop: "Loop") -> Iterator[tuple[int, "Policy"]]:
         import jax
 
         from polyak.policy import Policy
@@ -160,7 +165,7 @@ class _Training:
             state = jax.tree.map(lambda leaf, k=k: leaf[k], loop.agent) if self.batched else loop.agent
             yield seed, Policy(self.job.algorithm, self.spec, self.agent.policy(state), self.job.name)
 
-    def _play(self, policy, episodes: int) -> list[float]:
+    def _play(self, policy: "Policy", episodes: int) -> list[float]:
         from polyak.evaluation import evaluate
 
         return evaluate(policy, self.job.env, episodes=episodes).returns[0].tolist()
@@ -169,15 +174,19 @@ class _Training:
     def _state_file(self) -> Path:
         return Path(self.job.folder) / f"state-{self.seeds[0]}.safetensors"
 
-    def _save_state(self, loop, position: int) -> None:
+    def _save_state(self, loop: "Loop", position: int) -> None:
         from polyak.runs import tensors
 
+        if not position:  # nothing was learnt, and `resume` begins with this seed
+            for seed in self.seeds:
+                self.emit({"kind": "stopped", "seed": seed, "step": 0})
+            return
         tensors.save(self._state_file, self.engine.portable(loop), {"position": position, "seeds": list(self.seeds)})
         for seed, policy in self._policies(loop):
             policy.save(Path(self.job.folder) / f"policy-{seed}.safetensors")
             self.emit({"kind": "stopped", "seed": seed, "step": self._steps(position)})
 
-    def _restore(self, loop):
+    def _restore(self, loop: "Loop") -> tuple["Loop", int]:
         from polyak.runs import tensors
 
         position = int(tensors.about(self._state_file)["position"])
