@@ -39,6 +39,7 @@ def write(preset: Preset, run: polyak.Run) -> None:
     evidence["worst_seed"] = round(float(run.scores.returns.mean(1).min()), 1)
     evidence["wall_seconds"] = round(run.about["wall_seconds"])
     evidence["machine"] = f"{cores()} CPU cores, {run.about['engine']} engine, jax {run.about['versions']['jax']}"
+    evidence.add(tomlkit.nl())
     document[preset.algorithm]["evidence"] = evidence
     path.write_text(tomlkit.dumps(document))
 
