@@ -39,7 +39,7 @@ def test_training_prints_scores_and_the_next_command_and_is_quiet_on_standard_ou
 def test_options_reach_the_algorithm(run):
     about = json.loads((run[1] / "run.json").read_text())
     assert about["settings"]["n_steps"] == 16
-    assert about["settings"]["gae_lambda"] == 0.8, "what is not given comes from the preset"
+    assert about["settings"]["gae_lambda"] == 0.95, "what is not given comes from the preset"
 
 
 def test_evaluate_scores_every_seed(run):
