@@ -1,0 +1,92 @@
+"""Films of an agent in its Gymnasium environment."""
+
+import importlib.util
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from polyak.envs import EnvLike, make_original
+from polyak.errors import BadSetting, EnvironmentFault
+from polyak.evaluation import LONGEST
+from polyak.policy import Policy
+
+SIZE_FACTOR = 16  # video encoders want sides that are multiples of this
+
+
+def film(policy: Policy, path: Path | None, folder: Path, env: EnvLike | None = None, episodes: int = 1, seed: int = 0):
+    """Plays whole episodes and writes what they look like.
+
+    Args:
+        policy: who plays.
+        path: the file, `.mp4` or `.gif`; by default `episode.mp4` in `folder`, or `episode.gif` without the extra `video`.
+        folder: where the default goes.
+        env: an id or a function that takes `render_mode`; by default the policy's.
+        episodes: how many, one after the other.
+        seed: of the first episode; the others follow.
+
+    Returns:
+        The path, and the return of each episode.
+
+    Raises:
+        EnvironmentFault: the environment cannot be drawn.
+        BadSetting: the file's ending is neither of the two.
+    """
+    for driver in ("SDL_AUDIODRIVER", "SDL_VIDEODRIVER"):
+        os.environ.setdefault(driver, "dummy")  # neither a sound card nor a screen is needed to draw
+    can_encode = importlib.util.find_spec("imageio_ffmpeg") is not None
+    path = path or folder / ("episode.mp4" if can_encode else "episode.gif")
+    if path.suffix not in (".mp4", ".gif"):
+        raise BadSetting(f"{path} is neither .mp4 nor .gif.")
+    if path.suffix == ".mp4" and not can_encode:
+        raise BadSetting("Writing .mp4 needs `pip install polyak[video]`; .gif works without.")
+    world = make_original(env if env is not None else policy.env, render_mode="rgb_array")
+    if "rgb_array" not in world.metadata.get("render_modes", []):
+        raise EnvironmentFault(f"{policy.env} cannot be drawn: it has no render mode rgb_array.")
+    frames, returns = [], []
+    try:
+        for episode in range(episodes):
+            obs, _ = world.reset(seed=seed + episode)
+            frames.append(_picture(world.render()))
+            total, over, steps = 0.0, False, 0
+            while not over and steps < LONGEST:
+                obs, reward, terminated, truncated, _ = world.step(policy(obs))
+                frames.append(_picture(world.render()))
+                total, over, steps = total + float(reward), terminated or truncated, steps + 1
+            returns.append(total)
+        rate = int(world.metadata.get("render_fps", 30))
+    finally:
+        world.close()
+    (_write_mp4 if path.suffix == ".mp4" else _write_gif)(path, frames, rate)
+    return path, returns
+
+
+def _picture(frame: Any) -> np.ndarray:
+    if frame is None:
+        raise EnvironmentFault("render() returned None; expected an image [height, width, 3].")
+    frame = np.asarray(frame)
+    if frame.dtype != np.uint8:  # MinAtar draws in shares of full brightness
+        frame = (255 * np.clip(frame, 0.0, 1.0)).astype(np.uint8)
+    factor = max(1, 160 // frame.shape[0])  # ten pixels a side are too few to look at
+    return frame.repeat(factor, 0).repeat(factor, 1)
+
+
+def _write_mp4(path: Path, frames: list[np.ndarray], rate: int) -> None:
+    import imageio_ffmpeg
+
+    height, width = frames[0].shape[:2]
+    writer = imageio_ffmpeg.write_frames(str(path), (width, height), fps=rate, macro_block_size=SIZE_FACTOR)
+    writer.send(None)
+    for frame in frames:
+        writer.send(np.ascontiguousarray(frame))
+    writer.close()
+
+
+def _write_gif(path: Path, frames: list[np.ndarray], rate: int) -> None:
+    from PIL import Image
+
+    step = max(1, rate // 25)  # viewers slow down anything faster than 50 pictures a second
+    pictures = [Image.fromarray(frame).quantize(64) for frame in frames[::step]]
+    duration = max(20, round(1000 * step / rate))
+    pictures[0].save(path, save_all=True, append_images=pictures[1:], duration=duration, loop=0, optimize=False)
