@@ -36,8 +36,8 @@ def make(env: EnvLike, num_envs: int = 1) -> CompiledEnv | HostEnv:
 
     Returns:
         A compiled environment if there is one whose dynamics a test has proved equal to Gymnasium's; else Gymnasium's.
-        EnvPool is used where it is asked for: on two cores it steps 8 CartPoles at a third of Gymnasium's pace and 8
-        LunarLanders at the same (benchmarks/environments.py), and what it gains elsewhere is for the user to judge.
+        EnvPool is used where it is asked for: on two cores it steps 8 CartPoles at half of Gymnasium's pace and 8
+        LunarLanders a quarter faster (benchmarks/environments.py); what it gains elsewhere is for the user to judge.
 
     Raises:
         UnknownName: no version of that name; the message offers the nearest ones.

@@ -1,7 +1,7 @@
 """Gymnasium environments, stepped side by side from Python, with every answer checked.
 
 Gymnasium's own vector classes would do the stepping; this one exists because it names the environment, the step and the
-expectation when something is wrong, and because it is faster (benchmarks/environments.py).
+expectation when something is wrong, at no cost in speed (benchmarks/environments.py).
 """
 
 from collections.abc import Callable

@@ -28,20 +28,10 @@ def adam(max_grad_norm: float, eps: float = 1e-8) -> Optimiser:
     def update(parameters: PyTree, gradient: PyTree, state: PyTree, learning_rate: Array | float):
         norm = optax.tree.norm(gradient)
         step, state = direction.update(gradient, state)
-        state = jax.tree.map(flush, state)
         parameters = jax.tree.map(lambda p, s: p - learning_rate * s, parameters, step)
         return parameters, state, norm
 
     return Optimiser(direction.init, update)
-
-
-def flush(x: Array) -> Array:
-    """Zero for numbers so small that a CPU computes with them a hundred times more slowly than with others.
-
-    The first moment of a dead unit decays by 0.9 a step and falls below 1e-38 after 830 of them; DQN on CartPole then
-    ran at a quarter of its speed.
-    """
-    return jnp.where(jnp.abs(x) < 1e-30, 0.0, x) if jnp.issubdtype(x.dtype, jnp.floating) else x
 
 
 def polyak_average(target: PyTree, online: PyTree, tau: Array | float) -> PyTree:

@@ -20,7 +20,7 @@ def film(policy: Policy, path: Path | None, folder: Path, env: EnvLike | None = 
 
     Args:
         policy: who plays.
-        path: the file, `.mp4` or `.gif`; by default `episode.mp4` in `folder`, or `episode.gif` without the extra `video`.
+        path: the file, `.mp4` or `.gif`; by default `episode.mp4` in `folder`, or `.gif` without the extra `video`.
         folder: where the default goes.
         env: an id or a function that takes `render_mode`; by default the policy's.
         episodes: how many, one after the other.
