@@ -142,7 +142,8 @@ def test_an_environment_object_is_refused_because_many_are_needed(tmp_path):
 
 
 INTERRUPTED = """
-import polyak, sys
+import polyak, signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs are born deaf to it
 run = polyak.train(polyak.{algorithm}, {env!r}, steps={steps}, num_envs=4, out=sys.argv[1], processes={processes})
 print("STATUS", run.about["status"], run.path)
 """
