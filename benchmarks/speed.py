@@ -26,9 +26,8 @@ ROOT = Path(__file__).resolve().parent.parent
 ENVIRONMENT = ROOT / ".venv-bench"
 REQUIREMENTS = Path(__file__).resolve().with_name("requirements.txt")
 PACKAGES = ("polyak", "stable-baselines3", "sbx-rl", "rejax", "torch", "jax", "gymnasium", "gymnax", "numpy")
-# polyak gives each of its workers one thread, because small networks gain nothing from a second. So that this is not
-# what is measured, its peers get the same, which suits them too: where another process wanted the second core, it made
-# Stable-Baselines3 ten times and SBX's and rejax's DQN twice as fast. `--threads own` leaves them as they come.
+# polyak gives each of its workers one thread; so that this is not what is measured, its peers get the same. On a busy
+# machine that made them faster; on a quiet one it has not been compared: `--threads own` leaves them as they come.
 ONE_THREAD = {"NPROC": "1", "OMP_NUM_THREADS": "1"}  # read by XLA, by PyTorch
 TIME_LIMIT = 1800  # seconds that one measurement may take: a hang must not look like patience
 
