@@ -21,7 +21,7 @@ FIRST_SEED = 100  # tuning used seeds below
 def measure(preset: Preset, out: str = "runs/evidence") -> polyak.Run:
     """Trains a preset on the seeds for evidence: ten, or five where a run has ten million steps."""
     seeds = 5 if preset.steps >= 10_000_000 else 10
-    first = preset.evidence.get("seeds", [FIRST_SEED])[0]  # a preset changed after a look at its seeds moves to new ones
+    first = preset.evidence.get("seeds", [FIRST_SEED])[0]  # one changed after a look moves on
     return polyak.train(preset.algorithm, preset.env, seed=first, seeds=seeds, out=out)
 
 
