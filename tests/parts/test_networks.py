@@ -9,7 +9,16 @@ from gymnasium.spaces import Box, Discrete
 
 from polyak.errors import BadSetting, UnknownName
 from polyak.parts import networks
-from polyak.parts.networks import MLP, Dueling, Linear, MinAtarCNN, Perceptron, network_from_text, network_text
+from polyak.parts.networks import (
+    MLP,
+    Dueling,
+    Linear,
+    MinAtarCNN,
+    Perceptron,
+    Torso,
+    network_from_text,
+    network_text,
+)
 
 KEY = jax.random.key(0)
 VECTOR = Box(-1.0, 1.0, (5,), np.float32)
@@ -44,15 +53,32 @@ def test_a_batch_is_answered_row_by_row():
 
 
 def test_a_perceptron_by_hand():
-    layers = (
-        Linear(jnp.array([[1.0, -1.0]]), jnp.array([0.0, 1.0])),
-        Linear(jnp.array([[2.0], [3.0]]), jnp.array([-9.0])),
-    )
-    # x = 2: (2, -2 + 1) -> relu (2, 0) -> 2 * 2 + 0 - 9 = -5, and no activation after the last layer
-    assert Perceptron(layers, "relu")(jnp.array([2.0])) == pytest.approx(-5.0)
-    assert Perceptron(layers, "relu", activate_last=True)(jnp.array([2.0])) == 0.0
-    hidden = np.tanh([2.0, -1.0])
-    assert Perceptron(layers, "tanh")(jnp.array([2.0])) == pytest.approx(2 * hidden[0] + 3 * hidden[1] - 9, rel=1e-5)
+    hidden = Linear(jnp.array([[1.0], [-1.0]]), jnp.array([0.0, 1.0]))
+    head = Linear(jnp.array([[2.0, 3.0]]), jnp.array([-9.0]))
+    x = jnp.array([2.0])  # the hidden layer makes (2, -2 + 1) of it
+    relu, tanh, normed = (Torso((hidden,), *how) for how in (("relu", False), ("tanh", False), ("tanh", True)))
+    assert Perceptron(relu, head)(x) == pytest.approx(2 * 2 + 3 * 0 - 9)
+    assert Perceptron(tanh, head)(x) == pytest.approx(2 * np.tanh(2) + 3 * np.tanh(-1) - 9, rel=1e-5)
+    # (2, -1) has mean 1/2 and deviation 3/2, so that its units become 1 and -1
+    assert Perceptron(normed, head)(x) == pytest.approx(2 * np.tanh(1) + 3 * np.tanh(-1) - 9, rel=1e-5)
+
+
+def test_a_normalised_layer_has_mean_zero_and_variance_one_whatever_comes_in():
+    x = 1e3 * jax.random.normal(KEY, (4, 50)) + 1e3
+    np.testing.assert_allclose(networks.layer_norm(x).mean(-1), 0.0, atol=1e-4)
+    np.testing.assert_allclose(networks.layer_norm(x).std(-1), 1.0, rtol=1e-4)
+    np.testing.assert_array_equal(networks.layer_norm(jnp.ones((2, 8))), np.zeros((2, 8)))  # and no division by zero
+
+
+@pytest.mark.parametrize("kind", [MLP, Dueling])
+def test_layers_are_normalised_where_asked(kind):
+    plain, normed = (kind((8,), layer_norm=how).init(KEY, VECTOR, 3) for how in (False, True))
+    x = jax.random.normal(KEY, (6, 5))
+    assert jax.tree.structure(plain) != jax.tree.structure(normed)
+    # scaling what the hidden layer makes changes nothing once it is normalised
+    assert not np.allclose(plain.torso(10 * x), plain.torso(x), atol=1e-2)
+    scaled = jax.tree.map(lambda leaf: 10 * leaf, normed.torso)
+    np.testing.assert_allclose(scaled(x), normed.torso(x), atol=1e-3)
 
 
 def test_dueling_values_average_to_the_value_of_the_state():
@@ -68,7 +94,7 @@ def test_dueling_values_average_to_the_value_of_the_state():
 def test_the_minatar_network_is_a_convolution():
     module = MinAtarCNN(hidden=(8,)).init(KEY, BOARD, outputs=3)
     board = jax.random.uniform(jax.random.key(1), (5, 10, 10, 4))
-    kernel = module.kernel.weight.reshape(3, 3, 4, 16)
+    kernel = module.kernel.weight.T.reshape(3, 3, 4, 16)
     maps = jax.lax.conv_general_dilated(
         board, kernel, window_strides=(1, 1), padding="VALID", dimension_numbers=("NHWC", "HWIO", "NHWC")
     )
@@ -91,17 +117,26 @@ def test_uniform_weights_are_within_one_over_the_root_of_the_inputs():
 
 def test_orthogonal_weights_are_orthogonal_and_biases_zero():
     weight, bias = networks.orthogonal(2**0.5)(KEY, 12, 7)
-    np.testing.assert_allclose(weight.T @ weight, 2.0 * np.eye(7), atol=1e-5)
+    np.testing.assert_allclose(weight @ weight.T, 2.0 * np.eye(7), atol=1e-5)
     np.testing.assert_array_equal(bias, np.zeros(7))
 
 
 def test_the_head_has_an_initialiser_of_its_own():
     module = MLP(hidden=(8,)).init(KEY, VECTOR, 3, networks.orthogonal(2**0.5), networks.orthogonal(0.01))
-    np.testing.assert_allclose(module.layers[-1].weight.T @ module.layers[-1].weight, 1e-4 * np.eye(3), atol=1e-6)
+    np.testing.assert_allclose(module.head.weight @ module.head.weight.T, 1e-4 * np.eye(3), atol=1e-6)
 
 
 @pytest.mark.parametrize(
-    "network", [MLP(), MLP((32,), "tanh"), Dueling((128, 64, 32), "silu"), MinAtarCNN(), MinAtarCNN((64, 64), "gelu")]
+    "network",
+    [
+        MLP(),
+        MLP((32,), "tanh"),
+        MLP((), "relu"),
+        MLP((32, 16), layer_norm=True),
+        Dueling((128, 64, 32), "silu"),
+        MinAtarCNN(),
+        MinAtarCNN((64, 64), "gelu"),
+    ],
 )
 def test_the_text_form_is_read_back_as_the_same_network(network):
     assert network_from_text(network_text(network)) == network
@@ -114,6 +149,7 @@ def test_the_text_form_is_read_back_as_the_same_network(network):
         ("mlp:64,32", MLP((64, 32))),
         ("mlp:7:tanh", MLP((7,), "tanh")),
         ("mlp::tanh", MLP(activation="tanh")),
+        ("mlp:::layer_norm", MLP(layer_norm=True)),
         ("dueling:8", Dueling((8,))),
         ("minatar", MinAtarCNN()),
     ],
@@ -136,6 +172,8 @@ def test_the_text_form_is_one_line():
         ("mlp:64,", BadSetting, "name:width,width:activation"),
         ("mlp:64,0", BadSetting, "without units"),
         ("mlp:-3", BadSetting, "without units"),
+        ("mlp:64:relu:norm", BadSetting, "activation:layer_norm"),
+        ("mlp:64:relu:layer_norm:3", BadSetting, "activation:layer_norm"),
     ],
 )
 def test_a_text_that_cannot_be_read_is_told_in_a_sentence(text, error, says):

@@ -28,8 +28,8 @@ from polyak.envs.base import HostEnv
 class HostEngine:
     """See `Engine`.
 
-    The agent's state crosses into compiled code as a flat tuple of arrays: taking a tree of modules apart at every call
-    would cost more than a small network's forward pass.
+    The agent's state crosses into compiled code as a flat tuple of arrays, and into `act` only the part that it reads:
+    taking a tree of modules apart, or handing over a replay, at every step would cost as much as a small network.
     """
 
     def __init__(self, algorithm: Algorithm, agent: Agent, env: HostEnv, spec: Spec, chunk: int):
@@ -38,7 +38,9 @@ class HostEngine:
         self.length = algorithm.block_length
         self.block_size = self.length * spec.num_envs
         self.starts_at_reset = algorithm.starts_at_reset
-        self._tree: Any = jax.tree.structure(jax.eval_shape(agent.init, jax.random.key(0)))
+        example = jax.eval_shape(agent.init, jax.random.key(0))
+        self._tree: Any = jax.tree.structure(example)
+        self._acting_tree: Any = jax.tree.structure(agent.policy(example))
         self._remembers = bool(jax.tree.leaves(jax.eval_shape(lambda: agent.start(spec.num_envs))))
         self._init = jax.jit(agent.init)
         self._noise = jax.jit(self._draw)
@@ -61,7 +63,8 @@ class HostEngine:
         state = tuple(jax.tree.leaves(loop.agent))
         history: list[dict[str, Array]] = []
         for i in range(iterations):
-            moving, block = self._block(state, moving, _row(noise.agent, i))
+            acting = tuple(jax.tree.leaves(self.agent.policy(self._tree.unflatten(state))))
+            moving, block = self._block(acting, moving, _row(noise.agent, i))
             state, metrics = self._finish[learn](state, block, noise.learn[i])
             history.append(metrics)
         history = jax.device_get(history)
@@ -87,7 +90,7 @@ class HostEngine:
         noise = draw_noise(key, first, self.chunk, shape, self.agent, lambda key, shape: ())
         return noise._replace(learn=jax.random.key_data(noise.learn))
 
-    def _block(self, state: tuple[Array, ...], now: "Moving", noise: PyTree) -> tuple["Moving", Step]:
+    def _block(self, acting: tuple[Array, ...], now: "Moving", noise: PyTree) -> tuple["Moving", Step]:
         obs, carry, episodes = now
         if self.starts_at_reset:
             obs, carry = self.env.reset(), self.agent.start(self.num_envs)
@@ -96,7 +99,7 @@ class HostEngine:
             )
         steps: list[Step] = []
         for t in range(self.length):
-            action, carry, extras = self._act(state, carry, obs, _row(noise, t))
+            action, carry, extras = self._act(acting, carry, obs, _row(noise, t))
             action = np.asarray(action)
             outcome: Any = self.env.step(action)
             steps.append(
@@ -109,8 +112,8 @@ class HostEngine:
             obs = outcome.obs
         return Moving(obs, carry, episodes), jax.tree.map(lambda *leaves: np.stack(leaves), *steps)
 
-    def _explore(self, state: tuple[Array, ...], carry: PyTree, obs: PyTree, noise: PyTree):
-        return self.agent.act(self._tree.unflatten(state), carry, obs, noise, True)
+    def _explore(self, acting: tuple[Array, ...], carry: PyTree, obs: PyTree, noise: PyTree):
+        return self.agent.act(self._acting_tree.unflatten(acting), carry, obs, noise, True)
 
     def _observe_and_learn(
         self, state: tuple[Array, ...], block: Step, key_data: Array, learn: bool

@@ -26,14 +26,14 @@ ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
     "gelu": jax.nn.gelu,
 }
 
-Initialiser = Callable[[Key, int, int], tuple[Array, Array]]  # key, inputs, outputs -> weight [inputs, outputs], bias
+Initialiser = Callable[[Key, int, int], tuple[Array, Array]]  # key, inputs, outputs -> weight [outputs, inputs], bias
 
 
 def uniform(key: Key, inputs: int, outputs: int) -> tuple[Array, Array]:
     """Weights and biases uniform within 1 / sqrt(inputs): what PyTorch, and so most published settings, begin with."""
     weight_key, bias_key = jax.random.split(key)
     bound = 1.0 / math.sqrt(inputs)
-    weight = jax.random.uniform(weight_key, (inputs, outputs), minval=-bound, maxval=bound)
+    weight = jax.random.uniform(weight_key, (outputs, inputs), minval=-bound, maxval=bound)
     return weight, jax.random.uniform(bias_key, (outputs,), minval=-bound, maxval=bound)
 
 
@@ -41,55 +41,74 @@ def orthogonal(gain: float) -> Initialiser:
     """Orthogonal weights times a gain, zero biases (Saxe, McClelland and Ganguli, 2014): what PPO begins with."""
 
     def initialise(key: Key, inputs: int, outputs: int) -> tuple[Array, Array]:
-        return jax.nn.initializers.orthogonal(gain)(key, (inputs, outputs)), jnp.zeros(outputs)
+        return jax.nn.initializers.orthogonal(gain)(key, (outputs, inputs)), jnp.zeros(outputs)
 
     return initialise
 
 
 class Linear(eqx.Module):
-    """x @ weight + bias, on the last axis of x."""
+    """weight x + bias, on the last axis of x.
 
-    weight: Array  # [inputs, outputs]
+    A row per output: the gradient of a layer with few outputs, as heads have, is then a product of few long rows, which
+    takes XLA a tenth of the time that many short rows take it.
+    """
+
+    weight: Array  # [outputs, inputs]
     bias: Array  # [outputs]
 
     def __call__(self, x: Array) -> Array:
-        return x @ self.weight + self.bias
+        return x @ self.weight.T + self.bias
 
 
-class Perceptron(eqx.Module):
-    """Linear layers with an activation after each but, unless `activate_last`, the last."""
+def layer_norm(x: Array) -> Array:
+    """Mean 0 and variance 1 over the units of each sample (Ba, Kiros and Hinton, 2016), without gains of its own:
+    the layers on both sides have weights."""
+    centred = x - x.mean(-1, keepdims=True)
+    return centred * jax.lax.rsqrt(jnp.square(centred).mean(-1, keepdims=True) + 1e-5)
+
+
+class Torso(eqx.Module):
+    """Hidden layers: linear, normalised or not, activated."""
 
     layers: tuple[Linear, ...]
     activation: str = eqx.field(static=True)
-    activate_last: bool = eqx.field(static=True, default=False)
+    normalise: bool = eqx.field(static=True)
 
     def __call__(self, x: Array) -> Array:
         activation = ACTIVATIONS[self.activation]
-        for layer in self.layers[:-1]:
-            x = activation(layer(x))
-        x = self.layers[-1](x)
-        return activation(x) if self.activate_last else x
+        for layer in self.layers:
+            x = layer(x)
+            x = activation(layer_norm(x) if self.normalise else x)
+        return x
 
 
-def perceptron(
-    key: Key,
-    sizes: tuple[int, ...],
-    activation: str,
-    hidden: Initialiser,
-    head: Initialiser,
-    activate_last: bool = False,
-) -> Perceptron:
-    """Makes the layers sizes[0] -> sizes[1] -> ...; `head` initialises the last."""
-    initialisers = [hidden] * (len(sizes) - 2) + [head]
-    keys = jax.random.split(key, len(initialisers))
-    layers = zip(initialisers, keys, sizes[:-1], sizes[1:], strict=True)
-    return Perceptron(tuple(Linear(*make(k, i, o)) for make, k, i, o in layers), activation, activate_last)
+def linear(key: Key, inputs: int, outputs: int, initialise: Initialiser) -> Linear:
+    """Makes one layer."""
+    return Linear(*initialise(key, inputs, outputs))
+
+
+def make_torso(key: Key, inputs: int, network: "Network", initialise: Initialiser) -> Torso:
+    """Makes the hidden layers that `network` asks for, on features [..., inputs]."""
+    sizes = (inputs, *network.hidden)
+    keys = jax.random.split(key, len(network.hidden))
+    layers = (linear(k, i, o, initialise) for k, i, o in zip(keys, sizes[:-1], sizes[1:], strict=True))
+    return Torso(tuple(layers), network.activation, network.layer_norm)
+
+
+class Perceptron(eqx.Module):
+    """Hidden layers and a linear head."""
+
+    torso: Torso
+    head: Linear
+
+    def __call__(self, x: Array) -> Array:
+        return self.head(self.torso(x))
 
 
 class DuelingHeads(eqx.Module):
     """q(a) = v + advantage(a) - mean advantage, on a shared torso (Wang et al., 2016, equation 9)."""
 
-    torso: Perceptron
+    torso: Torso
     value: Linear
     advantage: Linear
 
@@ -99,10 +118,19 @@ class DuelingHeads(eqx.Module):
         return self.value(x) + advantage - advantage.mean(-1, keepdims=True)
 
 
+def make_perceptron(
+    key: Key, inputs: int, outputs: int, network: "Network", hidden: Initialiser, head: Initialiser
+) -> Perceptron:
+    """Makes the hidden layers that `network` asks for and a head of `outputs`."""
+    torso_key, head_key = jax.random.split(key)
+    width = network.hidden[-1] if network.hidden else inputs
+    return Perceptron(make_torso(torso_key, inputs, network, hidden), linear(head_key, width, outputs, head))
+
+
 class MinAtarNetwork(eqx.Module):
     """A 3 x 3 convolution written as one matrix product over patches, then a perceptron on its flattened map."""
 
-    kernel: Linear  # [3 * 3 * channels, filters]
+    kernel: Linear  # 3 * 3 * channels inputs, an output a filter
     body: Perceptron
     board: tuple[int, int, int] = eqx.field(static=True)  # height, width, channels
 
@@ -129,6 +157,11 @@ class Network(Protocol):
         """A name from `ACTIVATIONS`."""
         ...
 
+    @property
+    def layer_norm(self) -> bool:
+        """Whether each hidden layer's units are normalised before the activation."""
+        ...
+
     def init(
         self, key: Key, space: gymnasium.Space, outputs: int, hidden: Initialiser = uniform, head: Initialiser = uniform
     ) -> eqx.Module:
@@ -143,11 +176,12 @@ class MLP:
     name: ClassVar[str] = "mlp"
     hidden: tuple[int, ...] = (64, 64)
     activation: str = "relu"
+    layer_norm: bool = False
 
     def init(
         self, key: Key, space: gymnasium.Space, outputs: int, hidden: Initialiser = uniform, head: Initialiser = uniform
     ) -> Perceptron:
-        return perceptron(key, (num_features(space), *self.hidden, outputs), self.activation, hidden, head)
+        return make_perceptron(key, num_features(space), outputs, self, hidden, head)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -157,15 +191,19 @@ class Dueling:
     name: ClassVar[str] = "dueling"
     hidden: tuple[int, ...] = (64, 64)
     activation: str = "relu"
+    layer_norm: bool = False
 
     def init(
         self, key: Key, space: gymnasium.Space, outputs: int, hidden: Initialiser = uniform, head: Initialiser = uniform
     ) -> DuelingHeads:
         torso_key, value_key, advantage_key = jax.random.split(key, 3)
-        sizes = (num_features(space), *self.hidden)
-        torso = perceptron(torso_key, sizes, self.activation, hidden, hidden, activate_last=True)
-        width = sizes[-1]
-        return DuelingHeads(torso, Linear(*head(value_key, width, 1)), Linear(*head(advantage_key, width, outputs)))
+        features = num_features(space)
+        width = self.hidden[-1] if self.hidden else features
+        return DuelingHeads(
+            make_torso(torso_key, features, self, hidden),
+            linear(value_key, width, 1, head),
+            linear(advantage_key, width, outputs, head),
+        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -175,6 +213,7 @@ class MinAtarCNN:
     name: ClassVar[str] = "minatar"
     hidden: tuple[int, ...] = (128,)
     activation: str = "relu"
+    layer_norm: bool = False
 
     def init(
         self, key: Key, space: gymnasium.Space, outputs: int, hidden: Initialiser = uniform, head: Initialiser = uniform
@@ -184,28 +223,27 @@ class MinAtarCNN:
             raise BadSetting(f"The network 'minatar' reads images [height, width, channels], not {space}; use mlp.")
         height, width, channels = shape
         kernel_key, body_key = jax.random.split(key)
-        sizes = ((height - 2) * (width - 2) * 16, *self.hidden, outputs)
-        kernel = Linear(*hidden(kernel_key, 9 * channels, 16))
-        return MinAtarNetwork(
-            kernel, perceptron(body_key, sizes, self.activation, hidden, head), (height, width, channels)
-        )
+        body = make_perceptron(body_key, (height - 2) * (width - 2) * 16, outputs, self, hidden, head)
+        return MinAtarNetwork(linear(kernel_key, 9 * channels, 16, hidden), body, (height, width, channels))
 
 
 NETWORKS: dict[str, Callable[..., Network]] = {kind.name: kind for kind in (MLP, Dueling, MinAtarCNN)}
 
 
 def network_text(network: Network) -> str:
-    """`mlp:64,64:tanh`; `mlp:none:relu` for a linear one."""
-    return f"{network.name}:{','.join(map(str, network.hidden)) or 'none'}:{network.activation}"
+    """`mlp:64,64:tanh`; `mlp:64,64:relu:layer_norm` with normalised layers; `mlp:none:relu` for a linear one."""
+    text = f"{network.name}:{','.join(map(str, network.hidden)) or 'none'}:{network.activation}"
+    return text + ":layer_norm" * network.layer_norm
 
 
 def network_from_text(text: str) -> Network:
-    """Reads `mlp`, `mlp:64,64` or `mlp:64,64:tanh`; raises `polyak.Error` for anything else."""
-    name, _, rest = text.partition(":")
+    """Reads `mlp`, `mlp:64,64`, `mlp:64,64:tanh` or `mlp:64,64:relu:layer_norm`; anything else is a `polyak.Error`."""
+    name, hidden, activation, layer_norm, *more = text.split(":") + [""] * (3 - text.count(":"))
     if name not in NETWORKS:
         raise UnknownName("network", name, NETWORKS)
-    hidden, _, activation = rest.partition(":")
-    settings: dict[str, Any] = {}
+    if more or layer_norm not in ("", "layer_norm"):
+        raise BadSetting(f"The network {text!r} is not of the form name:width,width:activation:layer_norm.")
+    settings: dict[str, Any] = {"layer_norm": bool(layer_norm)}
     if hidden == "none":
         settings["hidden"] = ()
     elif hidden:

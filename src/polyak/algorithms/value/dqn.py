@@ -22,10 +22,14 @@ from polyak.errors import BadSetting
 from polyak.ops import explore as exploration
 from polyak.ops import td
 from polyak.parts import networks
+from polyak.parts.normalise import Moments
 from polyak.parts.optimise import adam, polyak_average
 from polyak.parts.replay import UniformReplay
 from polyak.parts.schedules import linear
 from polyak.spaces import storage_type
+
+
+METRICS = ("loss", "gradient_norm", "td_error", "q_mean")  # means over a round of updates
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,6 +70,8 @@ class DQN:
     """Norm at which the gradient is clipped."""
     double: bool = False
     """Let the online network choose the action that the target network judges."""
+    normalize_observation: bool = False
+    """Standardise observations by their running mean and deviation."""
     network: networks.Network = networks.MLP(hidden=(256, 256))
     """What computes Q: mlp, dueling, minatar."""
 
@@ -85,9 +91,11 @@ class DQN:
 
         def init(key: Key) -> State:
             parameters = self.network.init(key, spec.observation_space, num_actions)
+            moments = Moments.of((networks.num_features(spec.observation_space),)) if self.normalize_observation else ()
             obs = jnp.zeros(spec.observation_space.shape, storage_type(spec.observation_space))
             example = Transition(obs, jnp.int32(0), jnp.float32(0), jnp.bool_(False), obs)
-            return State(parameters, parameters, optimiser.init(parameters), replay.init(example), jnp.int32(0))
+            memory = optimiser.init(parameters), moments, replay.init(example)
+            return State(parameters, parameters, *memory, step=jnp.int32(0))
 
         def noise(key: Key, shape: tuple[int, ...]) -> exploration.EpsilonGreedyNoise:
             return exploration.epsilon_greedy_noise(key, shape, num_actions)
@@ -96,8 +104,11 @@ class DQN:
             duration = self.exploration_fraction * spec.total_steps
             return linear(step, self.exploration_initial_eps, self.exploration_final_eps, duration)
 
+        def features(state: State, obs: Array) -> Array:
+            return state.features.standardise(encode(obs)) if self.normalize_observation else encode(obs)
+
         def act(state: State, carry: tuple[()], obs: Array, noise: exploration.EpsilonGreedyNoise, explore: bool):
-            q = state.parameters(encode(obs))
+            q = state.parameters(features(state, obs))
             if explore:
                 action = jax.vmap(exploration.epsilon_greedy, (0, None, 0))(q, epsilon(state.step), noise)
             else:
@@ -105,17 +116,18 @@ class DQN:
             return action + first_action, carry, ()
 
         def observe(state: State, block: Step) -> State:
+            if self.normalize_observation:
+                state = state._replace(features=state.features.update(encode(block.obs).reshape(block_size, -1)))
             transitions = Transition(
                 block.obs, block.action - first_action, block.reward, block.terminated, block.next_obs
             )
             return state._replace(replay=replay.add(state.replay, transitions), step=state.step + block_size)
 
         def loss(parameters: PyTree, target: PyTree, batch: Transition) -> tuple[Array, dict[str, Array]]:
-            q_tm1 = parameters(encode(batch.obs))
-            q_t = target(encode(batch.next_obs))
+            q_tm1, q_t = parameters(batch.obs), target(batch.next_obs)
             discount_t = td.discount(batch.terminated, self.gamma)
             if self.double:
-                q_t_selector = parameters(encode(batch.next_obs))
+                q_t_selector = parameters(batch.next_obs)
                 td_error = jax.vmap(td.double_q_learning)(
                     q_tm1, batch.action, batch.reward, discount_t, q_t, jax.lax.stop_gradient(q_t_selector)
                 )
@@ -132,20 +144,25 @@ class DQN:
             if self.anneal_learning_rate:
                 learning_rate = linear(state.step, self.learning_rate, 0.0, spec.total_steps)
 
-            def gradient_step(carry: tuple[PyTree, PyTree], indices: Array):
-                parameters, optimiser_state = carry
+            def gradient_step(i: Array, carry: tuple[PyTree, PyTree, dict[str, Array]]):
+                parameters, optimiser_state, sums = carry
+                indices = replay.sample_indices(state.replay, jax.random.fold_in(key, i), (self.batch_size,))
                 batch = replay.take(state.replay, indices)
+                batch = batch._replace(obs=features(state, batch.obs), next_obs=features(state, batch.next_obs))
                 (value, metrics), gradient = jax.value_and_grad(loss, has_aux=True)(parameters, target, batch)
                 parameters, optimiser_state, norm = optimiser.update(
                     parameters, gradient, optimiser_state, learning_rate
                 )
-                return (parameters, optimiser_state), {"loss": value, "gradient_norm": norm, **metrics}
+                metrics |= {"loss": value, "gradient_norm": norm}
+                return parameters, optimiser_state, {name: sums[name] + metrics[name] for name in METRICS}
 
-            indices = replay.sample_indices(state.replay, key, (gradient_steps, self.batch_size))
-            (parameters, optimiser_state), metrics = jax.lax.scan(
-                gradient_step, (state.parameters, state.optimiser), indices
+            # The count is traced: a loop of one round XLA would unroll, fuse with the write to the memory, and copy that.
+            rounds = jnp.where(state.replay.size > 0, gradient_steps, 0)
+            sums = dict.fromkeys(METRICS, jnp.float32(0))
+            parameters, optimiser_state, sums = jax.lax.fori_loop(
+                0, rounds, gradient_step, (state.parameters, state.optimiser, sums)
             )
-            metrics = {name: values.mean() for name, values in metrics.items()} | {"epsilon": epsilon(state.step)}
+            metrics = {name: total / rounds for name, total in sums.items()} | {"epsilon": epsilon(state.step)}
             return state._replace(parameters=parameters, target=target, optimiser=optimiser_state), metrics
 
         def policy(state: State) -> State:
@@ -170,5 +187,6 @@ class State(NamedTuple):
     parameters: PyTree  # the online network
     target: PyTree  # the target network
     optimiser: PyTree
+    features: PyTree  # Moments of the observations, or ()
     replay: PyTree  # a Replay; () in a policy
     step: Array  # [] int32, environment steps observed
