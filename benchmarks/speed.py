@@ -73,6 +73,8 @@ PPO_REJAX |= {"clip_eps": 0.2, "max_grad_norm": 0.5}
 DQN_REJAX = {"buffer_size": 100_000, "fill_buffer": 1_000, "eps_end": 0.04, "polyak": 0.0, "ddqn": False}
 DQN_REJAX |= {name: DQN_SETTINGS[name] for name in ("learning_rate", "gamma", "batch_size", "exploration_fraction")}
 DQN_REJAX |= {"max_grad_norm": 10.0}
+EVERY_4 = {"learning_rate": 1e-4, "batch_size": 32, "train_freq": 4, "gradient_steps": 1}
+EVERY_4 |= {"target_update_interval": 10_000}
 EVERY_256 = {"train_freq": 256, "gradient_steps": 128, "target_update_interval": 10}
 EVERY_STEP = {"train_freq": 1, "gradient_steps": 1, "target_update_interval": 500}
 
@@ -83,14 +85,21 @@ TASKS = {
         settings=PPO_SETTINGS,
         rejax=PPO_REJAX,
     ),
+    "dqn-defaults": Task(
+        "DQN at Stable-Baselines3's defaults, one update every 4 steps",
+        *("DQN", 40_960, 5_120, 1, (64, 64), "relu"),
+        settings=DQN_SETTINGS | EVERY_4,
+        rejax=DQN_REJAX
+        | {"learning_rate": 1e-4, "batch_size": 32, "num_envs": 4, "num_epochs": 1, "target_update_freq": 10_000},
+    ),
     "dqn-zoo": Task(
-        "DQN, 128 updates every 256 steps",
+        "DQN at the zoo's settings, 256 x 256, 128 updates every 256 steps",
         *("DQN", 20_480, 5_120, 1, (256, 256), "relu"),
         settings=DQN_SETTINGS | EVERY_256,
         rejax=DQN_REJAX | {"num_envs": 2, "num_epochs": 1, "target_update_freq": 10},
     ),
     "dqn-every-step": Task(
-        "DQN, one update a step",
+        "DQN, 256 x 256, one update a step",
         *("DQN", 10_000, 2_000, 1, (256, 256), "relu"),
         settings=DQN_SETTINGS | EVERY_STEP,
         rejax=DQN_REJAX | {"num_envs": 1, "num_epochs": 1, "target_update_freq": 500},
@@ -106,7 +115,8 @@ DIFFERENCES = (
     "rejax: clips each element of the gradient, not its norm; treats the time limit as an end of the task.",
     "rejax PPO: always clips the value's change too; two optimisers.",
     "rejax DQN: squared error for Huber loss; draws without replacement, by sorting the whole buffer.",
-    "rejax DQN at 128 updates every 256 steps: it has no train_freq, so 2 environments and an update per 2 steps.",
+    "rejax DQN at an update every 4 steps, or 128 every 256: it has no train_freq, so 4 or 2 environments and an "
+    "update after each step of all.",
     "polyak DQN and PPO: a target network renewed at most once a block; the true successor's value at the time limit.",
     "gymnax 1 returns six values from a step and rejax 0.1.3 reads five: an adapter of four lines joins them.",
 )

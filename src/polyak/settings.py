@@ -27,6 +27,7 @@ RANGES: dict[str, tuple[float, float]] = {
     "exploration_fraction": SHARE,
     "exploration_initial_eps": SHARE,
     "exploration_final_eps": SHARE,
+    "huber_delta": POSITIVE,
     "max_grad_norm": POSITIVE,
     "n_steps": (1, math.inf),
     "n_epochs": (1, math.inf),

@@ -68,6 +68,8 @@ class DQN:
     """Let the learning rate fall linearly to 0 over the run, which steadies the final policy."""
     max_grad_norm: float = 10.0
     """Norm at which the gradient is clipped."""
+    huber_delta: float = 1.0
+    """TD error, in units of return, beyond which the loss grows linearly; above all errors it is the squared loss."""
     double: bool = False
     """Let the online network choose the action that the target network judges."""
     normalize_observation: bool = False
@@ -133,12 +135,14 @@ class DQN:
                 )
             else:
                 td_error = jax.vmap(td.q_learning)(q_tm1, batch.action, batch.reward, discount_t, q_t)
-            return td.huber(td_error).mean(), {"td_error": jnp.abs(td_error).mean(), "q_mean": q_tm1.mean()}
+            return td.huber(td_error, self.huber_delta).mean(), {"td_error": jnp.abs(td_error).mean(), "q_mean": q_tm1.mean()}
 
         def learn(state: State, block: Step, key: Key) -> tuple[State, dict[str, Array]]:
             interval = self.target_update_interval
             renew = state.step // interval > (state.step - block_size) // interval
-            target = polyak_average(state.target, state.parameters, jnp.where(renew, self.tau, 0.0))
+            target = jax.lax.cond(
+                renew, lambda: polyak_average(state.target, state.parameters, self.tau), lambda: state.target
+            )
 
             learning_rate = jnp.float32(self.learning_rate)
             if self.anneal_learning_rate:
