@@ -18,7 +18,7 @@ from polyak.engines.host import HostEngine
 from polyak.envs import make
 from polyak.envs.probes import PROBES
 from polyak.errors import BadSetting
-from polyak.parts.networks import MLP, Dueling
+from polyak.parts.networks import MLP, Dueling, Linear
 
 GAMMA = 0.9
 ENDLESS = 1 / (1 - GAMMA)  # 10
@@ -38,6 +38,10 @@ DQNS = {
     "plain": DQN(**DQN_SETTINGS, network=MLP(hidden=(16,))),
     "double": DQN(**DQN_SETTINGS, network=MLP(hidden=(16,)), double=True),
     "dueling": DQN(**DQN_SETTINGS, network=Dueling(hidden=(16,))),
+    "n-step": DQN(**DQN_SETTINGS, network=MLP(hidden=(16,)), n_steps=3),
+    "normalised": DQN(
+        **DQN_SETTINGS, network=MLP(hidden=(16,), layer_norm=True), normalize_observation=True, huber_delta=10.0
+    ),
 }
 PPO_SMALL = PPO(
     learning_rate=1e-2, n_steps=16, batch_size=64, n_epochs=4, gamma=GAMMA, network=MLP(hidden=(16,), activation="tanh")
@@ -193,6 +197,28 @@ def test_the_target_network_is_renewed_when_its_interval_has_passed():
         renewed.append(copied and not same)
     # blocks of 4 steps: steps 12, 24 and 36 are reached by the third, sixth and ninth
     assert [i for i, yes in enumerate(renewed, 1) if yes] == [3, 6, 9]
+
+
+@pytest.mark.parametrize("n_steps", [1, 3])
+def test_the_targets_are_those_worked_out_from_the_stored_episode(n_steps):
+    """Two steps, cut; two steps, ended: with the target network silent, errors are returns and the loss tells them."""
+    algorithm = DQN(
+        buffer_size=4, batch_size=512, train_freq=4, n_steps=n_steps, gamma=GAMMA, huber_delta=1e6, network=MLP((1,))
+    )
+    agent = algorithm.agent(spec_of(1))
+    state = agent.init(jax.random.key(0))
+    state = state._replace(parameters=jax.tree.map(jnp.zeros_like, state.parameters))
+    state = state._replace(target=jax.tree.map(jnp.zeros_like, state.target))
+    ones = state.target.head.bias + 1.0  # Q_target is 1 everywhere, Q_theta 0
+    state = state._replace(target=dataclasses.replace(state.target, head=Linear(state.target.head.weight, ones)))
+    reward = jnp.array([[1.0], [2.0], [4.0], [8.0]])
+    terminated, truncated = jnp.array([[0], [0], [0], [1]]) == 1, jnp.array([[0], [1], [0], [0]]) == 1
+    obs = jnp.zeros((4, 1, 1))
+    block = Step(obs, jnp.zeros((4, 1), jnp.int32), reward, terminated, truncated, obs, ())
+    _, metrics = jax.jit(agent.learn)(agent.observe(state, block), block, jax.random.key(1))
+    g = GAMMA
+    targets = {1: (1 + g, 2 + g, 4 + g, 8.0), 3: (1 + g * 2 + g**2, 2 + g, 4 + g * 8, 8.0)}[n_steps]
+    assert float(metrics["td_error"]) == pytest.approx(np.mean(targets), rel=0.05)  # 512 draws of the four
 
 
 @pytest.mark.parametrize(("step", "epsilon"), [(0, 1.0), (50, 0.525), (100, 0.05), (900, 0.05)])

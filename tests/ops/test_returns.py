@@ -57,6 +57,35 @@ def test_the_value_of_the_true_successor_is_used_not_the_next_state_left(compile
     assert answer[1] == pytest.approx(6.0)  # 2 + .5 * 10 - 1
 
 
+def n_step(compiled, terminated, over):
+    return [float(value) for value in compiled(returns.n_step)(R_T, terminated, over, GAMMA)]
+
+
+def test_n_step_return_by_hand(compiled):
+    # 1 + .5 * 2 + .25 * 3 = 2.75, then .125 of the value after step 2
+    assert n_step(compiled, NEVER, NEVER) == [2.75, 0.125, 2]
+
+
+def test_an_end_stops_the_n_step_return_and_drops_the_bootstrap(compiled):
+    assert n_step(compiled, MIDDLE, MIDDLE) == [2.0, 0.0, 1]
+
+
+def test_a_cut_stops_the_n_step_return_and_keeps_the_bootstrap(compiled):
+    assert n_step(compiled, NEVER, MIDDLE) == [2.0, 0.25, 1]
+
+
+def test_an_end_after_the_cut_belongs_to_another_episode(compiled):
+    last = jnp.array([False, False, True])
+    assert n_step(compiled, last, MIDDLE) == [2.0, 0.25, 1]
+
+
+def test_one_step_is_the_reward_and_the_plain_discount(compiled):
+    for terminated in (False, True):
+        ends = jnp.array([terminated])
+        total, discount_t, last = compiled(returns.n_step)(R_T[:1], ends, ends, GAMMA)
+        assert (total, discount_t, last) == (1.0, td.discount(ends, GAMMA)[0], 0)
+
+
 def test_sums_run_forward_and_forget_each_episode(compiled):
     # 4 comes in: .5 * 4 + 1 = 3; .5 * 3 + 2 = 3.5, the end; 3; .5 * 3 + 4 = 5.5
     carry, sums = compiled(returns.discounted_sums)(

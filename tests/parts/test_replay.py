@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from polyak.parts.replay import UniformReplay
+from polyak.parts.replay import UniformReplay, take
 
 
 def block_of(first: int, time: int, batch: int) -> dict:
@@ -70,12 +70,26 @@ def test_indices_are_only_of_what_is_stored_and_reach_all_of_it(blocks, stored):
 
 def test_all_leaves_of_a_transition_stay_together_after_the_ring_has_wrapped():
     memory, replay = filled(5)
-    taken = memory.take(replay, memory.sample_indices(replay, jax.random.key(1), (7, 30)))
+    taken = take(replay.storage, memory.sample_indices(replay, jax.random.key(1), (7, 30)))
     assert taken["vector"].shape == (7, 30, 2)
     assert set(np.unique(taken["number"]).tolist()) == set(range(8, 20))  # 20 written, the newest 12 kept
     np.testing.assert_array_equal(taken["vector"][..., 0], taken["number"])
     np.testing.assert_array_equal(taken["vector"][..., 1], -taken["number"])
     np.testing.assert_array_equal(taken["odd"], taken["number"] % 2 == 1)
+
+
+@pytest.mark.parametrize("blocks", [1, 2, 3, 4, 5, 7, 10])
+@pytest.mark.parametrize("count", [1, 2, 3, 5])
+def test_ahead_are_the_next_steps_of_the_same_environment_up_to_its_newest(blocks, count):
+    memory, replay = filled(blocks)  # 2 environments: the even numbers are the steps of one, the odd of the other
+    written = 4 * blocks
+    for index in range(int(replay.size)):
+        number = int(replay.storage["number"][index])
+        expected = range(number, written, 2)[:count]
+        ahead, newest = memory.ahead(replay, jnp.int32(index), count, num_envs=2)
+        known = len(expected)
+        assert take(replay.storage, ahead)["number"][:known].tolist() == list(expected)
+        assert newest[:known].tolist() == [step + 2 >= written for step in expected]
 
 
 def test_storage_keeps_the_types_of_the_example():

@@ -40,6 +40,29 @@ def generalised_advantage(
     return advantages
 
 
+def n_step(r_t: Array, terminated_t: Array, over_t: Array, gamma: float) -> tuple[Array, Array, Array]:
+    """r_0 + gamma r_1 + ... + gamma^(m-1) r_(m-1), and what the value after the last of the m <= n steps is worth.
+
+    The sum stops after the first step that ended the episode or cut it. Only an end makes the discount zero: a cut, or
+    a memory that holds no more, shortens the sum and keeps the bootstrap.
+
+    Args:
+        r_t: [n] rewards.
+        terminated_t: [n] where the MDP ended.
+        over_t: [n] where the episode ended, was cut, or is not known any further.
+        gamma: the discount.
+
+    Returns:
+        [] the sum, [] the discount gamma^m (1 - terminated) of the value that follows, and [] the index of its step.
+
+    Source: Sutton and Barto (2018), equation 7.1.
+    """
+    reached = jnp.cumprod(jnp.concatenate([jnp.ones(1), 1.0 - over_t[:-1]]))
+    last = reached.sum().astype(jnp.int32) - 1
+    total = jnp.sum(reached * gamma ** jnp.arange(len(r_t)) * r_t)
+    return total, gamma ** (last + 1) * (1.0 - terminated_t[last]), last
+
+
 def discounted_sums(r_t: Array, continues_t: Array, gamma: float, start: Array) -> tuple[Array, Array]:
     """g_t = r_t + gamma g_tm1, forward in time and forgotten after each episode: what reward scaling measures.
 

@@ -53,6 +53,25 @@ class UniformReplay(NamedTuple):
         """
         return (jax.random.bits(key, shape) % replay.size.astype(jnp.uint32)).astype(jnp.int32)
 
-    def take(self, replay: Replay, indices: Array) -> PyTree:
-        """The transitions at `indices`; leaves [*indices.shape, ...]."""
-        return jax.tree.map(lambda store: store.at[indices].get(mode="promise_in_bounds"), replay.storage)
+    def ahead(self, replay: Replay, indices: Array, count: int, num_envs: int) -> tuple[Array, Array]:
+        """The next steps of the same environments.
+
+        Args:
+            replay: the memory.
+            indices: [...] transitions to begin from.
+            count: n, how many steps, that at the index included.
+            num_envs: B, the environments whose steps take turns in the memory.
+
+        Returns:
+            [..., n] indices, and [..., n] where a step is its environment's newest, so that those behind it are not
+            its future.
+        """
+        offset = num_envs * jnp.arange(count)
+        written_since = (replay.position - 1 - indices) % self.capacity
+        newest = written_since[..., None] - offset < num_envs
+        return (indices[..., None] + offset) % self.capacity, newest
+
+
+def take(storage: PyTree, indices: Array) -> PyTree:
+    """The transitions at `indices`, or those of their parts that `storage` has; leaves [*indices.shape, ...]."""
+    return jax.tree.map(lambda store: store.at[indices].get(mode="promise_in_bounds"), storage)

@@ -20,14 +20,13 @@ import jax.numpy as jnp
 from polyak.agent import Agent, Array, Key, PyTree, Spec, Step, no_memory
 from polyak.errors import BadSetting
 from polyak.ops import explore as exploration
-from polyak.ops import td
+from polyak.ops import returns, td
 from polyak.parts import networks
 from polyak.parts.normalise import Moments
 from polyak.parts.optimise import adam, polyak_average
-from polyak.parts.replay import UniformReplay
+from polyak.parts.replay import UniformReplay, take
 from polyak.parts.schedules import linear
 from polyak.spaces import storage_type
-
 
 METRICS = ("loss", "gradient_norm", "td_error", "q_mean")  # means over a round of updates
 
@@ -68,6 +67,8 @@ class DQN:
     """Let the learning rate fall linearly to 0 over the run, which steadies the final policy."""
     max_grad_norm: float = 10.0
     """Norm at which the gradient is clipped."""
+    n_steps: int = 1
+    """Rewards that are summed before a value stands for the rest (not corrected for the actions in between)."""
     huber_delta: float = 1.0
     """TD error, in units of return, beyond which the loss grows linearly; above all errors it is the squared loss."""
     double: bool = False
@@ -95,7 +96,7 @@ class DQN:
             parameters = self.network.init(key, spec.observation_space, num_actions)
             moments = Moments.of((networks.num_features(spec.observation_space),)) if self.normalize_observation else ()
             obs = jnp.zeros(spec.observation_space.shape, storage_type(spec.observation_space))
-            example = Transition(obs, jnp.int32(0), jnp.float32(0), jnp.bool_(False), obs)
+            example = Transition(obs, jnp.int32(0), jnp.float32(0), jnp.bool_(False), jnp.bool_(False), obs)
             memory = optimiser.init(parameters), moments, replay.init(example)
             return State(parameters, parameters, *memory, step=jnp.int32(0))
 
@@ -120,22 +121,36 @@ class DQN:
         def observe(state: State, block: Step) -> State:
             if self.normalize_observation:
                 state = state._replace(features=state.features.update(encode(block.obs).reshape(block_size, -1)))
-            transitions = Transition(
-                block.obs, block.action - first_action, block.reward, block.terminated, block.next_obs
-            )
+            action = block.action - first_action
+            transitions = Transition(block.obs, action, block.reward, block.terminated, block.truncated, block.next_obs)
             return state._replace(replay=replay.add(state.replay, transitions), step=state.step + block_size)
 
-        def loss(parameters: PyTree, target: PyTree, batch: Transition) -> tuple[Array, dict[str, Array]]:
-            q_tm1, q_t = parameters(batch.obs), target(batch.next_obs)
-            discount_t = td.discount(batch.terminated, self.gamma)
+        def sample(state: State, key: Key) -> Batch:
+            indices = replay.sample_indices(state.replay, key, (self.batch_size,))
+            storage = state.replay.storage
+            ahead, newest = replay.ahead(state.replay, indices, self.n_steps, spec.num_envs)
+            steps = take(storage._replace(obs=(), action=(), next_obs=()), ahead)
+            over = steps.terminated | steps.truncated | newest
+            r_t, discount_t, last = jax.vmap(returns.n_step, (0, 0, 0, None))(
+                steps.reward, steps.terminated, over, self.gamma
+            )
+            obs, action = take((storage.obs, storage.action), indices)
+            next_obs = take(storage.next_obs, jax.vmap(jnp.take)(ahead, last))
+            return Batch(features(state, obs), action, r_t, discount_t, features(state, next_obs))
+
+        def loss(parameters: PyTree, target: PyTree, batch: Batch) -> tuple[Array, dict[str, Array]]:
+            q_tm1, q_t = parameters(batch.x_tm1), target(batch.x_t)
             if self.double:
-                q_t_selector = parameters(batch.next_obs)
+                q_t_selector = jax.lax.stop_gradient(parameters(batch.x_t))
                 td_error = jax.vmap(td.double_q_learning)(
-                    q_tm1, batch.action, batch.reward, discount_t, q_t, jax.lax.stop_gradient(q_t_selector)
+                    q_tm1, batch.a_tm1, batch.r_t, batch.discount_t, q_t, q_t_selector
                 )
             else:
-                td_error = jax.vmap(td.q_learning)(q_tm1, batch.action, batch.reward, discount_t, q_t)
-            return td.huber(td_error, self.huber_delta).mean(), {"td_error": jnp.abs(td_error).mean(), "q_mean": q_tm1.mean()}
+                td_error = jax.vmap(td.q_learning)(q_tm1, batch.a_tm1, batch.r_t, batch.discount_t, q_t)
+            return td.huber(td_error, self.huber_delta).mean(), {
+                "td_error": jnp.abs(td_error).mean(),
+                "q_mean": q_tm1.mean(),
+            }
 
         def learn(state: State, block: Step, key: Key) -> tuple[State, dict[str, Array]]:
             interval = self.target_update_interval
@@ -150,9 +165,7 @@ class DQN:
 
             def gradient_step(i: Array, carry: tuple[PyTree, PyTree, dict[str, Array]]):
                 parameters, optimiser_state, sums = carry
-                indices = replay.sample_indices(state.replay, jax.random.fold_in(key, i), (self.batch_size,))
-                batch = replay.take(state.replay, indices)
-                batch = batch._replace(obs=features(state, batch.obs), next_obs=features(state, batch.next_obs))
+                batch = sample(state, jax.random.fold_in(key, i))
                 (value, metrics), gradient = jax.value_and_grad(loss, has_aux=True)(parameters, target, batch)
                 parameters, optimiser_state, norm = optimiser.update(
                     parameters, gradient, optimiser_state, learning_rate
@@ -160,7 +173,8 @@ class DQN:
                 metrics |= {"loss": value, "gradient_norm": norm}
                 return parameters, optimiser_state, {name: sums[name] + metrics[name] for name in METRICS}
 
-            # The count is traced: a loop of one round XLA would unroll, fuse with the write to the memory, and copy that.
+            # Traced, because XLA unrolls a loop of one round, fuses its reads with the write of `observe`, and copies
+            # the memory that it then cannot overwrite in place.
             rounds = jnp.where(state.replay.size > 0, gradient_steps, 0)
             sums = dict.fromkeys(METRICS, jnp.float32(0))
             parameters, optimiser_state, sums = jax.lax.fori_loop(
@@ -182,7 +196,18 @@ class Transition(NamedTuple):
     action: Array  # int32
     reward: Array  # float32
     terminated: Array  # bool
+    truncated: Array  # bool
     next_obs: Array
+
+
+class Batch(NamedTuple):
+    """What a gradient step is made of; N = batch_size."""
+
+    x_tm1: Array  # [N, features] of the states left
+    a_tm1: Array  # [N] the actions taken there
+    r_t: Array  # [N] the reward, or the discounted sum of n
+    discount_t: Array  # [N] of the value of the states reached
+    x_t: Array  # [N, features] of the states reached
 
 
 class State(NamedTuple):
