@@ -15,7 +15,7 @@ class Moments(NamedTuple):
 
     first: PyTree
     second: PyTree
-    count: Array  # [] int32, updates made
+    updates: Array  # [] int32, how many were made
 
 
 class Optimiser(NamedTuple):
@@ -43,14 +43,14 @@ def adam(max_grad_norm: float, beta1: float = 0.9, beta2: float = 0.999, eps: fl
     def update(parameters: PyTree, gradient: PyTree, state: Moments, learning_rate: Array | float):
         norm = optax.tree.norm(gradient)
         scale = max_grad_norm / jnp.maximum(norm, max_grad_norm)
-        count = state.count + 1
-        correction1, correction2 = 1.0 - beta1**count, jnp.sqrt(1.0 - beta2**count)
+        updates = state.updates + 1
+        correction1, correction2 = 1.0 - beta1**updates, jnp.sqrt(1.0 - beta2**updates)
         # alpha m / c1 / (sqrt(v) / c2 + eps) = (alpha c2 / c1) m / (sqrt(v) + c2 eps)
         rate, floor = learning_rate * correction2 / correction1, correction2 * eps
         first = jax.tree.map(lambda m, g: beta1 * m + (1.0 - beta1) * scale * g, state.first, gradient)
         second = jax.tree.map(lambda v, g: beta2 * v + (1.0 - beta2) * scale**2 * g**2, state.second, gradient)
         parameters = jax.tree.map(lambda p, m, v: p - rate * m / (jnp.sqrt(v) + floor), parameters, first, second)
-        return parameters, Moments(first, second, count), norm
+        return parameters, Moments(first, second, updates), norm
 
     return Optimiser(init, update)
 
