@@ -5,7 +5,8 @@
 Each measurement is a process of its own, which trains once, from nothing, for the same number of environment steps, and
 tells its steps per second of training, compilation left out. The contestants take turns: one measurement each makes a
 round, so that a slow minute of the machine slows all of them. What is reported is the median over the rounds, and the
-median of the ratios within each round. The environment `.venv-bench` is made when it is missing or out of date.
+median of the ratios within each round; a whole benchmark also renews the README's table. The environment `.venv-bench`
+is made when it is missing or out of date.
 """
 
 import argparse
@@ -17,6 +18,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import textwrap
 import time
 import venv
 from pathlib import Path
@@ -300,6 +302,31 @@ def show(written: dict[str, Any]) -> None:
     console.print("Where the settings differ:", *(f"- {line}" for line in DIFFERENCES), sep="\n")
 
 
+def write_table(written: dict[str, Any]) -> None:
+    """Puts the medians and the ratios to Stable-Baselines3 into the README, between its two marks."""
+    rounds = len(next(iter(written["tasks"].values()))["steps_per_second"])
+    facts, peers = written["machine"], {"one": "with one thread, as polyak's workers are", "own": "as they come"}
+    about = (
+        f"`make bench`: same settings, one process a measurement, compilation left out, medians of {rounds} interleaved "
+        f"rounds on {facts['cores']} cores of {facts['cpu']}; in brackets the ratio to Stable-Baselines3 within a round. "
+        f"The peers run {peers[written['threads']]}; where settings differ, the benchmark prints how."
+    )
+    head = f"| steps per second on CartPole-v1 | {' | '.join(CONTESTANTS)} |"
+    lines = [textwrap.fill(about, 120), "", head, "|---" * (len(CONTESTANTS) + 1) + "|"]
+    for task in written["tasks"].values():
+        ratio = task["ratios"]
+        cells = [
+            f"{task['median'][who]:,.0f}"
+            + (f" ({ratio[key]:.1f} x)" if (key := f"{who} / Stable-Baselines3") in ratio else "")
+            for who in CONTESTANTS
+        ]
+        lines.append(f"| {task['title']} | {' | '.join(cells)} |")
+    readme = ROOT / "README.md"
+    before, rest = readme.read_text().split("<!-- speed -->\n")
+    after = rest.split("<!-- /speed -->")[1]
+    readme.write_text("\n".join([before + "<!-- speed -->", *lines, "<!-- /speed -->"]) + after)
+
+
 def enter_environment() -> None:
     """Makes `.venv-bench` if it is missing or out of date, and goes on inside it."""
     python = ENVIRONMENT / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
@@ -347,6 +374,8 @@ def main() -> None:
         # After each round, so that an interrupted run keeps those that it finished.
         options.json.write_text(json.dumps(written, indent=2) + "\n")
     show(written)
+    if not options.quick and names == list(TASKS):
+        write_table(written)
 
 
 if __name__ == "__main__":
