@@ -307,8 +307,8 @@ def write_table(written: dict[str, Any]) -> None:
     rounds = len(next(iter(written["tasks"].values()))["steps_per_second"])
     facts, peers = written["machine"], {"one": "with one thread, as polyak's workers are", "own": "as they come"}
     about = (
-        f"`make bench`: same settings, one process a measurement, compilation left out, medians of {rounds} interleaved "
-        f"rounds on {facts['cores']} cores of {facts['cpu']}; in brackets the ratio to Stable-Baselines3 within a round. "
+        f"`make bench`: same settings, a process a measurement, compilation left out, medians of {rounds} interleaved "
+        f"rounds on {facts['cores']} cores of {facts['cpu']}; in brackets the ratio to Stable-Baselines3. "
         f"The peers run {peers[written['threads']]}; where settings differ, the benchmark prints how."
     )
     head = f"| steps per second on CartPole-v1 | {' | '.join(CONTESTANTS)} |"
