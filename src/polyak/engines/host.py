@@ -38,9 +38,11 @@ class HostEngine:
         self.length = algorithm.block_length
         self.block_size = self.length * spec.num_envs
         self.starts_at_reset = algorithm.starts_at_reset
-        example = jax.eval_shape(agent.init, jax.random.key(0))
-        self._tree: Any = jax.tree.structure(example)
-        self._acting_tree: Any = jax.tree.structure(agent.policy(example))
+        self._tree: Any = jax.tree.structure(jax.eval_shape(agent.init, jax.random.key(0)))
+        numbered = agent.policy(self._tree.unflatten(range(self._tree.num_leaves)))
+        self._read: list[int] = jax.tree.leaves(numbered)  # the leaves that `act` reads, by their numbers
+        self._acting_tree: Any = jax.tree.structure(numbered)
+        self._names: dict[bool, tuple[str, ...]] = {}  # of the metrics, with learning and without; known once traced
         self._remembers = bool(jax.tree.leaves(jax.eval_shape(lambda: agent.start(spec.num_envs))))
         self._init = jax.jit(agent.init)
         self._noise = jax.jit(self._draw)
@@ -61,14 +63,13 @@ class HostEngine:
         noise = jax.device_get(self._noise(loop.key, loop.iteration))
         moving = Moving(loop.obs, loop.carry, _forget_sums(loop.episodes))
         state = tuple(jax.tree.leaves(loop.agent))
-        history: list[dict[str, Array]] = []
+        history: list[Array] = []
         for i in range(iterations):
-            acting = tuple(jax.tree.leaves(self.agent.policy(self._tree.unflatten(state))))
+            acting = tuple(state[leaf] for leaf in self._read)
             moving, block = self._block(acting, moving, _row(noise.agent, i))
             state, metrics = self._finish[learn](state, block, noise.learn[i])
             history.append(metrics)
-        history = jax.device_get(history)
-        means = {name: float(np.mean([entry[name] for entry in history])) for name in history[0]}
+        means = dict(zip(self._names[learn], np.mean(jax.device_get(history), 0).tolist(), strict=True))
         loop = Loop(
             self._tree.unflatten(state), (), *moving, key=loop.key, iteration=loop.iteration + jnp.int32(iterations)
         )
@@ -110,17 +111,18 @@ class HostEngine:
             if self._remembers and over.any():
                 carry = choose(over, self.agent.start(self.num_envs), carry)
             obs = outcome.obs
-        return Moving(obs, carry, episodes), jax.tree.map(lambda *leaves: np.stack(leaves), *steps)
+        return Moving(obs, carry, episodes), jax.tree.map(_stack, *steps)
 
     def _explore(self, acting: tuple[Array, ...], carry: PyTree, obs: PyTree, noise: PyTree):
         return self.agent.act(self._acting_tree.unflatten(acting), carry, obs, noise, True)
 
     def _observe_and_learn(
         self, state: tuple[Array, ...], block: Step, key_data: Array, learn: bool
-    ) -> tuple[tuple[Array, ...], dict[str, Array]]:
+    ) -> tuple[tuple[Array, ...], Array]:
         agent = self.agent.observe(self._tree.unflatten(state), block)
         agent, metrics = self.agent.learn(agent, block, jax.random.wrap_key_data(key_data)) if learn else (agent, {})
-        return tuple(jax.tree.leaves(agent)), metrics
+        self._names[learn] = tuple(metrics)
+        return tuple(jax.tree.leaves(agent)), jnp.array(list(metrics.values()))
 
 
 class Moving(NamedTuple):
@@ -129,6 +131,10 @@ class Moving(NamedTuple):
     obs: np.ndarray
     carry: PyTree
     episodes: Episodes  # as NumPy arrays
+
+
+def _stack(*leaves: Any) -> np.ndarray:
+    return np.stack(leaves) if len(leaves) > 1 else np.asarray(leaves[0])[None]
 
 
 def _row(tree: PyTree, i: int) -> PyTree:
