@@ -38,8 +38,9 @@ class HostEngine:
         self.length = algorithm.block_length
         self.block_size = self.length * spec.num_envs
         self.starts_at_reset = algorithm.starts_at_reset
-        self._tree: Any = jax.tree.structure(jax.eval_shape(agent.init, jax.random.key(0)))
-        numbered = agent.policy(self._tree.unflatten(range(self._tree.num_leaves)))
+        leaves, tree = jax.tree.flatten(jax.eval_shape(agent.init, jax.random.key(0)))
+        self._tree: Any = tree
+        numbered = agent.policy(jax.tree.unflatten(tree, range(len(leaves))))
         self._read: list[int] = jax.tree.leaves(numbered)  # the leaves that `act` reads, by their numbers
         self._acting_tree: Any = jax.tree.structure(numbered)
         self._names: dict[bool, tuple[str, ...]] = {}  # of the metrics, with learning and without; known once traced
