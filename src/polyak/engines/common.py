@@ -22,8 +22,8 @@ class Episodes(NamedTuple):
 
     @staticmethod
     def of(num_envs: int) -> "Episodes":
-        zero = jnp.float32(0)
-        return Episodes(jnp.zeros(num_envs), jnp.zeros(num_envs, jnp.int32), zero, zero, zero)
+        sums = (jnp.float32(0), jnp.float32(0), jnp.float32(0))  # three buffers: one cannot be donated three times
+        return Episodes(jnp.zeros(num_envs), jnp.zeros(num_envs, jnp.int32), *sums)
 
     def update(self, reward: Array, over: Array) -> "Episodes":
         """After one step with rewards [B]; `over` [B] where an episode ended or was cut."""
@@ -36,9 +36,18 @@ class Episodes(NamedTuple):
             self.finished + jnp.sum(over),
         )
 
+    def update_block(self, reward: Array, over: Array) -> "Episodes":
+        """After a block with rewards [T, B] and `over` [T, B]."""
+        return jax.lax.scan(lambda episodes, step: (episodes.update(*step), None), self, (reward, over))[0]
+
     def forget_sums(self) -> "Episodes":
-        zero = jnp.zeros_like(self.finished)
-        return self._replace(return_sum=zero, length_sum=zero, finished=zero)
+        """At the start of a chunk, which tells only of the episodes that end in it."""
+        sums = (self.return_sum, self.length_sum, self.finished)
+        return Episodes(self.running_return, self.running_length, *map(jnp.zeros_like, sums))
+
+    def forget_running(self) -> "Episodes":
+        """Where all environments begin anew, and what they were in the middle of is not counted."""
+        return self._replace(running_return=0 * self.running_return, running_length=0 * self.running_length)
 
 
 class Loop(NamedTuple):

@@ -100,8 +100,8 @@ class CompiledEngine:
         if self.starts_at_reset:
             env, obs = jax.vmap(self.env.reset)(jax.tree.map(lambda leaf: leaf[-1], noise.env))
             noise = noise._replace(env=jax.tree.map(lambda leaf: leaf[:-1], noise.env))
-            loop = loop._replace(env=env, obs=obs, carry=self.agent.start(self.num_envs))
-            loop = loop._replace(episodes=Episodes.of(self.num_envs)._replace(**_sums(loop.episodes)))
+            episodes = loop.episodes.forget_running()
+            loop = loop._replace(env=env, obs=obs, carry=self.agent.start(self.num_envs), episodes=episodes)
         moving = Moving(loop.env, loop.obs, loop.carry, loop.episodes)
         moving, block = jax.lax.scan(partial(self._step, loop.agent), moving, (noise.agent, noise.env))
         state = self.agent.observe(loop.agent, block)
@@ -126,7 +126,3 @@ class Moving(NamedTuple):
     obs: PyTree
     carry: PyTree
     episodes: Episodes
-
-
-def _sums(episodes: Episodes) -> dict[str, Array]:
-    return {name: getattr(episodes, name) for name in ("return_sum", "length_sum", "finished")}

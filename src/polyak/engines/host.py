@@ -4,7 +4,7 @@
 """
 
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -38,9 +38,10 @@ class HostEngine:
         self.length = algorithm.block_length
         self.block_size = self.length * spec.num_envs
         self.starts_at_reset = algorithm.starts_at_reset
-        leaves, tree = jax.tree.flatten(jax.eval_shape(agent.init, jax.random.key(0)))
+        example = jax.eval_shape(lambda key: (agent.init(key), Episodes.of(spec.num_envs)), jax.random.key(0))
+        leaves, tree = jax.tree.flatten(example)
         self._tree: Any = tree
-        numbered = agent.policy(jax.tree.unflatten(tree, range(len(leaves))))
+        numbered = agent.policy(jax.tree.unflatten(tree, range(len(leaves)))[0])
         self._read: list[int] = jax.tree.leaves(numbered)  # the leaves that `act` reads, by their numbers
         self._acting_tree: Any = jax.tree.structure(numbered)
         self._names: dict[bool, tuple[str, ...]] = {}  # of the metrics, with learning and without; known once traced
@@ -56,25 +57,23 @@ class HostEngine:
         agent_key, _, key = initial_keys(seed)
         obs = self.env.reset(seed)
         carry = self.agent.start(self.num_envs)
-        episodes = jax.device_get(Episodes.of(self.num_envs))
-        return Loop(self._init(agent_key), (), obs, carry, episodes, key, jnp.int32(0))
+        return Loop(self._init(agent_key), (), obs, carry, Episodes.of(self.num_envs), key, jnp.int32(0))
 
     def advance(self, loop: Loop, iterations: int, learn: bool) -> tuple[Loop, Metrics]:
         check_iterations(iterations, self.chunk)
         noise = jax.device_get(self._noise(loop.key, loop.iteration))
-        moving = Moving(loop.obs, loop.carry, _forget_sums(loop.episodes))
-        state = tuple(jax.tree.leaves(loop.agent))
+        obs, carry = loop.obs, loop.carry
+        state = tuple(jax.tree.leaves((loop.agent, loop.episodes.forget_sums())))
         history: list[Array] = []
         for i in range(iterations):
             acting = tuple(state[leaf] for leaf in self._read)
-            moving, block = self._block(acting, moving, _row(noise.agent, i))
+            obs, carry, block = self._block(acting, obs, carry, _row(noise.agent, i))
             state, metrics = self._finish[learn](state, block, noise.learn[i])
             history.append(metrics)
         means = dict(zip(self._names[learn], np.mean(jax.device_get(history), 0).tolist(), strict=True))
-        loop = Loop(
-            self._tree.unflatten(state), (), *moving, key=loop.key, iteration=loop.iteration + jnp.int32(iterations)
-        )
-        return loop, jax.device_get(named(loop.episodes, {}, 1)) | means
+        agent, episodes = self._tree.unflatten(state)
+        loop = Loop(agent, (), obs, carry, episodes, loop.key, loop.iteration + jnp.int32(iterations))
+        return loop, jax.device_get(named(episodes, {}, 1)) | means
 
     def portable(self, loop: Loop) -> PyTree:
         """The agent and the counters; the environments' own states cannot be kept, so fresh episodes follow."""
@@ -92,13 +91,11 @@ class HostEngine:
         noise = draw_noise(key, first, self.chunk, shape, self.agent, lambda key, shape: ())
         return noise._replace(learn=jax.random.key_data(noise.learn))
 
-    def _block(self, acting: tuple[Array, ...], now: "Moving", noise: PyTree) -> tuple["Moving", Step]:
-        obs, carry, episodes = now
+    def _block(
+        self, acting: tuple[Array, ...], obs: np.ndarray, carry: PyTree, noise: PyTree
+    ) -> tuple[np.ndarray, PyTree, Step]:
         if self.starts_at_reset:
             obs, carry = self.env.reset(), self.agent.start(self.num_envs)
-            episodes = episodes._replace(
-                running_return=0 * episodes.running_return, running_length=0 * episodes.running_length
-            )
         steps: list[Step] = []
         for t in range(self.length):
             action, carry, extras = self._act(acting, carry, obs, _row(noise, t))
@@ -107,12 +104,10 @@ class HostEngine:
             steps.append(
                 Step(obs, action, outcome.reward, outcome.terminated, outcome.truncated, outcome.next_obs, extras)
             )
-            over = outcome.terminated | outcome.truncated
-            episodes = _count(episodes, outcome.reward, over)
-            if self._remembers and over.any():
+            if self._remembers and (over := outcome.terminated | outcome.truncated).any():
                 carry = choose(over, self.agent.start(self.num_envs), carry)
             obs = outcome.obs
-        return Moving(obs, carry, episodes), jax.tree.map(_stack, *steps)
+        return obs, carry, jax.tree.map(_stack, *steps)
 
     def _explore(self, acting: tuple[Array, ...], carry: PyTree, obs: PyTree, noise: PyTree):
         return self.agent.act(self._acting_tree.unflatten(acting), carry, obs, noise, True)
@@ -120,18 +115,14 @@ class HostEngine:
     def _observe_and_learn(
         self, state: tuple[Array, ...], block: Step, key_data: Array, learn: bool
     ) -> tuple[tuple[Array, ...], Array]:
-        agent = self.agent.observe(self._tree.unflatten(state), block)
+        agent, episodes = self._tree.unflatten(state)
+        if self.starts_at_reset:
+            episodes = episodes.forget_running()
+        episodes = episodes.update_block(block.reward, block.terminated | block.truncated)
+        agent = self.agent.observe(agent, block)
         agent, metrics = self.agent.learn(agent, block, jax.random.wrap_key_data(key_data)) if learn else (agent, {})
         self._names[learn] = tuple(metrics)
-        return tuple(jax.tree.leaves(agent)), jnp.array(list(metrics.values()))
-
-
-class Moving(NamedTuple):
-    """The part of the loop that changes from step to step."""
-
-    obs: np.ndarray
-    carry: PyTree
-    episodes: Episodes  # as NumPy arrays
+        return tuple(jax.tree.leaves((agent, episodes))), jnp.array(list(metrics.values()))
 
 
 def _stack(*leaves: Any) -> np.ndarray:
@@ -140,23 +131,3 @@ def _stack(*leaves: Any) -> np.ndarray:
 
 def _row(tree: PyTree, i: int) -> PyTree:
     return jax.tree.map(lambda leaf: leaf[i], tree)
-
-
-def _forget_sums(episodes: Episodes) -> Episodes:
-    zero: Any = np.float32(0)
-    return episodes._replace(return_sum=zero, length_sum=zero, finished=zero)
-
-
-def _count(episodes: Any, reward: Any, over: Any) -> Episodes:
-    """`Episodes.update`, in NumPy."""
-    total: Any = episodes.running_return + reward
-    length: Any = episodes.running_length + 1
-    if not over.any():
-        return episodes._replace(running_return=total, running_length=length)
-    return episodes._replace(
-        running_return=np.where(over, np.float32(0), total),
-        running_length=np.where(over, 0, length),
-        return_sum=episodes.return_sum + total[over].sum(),
-        length_sum=episodes.length_sum + length[over].sum(),
-        finished=episodes.finished + over.sum(),
-    )
