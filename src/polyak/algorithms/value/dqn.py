@@ -3,7 +3,8 @@
     theta <- theta - alpha d/dtheta huber(r + gamma (1 - terminated) max_a Q_target(s', a) - Q_theta(s, a))
 
 on transitions drawn from a replay memory, with Q_target a copy of Q_theta that is renewed now and then. `double`
-lets Q_theta choose the action that Q_target judges (van Hasselt et al., 2016); `network=Dueling()` splits value and
+lets Q_theta choose the action that Q_target judges (van Hasselt et al., 2016); `n_steps` sums that many rewards before
+Q_target stands for the rest (Hessel et al., 2018, section "Multi-step learning"); `network=Dueling()` splits value and
 advantage (Wang et al., 2016).
 
 Deviations: Adam for RMSProp; the gradient's norm is clipped, besides the Huber loss that clips each error; the steps
@@ -97,8 +98,14 @@ class DQN:
             moments = Moments.of((networks.num_features(spec.observation_space),)) if self.normalize_observation else ()
             obs = jnp.zeros(spec.observation_space.shape, storage_type(spec.observation_space))
             example = Transition(obs, jnp.int32(0), jnp.float32(0), jnp.bool_(False), jnp.bool_(False), obs)
-            memory = optimiser.init(parameters), moments, replay.init(example)
-            return State(parameters, parameters, *memory, step=jnp.int32(0))
+            return State(
+                parameters=parameters,
+                target=parameters,
+                optimiser=optimiser.init(parameters),
+                features=moments,
+                replay=replay.init(example),
+                step=jnp.int32(0),
+            )
 
         def noise(key: Key, shape: tuple[int, ...]) -> exploration.EpsilonGreedyNoise:
             return exploration.epsilon_greedy_noise(key, shape, num_actions)
