@@ -32,6 +32,7 @@ def draw_curve(runs: Sequence["Run"], path: Path, metric: str = "episode_return"
 
     figure, axes = pyplot.subplots(figsize=(7, 4.2), layout="constrained")
     drawn = False
+    labels = [f"{run.about['algorithm']} on {run.about['env']}" for run in runs]
     for number, run in enumerate(runs):
         try:
             steps, values = run.metrics(metric)
@@ -41,8 +42,8 @@ def draw_curve(runs: Sequence["Run"], path: Path, metric: str = "episode_return"
             continue
         drawn = True
         color = f"C{number}"
-        label = f"{run.about['algorithm']} on {run.about['env']}"
-        if len(runs) > 1:
+        label = labels[number]
+        if labels.count(label) > 1:
             label += f" ({run.path.name})"
         for row in values:
             seen = np.isfinite(row)
