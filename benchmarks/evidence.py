@@ -42,7 +42,7 @@ def write(preset: Preset, run: polyak.Run) -> None:
     evidence["machine"] = f"{cores()} CPU cores, {run.about['engine']} engine, jax {run.about['versions']['jax']}"
     evidence.add(tomlkit.nl())
     document[preset.algorithm]["evidence"] = evidence
-    path.write_text(tomlkit.dumps(document))
+    path.write_text(tomlkit.dumps(document).rstrip() + "\n")
 
 
 def write_table() -> None:
