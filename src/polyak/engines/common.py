@@ -38,7 +38,7 @@ class Episodes(NamedTuple):
 
     def update_block(self, reward: Array, over: Array) -> "Episodes":
         """After a block with rewards [T, B] and `over` [T, B]."""
-        return jax.lax.scan(lambda episodes, step: (episodes.update(*step), None), self, (reward, over))[0]
+        return jax.lax.scan(lambda episodes, step: (episodes.update(*step), None), self, (reward, over), unroll=8)[0]
 
     def forget_sums(self) -> "Episodes":
         """At the start of a chunk, which tells only of the episodes that end in it."""

@@ -22,14 +22,15 @@ from polyak.engines.common import (
     initial_keys,
     named,
 )
+from polyak.engines.packing import Packing
 from polyak.envs.base import HostEnv
 
 
 class HostEngine:
     """See `Engine`.
 
-    The agent's state crosses into compiled code as a flat tuple of arrays, and into `act` only the part that it reads:
-    taking a tree of modules apart, or handing over a replay, at every step would cost as much as a small network.
+    At every step the agent's state crosses into compiled code, and the noise with it; so both are taken apart once a
+    chunk, the state into few arrays, because doing that at every step would cost as much as a small network.
     """
 
     def __init__(self, algorithm: Algorithm, agent: Agent, env: HostEnv, spec: Spec, chunk: int):
@@ -38,12 +39,9 @@ class HostEngine:
         self.length = algorithm.block_length
         self.block_size = self.length * spec.num_envs
         self.starts_at_reset = algorithm.starts_at_reset
-        example = jax.eval_shape(lambda key: (agent.init(key), Episodes.of(spec.num_envs)), jax.random.key(0))
-        leaves, tree = jax.tree.flatten(example)
-        self._tree: Any = tree
-        numbered = agent.policy(jax.tree.unflatten(tree, range(len(leaves)))[0])
-        self._read: list[int] = jax.tree.leaves(numbered)  # the leaves that `act` reads, by their numbers
-        self._acting_tree: Any = jax.tree.structure(numbered)
+        key = jax.random.key(0)  # only shapes are asked for
+        self._packing = Packing(jax.eval_shape(lambda key: (agent.init(key), Episodes.of(spec.num_envs)), key))
+        self._noise_tree: Any = jax.tree.structure(jax.eval_shape(lambda key: agent.noise(key, (1,)), key))
         self._names: dict[bool, tuple[str, ...]] = {}  # of the metrics, with learning and without; known once traced
         self._remembers = bool(jax.tree.leaves(jax.eval_shape(lambda: agent.start(spec.num_envs))))
         self._init = jax.jit(agent.init)
@@ -62,16 +60,16 @@ class HostEngine:
     def advance(self, loop: Loop, iterations: int, learn: bool) -> tuple[Loop, Metrics]:
         check_iterations(iterations, self.chunk)
         noise = jax.device_get(self._noise(loop.key, loop.iteration))
+        agent_noise = jax.tree.leaves(noise.agent)
         obs, carry = loop.obs, loop.carry
-        state = tuple(jax.tree.leaves((loop.agent, loop.episodes.forget_sums())))
+        state = self._packing.pack((loop.agent, loop.episodes.forget_sums()))
         history: list[Array] = []
         for i in range(iterations):
-            acting = tuple(state[leaf] for leaf in self._read)
-            obs, carry, block = self._block(acting, obs, carry, _row(noise.agent, i))
+            obs, carry, block = self._block(state, obs, carry, [leaf[i] for leaf in agent_noise])
             state, metrics = self._finish[learn](state, block, noise.learn[i])
             history.append(metrics)
         means = dict(zip(self._names[learn], np.mean(jax.device_get(history), 0).tolist(), strict=True))
-        agent, episodes = self._tree.unflatten(state)
+        agent, episodes = self._packing.unpack(state)
         loop = Loop(agent, (), obs, carry, episodes, loop.key, loop.iteration + jnp.int32(iterations))
         return loop, jax.device_get(named(episodes, {}, 1)) | means
 
@@ -92,13 +90,13 @@ class HostEngine:
         return noise._replace(learn=jax.random.key_data(noise.learn))
 
     def _block(
-        self, acting: tuple[Array, ...], obs: np.ndarray, carry: PyTree, noise: PyTree
+        self, state: tuple[Array, ...], obs: np.ndarray, carry: PyTree, noise: list[np.ndarray]
     ) -> tuple[np.ndarray, PyTree, Step]:
         if self.starts_at_reset:
             obs, carry = self.env.reset(), self.agent.start(self.num_envs)
         steps: list[Step] = []
         for t in range(self.length):
-            action, carry, extras = self._act(acting, carry, obs, _row(noise, t))
+            action, carry, extras = self._act(state, carry, obs, [leaf[t] for leaf in noise])
             action = np.asarray(action)
             outcome: Any = self.env.step(action)
             steps.append(
@@ -109,25 +107,22 @@ class HostEngine:
             obs = outcome.obs
         return obs, carry, jax.tree.map(_stack, *steps)
 
-    def _explore(self, acting: tuple[Array, ...], carry: PyTree, obs: PyTree, noise: PyTree):
-        return self.agent.act(self._acting_tree.unflatten(acting), carry, obs, noise, True)
+    def _explore(self, state: tuple[Array, ...], carry: PyTree, obs: PyTree, noise: list[Array]):
+        state = self._packing.unpack(state)[0]
+        return self.agent.act(state, carry, obs, self._noise_tree.unflatten(noise), True)
 
     def _observe_and_learn(
         self, state: tuple[Array, ...], block: Step, key_data: Array, learn: bool
     ) -> tuple[tuple[Array, ...], Array]:
-        agent, episodes = self._tree.unflatten(state)
+        agent, episodes = self._packing.unpack(state)
         if self.starts_at_reset:
             episodes = episodes.forget_running()
         episodes = episodes.update_block(block.reward, block.terminated | block.truncated)
         agent = self.agent.observe(agent, block)
         agent, metrics = self.agent.learn(agent, block, jax.random.wrap_key_data(key_data)) if learn else (agent, {})
         self._names[learn] = tuple(metrics)
-        return tuple(jax.tree.leaves((agent, episodes))), jnp.array(list(metrics.values()))
+        return self._packing.pack((agent, episodes)), jnp.array(list(metrics.values()))
 
 
 def _stack(*leaves: Any) -> np.ndarray:
-    return np.stack(leaves) if len(leaves) > 1 else np.asarray(leaves[0])[None]
-
-
-def _row(tree: PyTree, i: int) -> PyTree:
-    return jax.tree.map(lambda leaf: leaf[i], tree)
+    return np.array(leaves) if len(leaves) > 1 else np.asarray(leaves[0])[None]

@@ -4,7 +4,8 @@ Gymnasium's own vector classes would do the stepping; this one exists because it
 expectation when something is wrong, at no cost in speed (benchmarks/environments.py).
 """
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Iterable
 from typing import Any, NoReturn
 
 import gymnasium
@@ -82,20 +83,18 @@ class GymnasiumVector:
         self._discrete = isinstance(self.action_space, gymnasium.spaces.Discrete)
         self._shape = self.observation_space.shape or ()
         self._dtype = storage_type(self.observation_space)
-        self._all = np.ones(num_envs, bool)
         self._steps = [0] * num_envs  # taken in the current episode, for messages
 
     def reset(self, seed: int | None = None) -> np.ndarray:
         return self.begin([None] * self.num_envs if seed is None else environment_seeds(seed, self.num_envs))
 
     def step(self, action: np.ndarray) -> HostStep:
-        outcome = self.step_some(action, self._all)
-        over = outcome.terminated | outcome.truncated
-        if not over.any():
+        outcome, over = self._advance(action, range(self.num_envs))
+        if not over:
             return outcome
         obs = outcome.next_obs.copy()
-        for i in np.flatnonzero(over):
-            self.begin_one(int(i), obs)
+        for i in over:
+            self.begin_one(i, obs)
         return outcome._replace(obs=obs)
 
     def begin(self, seeds: list[int] | list[None]) -> np.ndarray:
@@ -115,16 +114,21 @@ class GymnasiumVector:
         if not isinstance(answer, tuple) or len(answer) != 2:
             self._fault(i, f"reset returned {type(answer).__name__}", "a tuple (observation, info)")
         self._store(i, obs, answer[0])
-        if obs.dtype == np.float32 and not np.isfinite(obs[i]).all():
+        if not _all_finite(obs[i]):
             self._fault(i, "reset returned an observation with NaN or infinity in it", "finite numbers")
 
     def step_some(self, action: np.ndarray, active: np.ndarray) -> HostStep:
         """One step of the environments in `active` [B], without beginning anew; the other rows are zero."""
+        return self._advance(action, np.flatnonzero(active).tolist())[0]
+
+    def _advance(self, action: np.ndarray, active: Iterable[int]) -> tuple[HostStep, list[int]]:
+        """One step of some environments, and which of their episodes ended or were cut."""
         actions = action.tolist() if self._discrete else action
         next_obs = np.zeros((self.num_envs, *self._shape), self._dtype)
         reward = np.zeros(self.num_envs, np.float32)
         terminated, truncated = np.zeros(self.num_envs, bool), np.zeros(self.num_envs, bool)
-        for i in np.flatnonzero(active).tolist():
+        over: list[int] = []
+        for i in active:
             self._steps[i] += 1
             try:
                 answer: Any = self.envs[i].step(actions[i])
@@ -133,16 +137,18 @@ class GymnasiumVector:
             try:
                 seen, paid, ended, cut, _ = answer
                 reward[i], terminated[i], truncated[i] = paid + ZERO, FLAGS[ended], FLAGS[cut]
+                if ended or cut:
+                    over.append(i)
             except (TypeError, ValueError, KeyError) as error:
                 self._explain(i, answer, error)
             self._store(i, next_obs, seen)
-        if not np.isfinite(reward).all():
+        if not _all_finite(reward):
             i = int(np.argmin(np.isfinite(reward)))
             self._fault(i, f"step returned the reward {reward[i]}", "a finite number")
-        if next_obs.dtype == np.float32 and not np.isfinite(next_obs).all():
+        if not _all_finite(next_obs):
             i = int(np.argmin(np.isfinite(next_obs.reshape(self.num_envs, -1)).all(1)))
             self._fault(i, "step returned an observation with NaN or infinity in it", "finite numbers")
-        return HostStep(next_obs, next_obs, reward, terminated, truncated)
+        return HostStep(next_obs, next_obs, reward, terminated, truncated), over
 
     def close(self) -> None:
         for env in self.envs:
@@ -171,6 +177,11 @@ class GymnasiumVector:
     def _fault(self, i: int, what: str, expected: str, cause: Exception | None = None) -> NoReturn:
         where = f"{self.id}, environment {i} of {self.num_envs}, step {self._steps[i]} of its episode"
         raise EnvironmentFault(f"{where}: {what}; expected {expected}.") from cause
+
+
+def _all_finite(x: np.ndarray) -> bool:
+    """Whether float32 numbers are; a sum of squares tells it in one call, unless it overflows."""
+    return x.dtype != np.float32 or math.isfinite(np.vdot(x, x)) or bool(np.isfinite(x).all())
 
 
 FLAGS = {True: True, False: False}  # takes numpy's booleans and 0 and 1 too; None and text are not in it
