@@ -5,23 +5,55 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from polyak.agent import Agent, Algorithm, Spec, Step
+    from polyak.algorithms.planning.backward_induction import backward_induction, expected_return
+    from polyak.algorithms.planning.policy_evaluation import (
+        policy_evaluation,
+        policy_evaluation_exact,
+        policy_improvement,
+    )
+    from polyak.algorithms.planning.policy_iteration import modified_policy_iteration, policy_iteration
+    from polyak.algorithms.planning.prioritised_sweeping import prioritised_sweeping
+    from polyak.algorithms.planning.value_iteration import value_iteration
     from polyak.algorithms.policy.ppo import PPO
+    from polyak.algorithms.tabular.double_q_learning import DoubleQLearning
+    from polyak.algorithms.tabular.expected_sarsa import ExpectedSARSA
+    from polyak.algorithms.tabular.q_learning import QLearning
+    from polyak.algorithms.tabular.sarsa import SARSA
     from polyak.algorithms.value.dqn import DQN
     from polyak.envs import CompiledEnv, make
+    from polyak.envs.mdp import MDP
     from polyak.errors import Error
     from polyak.evaluation import Scores, evaluate
+    from polyak.parts.exploration import UCB, Boltzmann, EpsilonGreedy, NoisyGreedy
     from polyak.parts.networks import MLP, Dueling, MinAtarCNN
+    from polyak.parts.schedules import StepSize
     from polyak.policy import Policy, load
     from polyak.training import Run, resume, train
 
 _HOMES = {
     "polyak.agent": ("Agent", "Algorithm", "Spec", "Step"),
+    "polyak.algorithms.planning.backward_induction": ("backward_induction", "expected_return"),
+    "polyak.algorithms.planning.policy_evaluation": (
+        "policy_evaluation",
+        "policy_evaluation_exact",
+        "policy_improvement",
+    ),
+    "polyak.algorithms.planning.policy_iteration": ("modified_policy_iteration", "policy_iteration"),
+    "polyak.algorithms.planning.prioritised_sweeping": ("prioritised_sweeping",),
+    "polyak.algorithms.planning.value_iteration": ("value_iteration",),
     "polyak.algorithms.policy.ppo": ("PPO",),
+    "polyak.algorithms.tabular.double_q_learning": ("DoubleQLearning",),
+    "polyak.algorithms.tabular.expected_sarsa": ("ExpectedSARSA",),
+    "polyak.algorithms.tabular.q_learning": ("QLearning",),
+    "polyak.algorithms.tabular.sarsa": ("SARSA",),
     "polyak.algorithms.value.dqn": ("DQN",),
     "polyak.envs": ("CompiledEnv", "make"),
+    "polyak.envs.mdp": ("MDP",),
     "polyak.errors": ("Error",),
     "polyak.evaluation": ("Scores", "evaluate"),
+    "polyak.parts.exploration": ("UCB", "Boltzmann", "EpsilonGreedy", "NoisyGreedy"),
     "polyak.parts.networks": ("MLP", "Dueling", "MinAtarCNN"),
+    "polyak.parts.schedules": ("StepSize",),
     "polyak.policy": ("Policy", "load"),
     "polyak.training": ("Run", "resume", "train"),
 }
@@ -29,24 +61,43 @@ _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
     "DQN",
+    "MDP",
     "MLP",
     "PPO",
+    "SARSA",
+    "UCB",
     "Agent",
     "Algorithm",
+    "Boltzmann",
     "CompiledEnv",
+    "DoubleQLearning",
     "Dueling",
+    "EpsilonGreedy",
     "Error",
+    "ExpectedSARSA",
     "MinAtarCNN",
+    "NoisyGreedy",
     "Policy",
+    "QLearning",
     "Run",
     "Scores",
     "Spec",
     "Step",
+    "StepSize",
+    "backward_induction",
     "evaluate",
+    "expected_return",
     "load",
     "make",
+    "modified_policy_iteration",
+    "policy_evaluation",
+    "policy_evaluation_exact",
+    "policy_improvement",
+    "policy_iteration",
+    "prioritised_sweeping",
     "resume",
     "train",
+    "value_iteration",
 ]
 
 

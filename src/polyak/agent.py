@@ -61,6 +61,7 @@ class Algorithm(Protocol):
     name: ClassVar[str]
     default_num_envs: ClassVar[int]
     starts_at_reset: ClassVar[bool]  # whether every block begins with fresh episodes (Monte Carlo, evolution)
+    vmap_seeds: ClassVar[bool]  # whether it is so small that seeds run faster in one program, on a CPU too
 
     @property
     def block_length(self) -> int:
@@ -80,3 +81,13 @@ class Algorithm(Protocol):
 def no_memory(batch: int) -> tuple[()]:
     """`Agent.start` of every feed-forward agent."""
     return ()
+
+
+def one_by_one(block: Step) -> Step:
+    """The steps of a block [T, B, ...] in a row [T B, ...], for updates that are made after each of them."""
+    return jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), block)
+
+
+def nothing_to_remember(state: PyTree, block: Step) -> PyTree:
+    """`Agent.observe` of agents that only learn."""
+    return state

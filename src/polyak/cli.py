@@ -172,17 +172,17 @@ def list_names(what: str, /) -> None:
 def _algorithms() -> list[str]:
     from polyak.algorithms import ALGORITHMS
 
-    return [f"{name:8} {(kind.__doc__ or '').splitlines()[0]}" for name, kind in ALGORITHMS.items()]
+    return [f"{name:18} {(kind.__doc__ or '').splitlines()[0]}" for name, kind in ALGORITHMS.items()]
 
 
 def _envs() -> list[str]:
     import gymnasium
 
-    from polyak.envs import PROBES, from_gymnax
+    from polyak.envs import PROBES, TWINS
 
-    compiled = [f"{id:28} compiled, proved equal to Gymnasium's" for id in from_gymnax.TWINS]
+    compiled = [f"{id:28} compiled, proved equal to Gymnasium's" for id in TWINS]
     probes = [f"{id:28} probe with a known answer" for id in PROBES]
-    others = [f"{id:28} Gymnasium" for id in gymnasium.registry if id not in from_gymnax.TWINS]
+    others = [f"{id:28} Gymnasium" for id in gymnasium.registry if id not in TWINS]
     prefixes = "Any id may carry a prefix: gymnax:, gymnasium:, envpool:. gymnax: also reaches gymnax's own ids."
     return [*compiled, *probes, *others, prefixes]
 
@@ -194,7 +194,7 @@ def _presets() -> list[str]:
     for entry in presets():
         proof = entry.evidence
         known = f"IQM {proof['iqm']:g}, 95 % interval {proof['interval']}" if proof else "not measured"
-        lines.append(f"{entry.algorithm:6} {entry.env:22} {entry.steps:>12,} steps  {known}")
+        lines.append(f"{entry.algorithm:18} {entry.env:22} {entry.steps:>12,} steps  {known}")
     return lines
 
 
@@ -219,20 +219,21 @@ def _parse_training(args: list[str], options: TrainOptions, default: Any, prog: 
     """Reads options and settings, which share one flat list of flags."""
     import tyro
 
-    from polyak.parts.networks import Network, network_from_text, network_text
+    from polyak.settings import PARTS
 
     registry = tyro.constructors.ConstructorRegistry()
 
     @registry.primitive_rule
-    def network(info: tyro.constructors.PrimitiveTypeInfo):
-        if info.type is not Network:
+    def part(info: tyro.constructors.PrimitiveTypeInfo):
+        if info.type not in PARTS:
             return None
+        form = PARTS[info.type]
         return tyro.constructors.PrimitiveConstructorSpec(
             nargs=1,
-            metavar="NAME:WIDTHS:ACTIVATION",
-            instance_from_str=lambda texts: network_from_text(texts[0]),
-            is_instance=lambda value: hasattr(value, "hidden"),
-            str_from_instance=lambda value: [network_text(value)],
+            metavar=form.shape,
+            instance_from_str=lambda texts: form.read(texts[0]),
+            is_instance=lambda value: True,
+            str_from_instance=lambda value: [form.write(value)],
         )
 
     flat = tyro.conf.OmitArgPrefixes

@@ -4,13 +4,30 @@ import dataclasses
 import math
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from polyak.agent import Algorithm
 from polyak.algorithms import ALGORITHMS
 from polyak.errors import BadSetting, UnknownName
-from polyak.parts.networks import network_from_text, network_text
+from polyak.parts.exploration import Exploration, exploration_from_text, exploration_text
+from polyak.parts.networks import Network, network_from_text, network_text
+from polyak.parts.schedules import StepSize, step_size_from_text
+
+
+class TextForm(typing.NamedTuple):
+    """How a part is written on one line."""
+
+    read: Callable[[str], Any]
+    write: Callable[[Any], str]
+    shape: str  # for `--help`
+
+
+PARTS: dict[Any, TextForm] = {
+    Network: TextForm(network_from_text, network_text, "NAME:WIDTHS:ACTIVATION"),
+    Exploration: TextForm(exploration_from_text, exploration_text, "NAME:NUMBERS"),
+    float | StepSize: TextForm(step_size_from_text, str, "NUMBER|FROM:TO|NUMBER/n"),
+}
 
 POSITIVE, NOT_NEGATIVE, SHARE = (1e-300, math.inf), (0.0, math.inf), (0.0, 1.0)
 
@@ -48,9 +65,14 @@ def algorithm_named(name: str) -> type[Algorithm]:
 
 
 def describe(algorithm: Any) -> dict[str, Any]:
-    """Every hyperparameter by name, as numbers, booleans, None, and text for a network."""
-    values = {field.name: getattr(algorithm, field.name) for field in dataclasses.fields(algorithm)}
-    return {name: network_text(value) if name == "network" else value for name, value in values.items()}
+    """Every hyperparameter by name, as numbers, booleans, None, and text for parts."""
+    hints = typing.get_type_hints(type(algorithm))
+
+    def plain(name: str, value: Any) -> Any:
+        is_part = hints[name] in PARTS and not isinstance(value, int | float)
+        return PARTS[hints[name]].write(value) if is_part else value
+
+    return {field.name: plain(field.name, getattr(algorithm, field.name)) for field in dataclasses.fields(algorithm)}
 
 
 def build(name: str, settings: Mapping[str, Any]) -> Algorithm:
@@ -67,7 +89,8 @@ def build(name: str, settings: Mapping[str, Any]) -> Algorithm:
     for key, value in settings.items():
         if key not in fields:
             raise UnknownName(f"{name} setting", key, fields)
-        values[key] = network_from_text(str(value)) if key == "network" else _typed(name, key, value, hints[key])
+        part = PARTS.get(hints[key])
+        values[key] = part.read(value) if part and isinstance(value, str) else _typed(name, key, value, hints[key])
     algorithm = kind(**values)
     check(algorithm)
     return algorithm
@@ -77,7 +100,7 @@ def check(algorithm: Any) -> None:
     """Raises `BadSetting` for a hyperparameter that is out of its range."""
     for field in dataclasses.fields(algorithm):
         value = getattr(algorithm, field.name)
-        if field.name not in RANGES or value is None:
+        if field.name not in RANGES or not isinstance(value, int | float):
             continue
         low, high = RANGES[field.name]
         if not low <= value <= high or (field.name == "gradient_steps" and value == 0):
@@ -89,6 +112,8 @@ def check(algorithm: Any) -> None:
 def _typed(name: str, key: str, value: Any, hint: Any) -> Any:
     """`value` if it is of the type that the field declares; whole numbers serve as floats."""
     allowed = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+    if hint in PARTS:
+        allowed = tuple(kind for kind in (*allowed, str) if kind is not hint)
     if float in allowed and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if any(type(value) is kind for kind in allowed):

@@ -135,9 +135,9 @@ def train(
     Raises:
         polyak.Error: anything about the algorithm, the environment or the settings that cannot work.
     """
-    from polyak.envs import CompiledEnv, name_of
+    from polyak.envs import name_of
 
-    name = env if isinstance(env, str) else env.id if isinstance(env, CompiledEnv) else name_of(env)
+    name = name_of(env)
     found = presets.preset(algorithm, name) if isinstance(algorithm, str) else None
     if isinstance(algorithm, str):
         algorithm = settings.build(algorithm, found.settings if found else {})

@@ -1,5 +1,8 @@
 """Training itself: a job's seeds, one after the other on a CPU, all at once under `vmap` on an accelerator.
 
+Tables and the like run under `vmap` on a CPU too: their programs are so small that most of the time goes into calling
+them (benchmarks/tabular.py).
+
 `train_seeds` runs wherever it is called. `python -m polyak.worker` runs it in a process of its own, which is how
 `train` uses more than one core: the threads of one process would share Python's lock and XLA's thread pool, and two
 seeds of DQN on Gymnasium made no more steps a second in two threads than one seed alone.
@@ -35,7 +38,7 @@ class Job:
     """What one worker is asked to do; everything in it is decided before it starts."""
 
     algorithm: "Algorithm"
-    env: Any  # an id, a CompiledEnv, or a function that returns a gymnasium.Env
+    env: Any  # an id, a CompiledEnv, an MDP, or a function that returns a gymnasium.Env
     name: str  # of the environment, for files and messages
     steps: int  # of each seed
     seeds: tuple[int, ...]
@@ -70,7 +73,7 @@ def train_seeds(job: Job, emit: Callable[[Event], None], stopping: Callable[[], 
     batched = False
     engine: Engine
     if isinstance(env, envs.CompiledEnv):
-        batched = jax.default_backend() != "cpu" and len(job.seeds) > 1
+        batched = len(job.seeds) > 1 and (job.algorithm.vmap_seeds or jax.default_backend() != "cpu")
         engine = CompiledEngine(job.algorithm, agent, env, spec, chunk, batched)
     else:
         engine = HostEngine(job.algorithm, agent, env, spec, chunk)
@@ -114,7 +117,7 @@ class _Training:
 
         loop = self.engine.init(jnp.array(self.seeds) if self.batched else self.seeds[0])
         position = 0
-        if self._state_file.exists():
+        if self._state_file(self.seeds[0]).exists():
             loop, position = self._restore(loop)
         for end in self._stops(position):
             while position < end:
@@ -138,7 +141,8 @@ class _Training:
             policy.save(Path(self.job.folder) / f"policy-{seed}.safetensors")
             returns = self._play(policy, self.job.final_episodes)
             self.emit({"kind": "finished", "seed": seed, "step": self._steps(position), "returns": returns})
-        self._state_file.unlink(missing_ok=True)
+        for seed in self.seeds:
+            self._state_file(seed).unlink(missing_ok=True)
 
     def _stops(self, position: int) -> Iterator[int]:
         """The iterations at which something other than training happens."""
@@ -157,22 +161,25 @@ class _Training:
             self.emit({"kind": "chunk", "seed": seed, "step": self._steps(position), "metrics": values, **timing})
 
     def _policies(self, loop: "Loop") -> Iterator[tuple[int, "Policy"]]:
-        import jax
 
         from polyak.policy import Policy
 
         for k, seed in enumerate(self.seeds):
-            state = jax.tree.map(lambda leaf, k=k: leaf[k], loop.agent) if self.batched else loop.agent
-            yield seed, Policy(self.job.algorithm, self.spec, self.agent.policy(state), self.job.name)
+            state = self.agent.policy(self._of_seed(loop.agent, k))
+            yield seed, Policy(self.job.algorithm, self.spec, state, self.job.name)
+
+    def _of_seed(self, tree: Any, k: int) -> Any:
+        import jax
+
+        return jax.tree.map(lambda leaf: leaf[k], tree) if self.batched else tree
 
     def _play(self, policy: "Policy", episodes: int) -> list[float]:
         from polyak.evaluation import evaluate
 
         return evaluate(policy, self.job.env, episodes=episodes).returns[0].tolist()
 
-    @property
-    def _state_file(self) -> Path:
-        return Path(self.job.folder) / f"state-{self.seeds[0]}.safetensors"
+    def _state_file(self, seed: int) -> Path:
+        return Path(self.job.folder) / f"state-{seed}.safetensors"
 
     def _save_state(self, loop: "Loop", position: int) -> None:
         from polyak.runs import tensors
@@ -181,17 +188,25 @@ class _Training:
             for seed in self.seeds:
                 self.emit({"kind": "stopped", "seed": seed, "step": 0})
             return
-        tensors.save(self._state_file, self.engine.portable(loop), {"position": position, "seeds": list(self.seeds)})
+        kept = self.engine.portable(loop)
+        for k, seed in enumerate(self.seeds):  # each alone: those that go on later may be others
+            tensors.save(self._state_file(seed), self._of_seed(kept, k), {"position": position})
         for seed, policy in self._policies(loop):
             policy.save(Path(self.job.folder) / f"policy-{seed}.safetensors")
             self.emit({"kind": "stopped", "seed": seed, "step": self._steps(position)})
 
     def _restore(self, loop: "Loop") -> tuple["Loop", int]:
+        import jax
+        import jax.numpy as jnp
+
         from polyak.runs import tensors
 
-        position = int(tensors.about(self._state_file)["position"])
-        found = tensors.load(self._state_file, self.engine.portable(loop))
-        return self.engine.resume(loop, found), position
+        files = [self._state_file(seed) for seed in self.seeds]
+        position = int(tensors.about(files[0])["position"])
+        like = self._of_seed(self.engine.portable(loop), 0)
+        found = [tensors.load(file, like) for file in files]
+        together = jax.tree.map(lambda *leaves: jnp.stack(leaves), *found) if self.batched else found[0]
+        return self.engine.resume(loop, together), position
 
 
 def main() -> None:

@@ -5,7 +5,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from polyak.ops.explore import EpsilonGreedyNoise, epsilon_greedy, epsilon_greedy_noise
+from polyak.ops.explore import (
+    EpsilonGreedyNoise,
+    any_of,
+    epsilon_greedy,
+    epsilon_greedy_noise,
+    uniform_over,
+    upper_confidence,
+)
 
 Q = jnp.array([0.0, 3.0, 1.0])  # the greedy action is 1
 
@@ -46,3 +53,18 @@ def test_the_greedy_action_has_its_share(compiled):
     actions = compiled(jax.vmap(epsilon_greedy, (None, None, 0)))(Q, 0.3, noise)
     # 1 - 0.3 + 0.3 / 3 = 0.8, and 0.1 each for the others
     np.testing.assert_allclose(np.bincount(actions) / 30_000, [0.1, 0.8, 0.1], atol=0.01)
+
+
+def test_any_of_the_allowed_is_chosen_alike(compiled):
+    allowed, ties = jnp.array([True, False, True]), jax.random.uniform(jax.random.key(0), (30_000, 3))
+    chosen = compiled(jax.vmap(any_of, (None, 0)))(allowed, ties)
+    share = np.bincount(chosen, minlength=3) / 30_000
+    np.testing.assert_allclose(share, uniform_over(allowed), atol=0.012)  # four standard errors
+    assert share[1] == 0
+
+
+def test_doubt_grows_with_the_time_since_an_action_was_tried(compiled):
+    bounds = compiled(upper_confidence)(jnp.array([1.0, 2.0]), jnp.array([4.0, 1.0]), 2.0)
+    doubt = np.sqrt(np.log(5) / np.array([4.0, 1.0]))
+    np.testing.assert_allclose(bounds, [1.0, 2.0] + 2.0 * doubt, rtol=1e-6)
+    assert compiled(upper_confidence)(jnp.array([9.0, 0.0]), jnp.array([3.0, 0.0]), 2.0).argmax() == 1  # never tried

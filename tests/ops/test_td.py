@@ -34,6 +34,20 @@ def test_q_learning_judges_the_action_taken(compiled):
     np.testing.assert_allclose(errors, [1.0, 0.0, -1.0], atol=1e-6)  # 0.5 * 4 - (1, 2, 3)
 
 
+def test_sarsa_looks_to_the_action_that_follows(compiled):
+    assert compiled(td.sarsa)(Q_TM1, 1, 0.5, GAMMA, Q_T, 2) == pytest.approx(-2.4)  # 0.5 - 0.9 - 2
+    assert compiled(td.sarsa)(Q_TM1, 1, 0.5, 0.0, Q_T, 0) == pytest.approx(-1.5)  # 0.5 - 2
+    best = compiled(td.sarsa)(Q_TM1, 1, 0.5, GAMMA, Q_T, 0)
+    assert best == pytest.approx(float(td.q_learning(Q_TM1, 1, 0.5, GAMMA, Q_T)))
+
+
+def test_expected_sarsa_looks_to_the_mean(compiled):
+    probabilities = jnp.array([0.5, 0.3, 0.2])  # 0.5 * 4 + 0 - 0.2 = 1.8
+    assert compiled(td.expected_sarsa)(Q_TM1, 1, 0.5, GAMMA, Q_T, probabilities) == pytest.approx(0.12)
+    certain = compiled(td.expected_sarsa)(Q_TM1, 1, 0.5, GAMMA, Q_T, jnp.array([0.0, 0.0, 1.0]))
+    assert certain == pytest.approx(float(td.sarsa(Q_TM1, 1, 0.5, GAMMA, Q_T, 2)))
+
+
 def test_double_q_learning_chooses_with_one_network_and_judges_with_the_other(compiled):
     # the selector prefers action 1, which the judging values put at 0, not at their own maximum 4
     error = compiled(td.double_q_learning)(Q_TM1, 1, 0.5, GAMMA, Q_T, SELECTOR)

@@ -3,7 +3,8 @@
 import jax
 import pytest
 
-from polyak.parts.schedules import linear
+from polyak.errors import BadSetting
+from polyak.parts.schedules import StepSize, linear, step_size, step_size_from_text
 
 
 @pytest.mark.parametrize(("step", "value"), [(0, 1.0), (25, 0.775), (50, 0.55), (100, 0.1), (101, 0.1), (10**9, 0.1)])
@@ -18,3 +19,31 @@ def test_it_may_rise():
 
 def test_a_duration_of_zero_is_over_at_the_first_step():
     assert linear(1, 1.0, 0.1, 0) == pytest.approx(0.1)
+
+
+@pytest.mark.parametrize(
+    ("text", "progress", "visits", "alpha"),
+    [
+        ("0.5", 0.9, 7.0, 0.5),
+        ("0.5:0.1", 0.25, 7.0, 0.4),
+        ("1/n", 0.9, 4.0, 0.25),
+        ("0.5/n^0.5", 0.9, 4.0, 0.25),
+        ("1:0/n", 0.5, 5.0, 0.1),
+    ],
+)
+def test_step_sizes_have_a_text_form(text, progress, visits, alpha):
+    size = step_size_from_text(text)
+    assert size.at(progress, visits) == pytest.approx(alpha)
+    assert str(size) == text
+    assert step_size_from_text(str(size)) == size
+
+
+def test_a_plain_number_is_a_step_size():
+    assert step_size(0.3) == StepSize(0.3)
+    assert step_size(StepSize(0.3, 0.1)) == StepSize(0.3, 0.1)
+
+
+@pytest.mark.parametrize("text", ["", "n", "0.1/m", "0.1:x", "1/n^x", "-1", "0.5/n^2", "0"])
+def test_what_is_no_step_size_is_refused(text):
+    with pytest.raises(BadSetting, match="The step size"):
+        step_size_from_text(text)

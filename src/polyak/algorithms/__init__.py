@@ -2,6 +2,11 @@
 
 from polyak.agent import Algorithm
 from polyak.algorithms.policy.ppo import PPO
+from polyak.algorithms.tabular.double_q_learning import DoubleQLearning
+from polyak.algorithms.tabular.expected_sarsa import ExpectedSARSA
+from polyak.algorithms.tabular.q_learning import QLearning
+from polyak.algorithms.tabular.sarsa import SARSA
 from polyak.algorithms.value.dqn import DQN
 
-ALGORITHMS: dict[str, type[Algorithm]] = {algorithm.name: algorithm for algorithm in (DQN, PPO)}
+KINDS: tuple[type[Algorithm], ...] = (SARSA, QLearning, ExpectedSARSA, DoubleQLearning, DQN, PPO)
+ALGORITHMS: dict[str, type[Algorithm]] = {kind.name: kind for kind in KINDS}

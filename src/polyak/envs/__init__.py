@@ -4,15 +4,17 @@ from collections.abc import Callable
 
 import gymnasium
 
-from polyak.envs import from_envpool, from_gymnax
+from polyak.envs import from_envpool, from_gymnax, mdp
 from polyak.envs.base import AsGymnasium, CompiledEnv, HostEnv
 from polyak.envs.from_gymnasium import GymnasiumVector, make_one, name_of
+from polyak.envs.mdp import MDP
 from polyak.envs.probes import PROBES
 from polyak.errors import BadSetting, UnknownName
 
-EnvLike = str | CompiledEnv | Callable[..., gymnasium.Env]
+EnvLike = str | CompiledEnv | MDP | Callable[..., gymnasium.Env]
 
 BACKENDS = ("gymnax", "envpool", "gymnasium")
+TWINS = (*from_gymnax.TWINS, *mdp.TWINS)  # the ids that a compiled environment stands in for, proved equal by a test
 
 
 def split(env: str) -> tuple[str | None, str]:
@@ -30,7 +32,7 @@ def make(env: EnvLike, num_envs: int = 1) -> CompiledEnv | HostEnv:
 
     Args:
         env: a Gymnasium id, or one with a prefix that forces a version (`gymnax:`, `envpool:`, `gymnasium:`), or a
-            function that returns a `gymnasium.Env`, or a `CompiledEnv`.
+            function that returns a `gymnasium.Env`, or an `MDP`, or a `CompiledEnv`.
         num_envs: how many are stepped side by side, where that is up to the environment; a compiled one is copied by
             the engine.
 
@@ -47,6 +49,8 @@ def make(env: EnvLike, num_envs: int = 1) -> CompiledEnv | HostEnv:
         raise BadSetting(f"num_envs is {num_envs}; it takes at least one environment.")
     if isinstance(env, CompiledEnv):
         return env
+    if isinstance(env, MDP):
+        return env.compiled()
     if not isinstance(env, str):
         if isinstance(env, gymnasium.Env) or not callable(env):
             raise BadSetting(
@@ -59,6 +63,8 @@ def make(env: EnvLike, num_envs: int = 1) -> CompiledEnv | HostEnv:
         return PROBES[id]() if backend is None else GymnasiumVector(lambda: AsGymnasium(PROBES[id]()), num_envs, id)
     if backend == "gymnax" or (backend is None and id in from_gymnax.TWINS):
         return from_gymnax.make(id)
+    if backend is None and id in mdp.TWINS:
+        return MDP.from_gymnasium(id).compiled()
     if backend == "envpool":
         return from_envpool.EnvPoolVector(id, num_envs)
     return GymnasiumVector(id, num_envs)
@@ -76,7 +82,9 @@ def make_original(env: EnvLike, render_mode: str | None = None) -> gymnasium.Env
         if backend == "gymnax" and id not in from_gymnax.TWINS:
             return AsGymnasium(from_gymnax.make(id))
         return make_one(id, render_mode)
+    if isinstance(env, MDP):
+        env = env.compiled()
     return AsGymnasium(env) if isinstance(env, CompiledEnv) else make_one(env, render_mode)
 
 
-__all__ = ["BACKENDS", "CompiledEnv", "EnvLike", "HostEnv", "make", "make_original", "name_of", "split"]
+__all__ = ["BACKENDS", "MDP", "TWINS", "CompiledEnv", "EnvLike", "HostEnv", "make", "make_original", "name_of", "split"]

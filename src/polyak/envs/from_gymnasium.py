@@ -53,9 +53,9 @@ def register_minatar() -> None:
     minatar.gym.register_envs()
 
 
-def name_of(env: str | Callable) -> str:
-    """How an environment is called in messages and run folders."""
-    return env if isinstance(env, str) else getattr(env, "__name__", type(env).__name__)
+def name_of(env: Any) -> str:
+    """How an environment is called in messages and run folders: its id, or the name of the function that makes it."""
+    return env if isinstance(env, str) else str(getattr(env, "id", getattr(env, "__name__", type(env).__name__)))
 
 
 def first_line(error: BaseException) -> str:

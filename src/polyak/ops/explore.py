@@ -37,3 +37,36 @@ def epsilon_greedy(q: Array, epsilon: Array | float, noise: EpsilonGreedyNoise) 
     Source: Sutton and Barto (2018), "Reinforcement learning", section 2.2.
     """
     return jnp.where(noise.coin < epsilon, noise.action, jnp.argmax(q).astype(noise.action.dtype))
+
+
+def any_of(allowed: Array, ties: Array) -> Array:
+    """An action drawn uniformly from those that are allowed.
+
+    Args:
+        allowed: [A] bool.
+        ties: [A] uniform in [0, 1).
+
+    Returns:
+        [] the action, int32.
+    """
+    return jnp.argmax(jnp.where(allowed, ties, -1.0)).astype(jnp.int32)
+
+
+def uniform_over(allowed: Array) -> Array:
+    """[A] the probabilities with which `any_of` chooses."""
+    return allowed / allowed.sum()
+
+
+def upper_confidence(q: Array, visits: Array, c: float) -> Array:
+    """q(a) + c sqrt(log n / n_a), infinite for what was never tried.
+
+    Args:
+        q: [A] action values.
+        visits: [A] n_a, how often each action was taken here; n is their sum.
+        c: how much doubt is worth.
+
+    Source: Auer, Cesa-Bianchi and Fischer (2002), "Finite-time analysis of the multiarmed bandit problem"; Sutton and
+    Barto (2018), equation 2.10.
+    """
+    doubt = jnp.sqrt(jnp.log(jnp.maximum(visits.sum(), 1)) / jnp.maximum(visits, 1))
+    return jnp.where(visits > 0, q + c * doubt, jnp.inf)

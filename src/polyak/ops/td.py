@@ -14,6 +14,39 @@ def discount(terminated: Array, gamma: float) -> Array:
     return gamma * (1.0 - terminated.astype(jnp.float32))
 
 
+def sarsa(q_tm1: Array, a_tm1: Array, r_t: Array, discount_t: Array, q_t: Array, a_t: Array) -> Array:
+    """r_t + discount_t q_t(a_t) - q_tm1(a_tm1).
+
+    Args:
+        q_tm1: [A] action values of the state left.
+        a_tm1: [] the action taken there.
+        r_t: [] the reward received.
+        discount_t: [] see the module.
+        q_t: [A] action values of the state reached.
+        a_t: [] the action that will be taken there.
+
+    Source: Rummery and Niranjan (1994), "On-line Q-learning using connectionist systems"; Sutton and Barto (2018),
+    equation 6.7.
+    """
+    return r_t + discount_t * q_t[a_t] - q_tm1[a_tm1]
+
+
+def expected_sarsa(q_tm1: Array, a_tm1: Array, r_t: Array, discount_t: Array, q_t: Array, probs_a_t: Array) -> Array:
+    """r_t + discount_t sum_a pi(a) q_t(a) - q_tm1(a_tm1).
+
+    Args:
+        q_tm1: [A] action values of the state left.
+        a_tm1: [] the action taken there.
+        r_t: [] the reward received.
+        discount_t: [] see the module.
+        q_t: [A] action values of the state reached.
+        probs_a_t: [A] the probabilities with which the policy acts there.
+
+    Source: van Seijen et al. (2009), "A theoretical and empirical analysis of Expected Sarsa", equation 5.
+    """
+    return r_t + discount_t * jnp.dot(probs_a_t, q_t) - q_tm1[a_tm1]
+
+
 def q_learning(q_tm1: Array, a_tm1: Array, r_t: Array, discount_t: Array, q_t: Array) -> Array:
     """r_t + discount_t max_a q_t(a) - q_tm1(a_tm1).
 

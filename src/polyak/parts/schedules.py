@@ -1,11 +1,60 @@
-"""Hyperparameters that change while training goes on, as functions of the environment steps taken."""
+"""Hyperparameters that change while training goes on."""
+
+import dataclasses
 
 import jax.numpy as jnp
 
 from polyak.agent import Array
+from polyak.errors import BadSetting
 
 
 def linear(step: Array, start: float, end: float, duration: float) -> Array:
     """From start at step 0 to end at step `duration`, and end ever after; a duration of 0 is end at once."""
     fraction = jnp.clip(step / max(duration, 1e-9), 0.0, 1.0)
     return start + fraction * (end - start)
+
+
+@dataclasses.dataclass(frozen=True)
+class StepSize:
+    """alpha: from `initial` linearly to `final` over the run, divided by n^power at the n-th visit.
+
+    With initial = power = 1 a table entry is the average of all its targets. Values settle for good where the sum of
+    alpha diverges and that of alpha^2 does not: powers above 1/2 and up to 1 see to that.
+
+    Source: Robbins and Monro (1951), "A stochastic approximation method"; Even-Dar and Mansour (2003), "Learning rates
+    for Q-learning", on the power.
+    """
+
+    initial: float = 0.1
+    final: float | None = None  # None: it stays
+    power: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not (self.initial > 0 and (self.final is None or self.final >= 0) and 0 <= self.power <= 1):
+            raise BadSetting(f"The step size {self} cannot work: it must be above 0, and its power between 0 and 1.")
+
+    def at(self, progress: Array, visits: Array) -> Array | float:
+        """alpha [] at a share of the run, [] in [0, 1], and at the n-th visit, [] from 1 up."""
+        alpha = self.initial if self.final is None else linear(progress, self.initial, self.final, 1.0)
+        return alpha / visits**self.power if self.power else alpha
+
+    def __str__(self) -> str:
+        """`0.1`, `0.5:0.01`, `1.0/n`, `1.0/n^0.8`."""
+        text = f"{self.initial:g}" + (f":{self.final:g}" if self.final is not None else "")
+        return text + ("" if not self.power else "/n" if self.power == 1 else f"/n^{self.power:g}")
+
+
+def step_size(value: float | StepSize) -> StepSize:
+    """A plain number is a step size that stays."""
+    return value if isinstance(value, StepSize) else StepSize(value)
+
+
+def step_size_from_text(text: str) -> StepSize:
+    """Reads `0.1`, `0.5:0.01` (from, to), `1/n` or `1/n^0.8`; anything else is a `polyak.Error`."""
+    numbers, over_visits, power = text.partition("/n")
+    initial, _, final = numbers.partition(":")
+    try:
+        exponent = float(power.removeprefix("^")) if power else float(bool(over_visits))
+        return StepSize(float(initial), float(final) if final else None, exponent)
+    except ValueError:
+        raise BadSetting(f"The step size {text!r} is not of the form 0.1, 0.5:0.01, 1/n or 1/n^0.8.") from None

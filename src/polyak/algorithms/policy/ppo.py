@@ -33,6 +33,7 @@ class PPO:
     name: ClassVar[str] = "ppo"
     default_num_envs: ClassVar[int] = 8
     starts_at_reset: ClassVar[bool] = False
+    vmap_seeds: ClassVar[bool] = False
     learning_starts: ClassVar[int] = 0
 
     learning_rate: float = 3e-4

@@ -39,6 +39,7 @@ class DQN:
     name: ClassVar[str] = "dqn"
     default_num_envs: ClassVar[int] = 1
     starts_at_reset: ClassVar[bool] = False
+    vmap_seeds: ClassVar[bool] = False
 
     learning_rate: float = 1e-4
     """Step size of Adam."""

@@ -1,0 +1,86 @@
+"""Expected SARSA (van Seijen et al., 2009, "A theoretical and empirical analysis of Expected Sarsa").
+
+    Q(S, A) <- Q(S, A) + alpha [R + gamma sum_a pi(a | S') Q(S', a) - Q(S, A)]
+
+after every step: SARSA without the luck of which action came next, so that it bears a larger step size.
+"""
+
+import dataclasses
+from typing import ClassVar, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from polyak.agent import Agent, Array, Key, PyTree, Spec, Step, no_memory, nothing_to_remember, one_by_one
+from polyak.ops import td
+from polyak.parts.exploration import EpsilonGreedy, Exploration
+from polyak.parts.schedules import StepSize, step_size
+from polyak.parts.tables import rows_of
+
+
+@dataclasses.dataclass(frozen=True)
+class ExpectedSARSA:
+    """Expected SARSA: a table of action values that looks to the mean of the next action."""
+
+    name: ClassVar[str] = "expected-sarsa"
+    default_num_envs: ClassVar[int] = 1
+    starts_at_reset: ClassVar[bool] = False
+    vmap_seeds: ClassVar[bool] = True
+    learning_starts: ClassVar[int] = 0
+    block_length: ClassVar[int] = 1
+
+    learning_rate: float | StepSize = 0.1
+    """Step size: 0.1, from one value to another over the run (0.5:0.01), or falling with visits (1/n, 1/n^0.8)."""
+    gamma: float = 0.99
+    """Discount per step, in [0, 1]."""
+    exploration: Exploration = EpsilonGreedy(0.1)
+    """How other actions are tried: epsilon:0.1, epsilon:1:0.05:0.5, boltzmann:1, ucb:2."""
+    initial_value: float = 0.0
+    """What every action is thought to be worth at first; more than is possible makes all of them be tried."""
+
+    def agent(self, spec: Spec) -> Agent:
+        rows = rows_of(spec, "Expected SARSA")
+        alpha = step_size(self.learning_rate)
+
+        def init(key: Key) -> State:
+            q = jnp.full((rows.num_states, rows.num_actions), jnp.float32(self.initial_value))
+            return State(q, jnp.zeros_like(q), jnp.int32(0))
+
+        def noise(key: Key, shape: tuple[int, ...]) -> PyTree:
+            return self.exploration.noise(key, shape, rows.num_actions)
+
+        def act(state: State, carry: tuple[()], obs: Array, noise: PyTree, explore: bool):
+            s = rows.state(obs)
+            if explore:
+                choose = jax.vmap(self.exploration.choose, (0, 0, None, 0))
+                action = choose(state.q[s], state.visits[s], state.step / spec.total_steps, noise)
+            else:
+                action = jnp.argmax(state.q[s], -1).astype(jnp.int32)
+            return action + rows.first_action, carry, ()
+
+        def update(state: State, step: Step) -> tuple[State, Array]:
+            q, visits = state.q, state.visits
+            s, a, s_next = rows.state(step.obs), step.action - rows.first_action, rows.state(step.next_obs)
+            progress, discount = state.step / spec.total_steps, td.discount(step.terminated, self.gamma)
+            pi = self.exploration.probabilities(q[s_next], visits[s_next], progress)
+            error = td.expected_sarsa(q[s], a, step.reward, discount, q[s_next], pi)
+            visits = visits.at[s, a].add(1)
+            q = q.at[s, a].add(alpha.at(progress, visits[s, a]) * error)
+            return State(q, visits, state.step + 1), error
+
+        def learn(state: State, block: Step, key: Key) -> tuple[State, dict[str, Array]]:
+            state, errors = jax.lax.scan(update, state, one_by_one(block))
+            return state, {"td_error": jnp.abs(errors).mean()}
+
+        def policy(state: State) -> State:
+            return state._replace(visits=())
+
+        return Agent(init, no_memory, noise, act, nothing_to_remember, learn, policy)
+
+
+class State(NamedTuple):
+    """What expected SARSA knows."""
+
+    q: Array  # [S, A]
+    visits: PyTree  # [S, A] float32
+    step: Array  # [] int32

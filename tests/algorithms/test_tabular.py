@@ -1,0 +1,248 @@
+"""Learners with tables: each against the loop of the textbook, against values that are known, and against planning."""
+
+import dataclasses
+
+import gymnasium
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from polyak.agent import Spec, Step
+from polyak.algorithms.planning.backward_induction import expected_return
+from polyak.algorithms.planning.policy_evaluation import policy_evaluation_exact
+from polyak.algorithms.planning.policy_iteration import policy_iteration
+from polyak.algorithms.tabular.double_q_learning import DoubleQLearning
+from polyak.algorithms.tabular.expected_sarsa import ExpectedSARSA
+from polyak.algorithms.tabular.q_learning import QLearning
+from polyak.algorithms.tabular.sarsa import SARSA
+from polyak.engines.compiled import CompiledEngine
+from polyak.envs.mdp import MDP
+from polyak.errors import BadSetting
+from polyak.parts.exploration import UCB, Boltzmann, EpsilonGreedy, NoisyGreedy
+from polyak.parts.schedules import StepSize
+
+GAMMA = 0.9
+KINDS = (QLearning, SARSA, ExpectedSARSA, DoubleQLearning)
+every_kind = pytest.mark.parametrize("kind", KINDS)
+
+
+def spec_of(mdp: MDP, steps: int, num_envs: int = 1) -> Spec:
+    spaces = gymnasium.spaces.Discrete(mdp.num_states), gymnasium.spaces.Discrete(mdp.num_actions)
+    return Spec(*spaces, num_envs, mdp.max_episode_steps, steps)
+
+
+def trained(algorithm, mdp: MDP, steps: int, seeds: int = 1, num_envs: int = 1):
+    """The agent's states after a whole run, with a leading axis of seeds."""
+    spec = spec_of(mdp, steps, num_envs)
+    iterations = steps // num_envs
+    engine = CompiledEngine(algorithm, algorithm.agent(spec), mdp.compiled(), spec, iterations, batched=True)
+    loop = engine.init(jnp.arange(seeds))
+    for first in range(0, iterations, engine.chunk):
+        loop, metrics = engine.advance(loop, min(engine.chunk, iterations - first), True)
+    return jax.device_get(loop.agent), metrics
+
+
+def values_of(state) -> np.ndarray:
+    """[seeds, S, A] what the tables say; double Q-learning has two."""
+    return state.q.mean(1) if state.q.ndim == 4 else state.q
+
+
+# ---- the loop of the textbook
+
+
+def walk(length: int = 400) -> list[tuple[int, int, float, bool, bool, int]]:
+    """A random history: s, a, r, terminated, truncated, s'."""
+    rng = np.random.default_rng(0)
+    mdp = MDP.from_gymnasium("FrozenLake-v1")
+    steps, s = [], 0
+    for t in range(length):
+        a = int(rng.integers(4))
+        k = rng.choice(3, p=mdp.probability[s, a])
+        s_next, r = int(mdp.next_state[s, a, k]), float(mdp.reward[s, a, k] + rng.normal())
+        terminated, truncated = bool(mdp.terminal[s_next]), t % 50 == 49
+        steps.append((s, a, r, terminated, truncated, s_next))
+        s = 0 if terminated or truncated else s_next
+    return steps
+
+
+def learnt_from(algorithm, steps, extras=lambda t: ()):
+    """The states of the agent, one after each step of a history."""
+    agent = algorithm.agent(spec_of(MDP.from_gymnasium("FrozenLake-v1"), len(steps)))
+    state, learn, states = agent.init(jax.random.key(0)), jax.jit(agent.learn), []
+    for t, (s, a, r, terminated, truncated, s_next) in enumerate(steps):
+        block = Step(*(np.array([[x]]) for x in (s, a, np.float32(r), terminated, truncated, s_next)), extras(t))
+        state, _ = learn(state, block, jax.random.key(t))
+        states.append(state)
+    return states
+
+
+def test_q_learning_is_the_loop_of_the_textbook():
+    q, steps = np.zeros((16, 4)), walk()
+    for s, a, r, terminated, _, s_next in steps:
+        q[s, a] += 0.2 * (r + GAMMA * (1 - terminated) * q[s_next].max() - q[s, a])
+    learnt = learnt_from(QLearning(learning_rate=0.2, gamma=GAMMA), steps)
+    np.testing.assert_allclose(learnt[-1].q, q, atol=1e-5)
+
+
+def test_averaging_step_sizes_count_visits():
+    q, visits, steps = np.zeros((16, 4)), np.zeros((16, 4)), walk()
+    for s, a, r, terminated, _, s_next in steps:
+        visits[s, a] += 1
+        q[s, a] += visits[s, a] ** -0.8 * (r + GAMMA * (1 - terminated) * q[s_next].max() - q[s, a])
+    learnt = learnt_from(QLearning(learning_rate=StepSize(1.0, power=0.8), gamma=GAMMA), steps)
+    np.testing.assert_allclose(learnt[-1].q, q, atol=1e-5)
+    np.testing.assert_array_equal(learnt[-1].visits, visits)
+
+
+def test_expected_sarsa_is_the_loop_of_the_textbook():
+    q, steps, epsilon = np.zeros((16, 4)), walk(), 0.3
+    for s, a, r, terminated, _, s_next in steps:
+        best = q[s_next] == q[s_next].max()
+        pi = epsilon / 4 + (1 - epsilon) * best / best.sum()
+        q[s, a] += 0.2 * (r + GAMMA * (1 - terminated) * pi @ q[s_next] - q[s, a])
+    algorithm = ExpectedSARSA(learning_rate=0.2, gamma=GAMMA, exploration=EpsilonGreedy(epsilon))
+    np.testing.assert_allclose(learnt_from(algorithm, steps)[-1].q, q, atol=1e-5)
+
+
+def test_sarsa_is_the_loop_of_the_textbook():
+    """With noise that always explores, the action that follows is the one with the highest tie-breaker."""
+    rng, steps = np.random.default_rng(1), walk()
+    ties = rng.random((len(steps), 4)).astype(np.float32)
+    q = np.zeros((16, 4))
+    for t, (s, a, r, terminated, _, s_next) in enumerate(steps):
+        q[s, a] += 0.2 * (r + GAMMA * (1 - terminated) * q[s_next, ties[t].argmax()] - q[s, a])
+    algorithm = SARSA(learning_rate=0.2, gamma=GAMMA, exploration=EpsilonGreedy(1.0))
+    states = learnt_from(algorithm, steps, extras=lambda t: (np.zeros((1, 1), np.float32), ties[t][None, None]))
+    np.testing.assert_allclose(states[-1].q, q, atol=1e-5)
+    assert all(state.next_action == ties[t].argmax() for t, state in enumerate(states))
+    assert all(state.fresh == (step[3] or step[4]) for state, step in zip(states, steps, strict=True))
+
+
+def test_sarsa_takes_the_action_that_it_learnt_from_unless_an_episode_begins():
+    agent = SARSA(exploration=EpsilonGreedy(0.0)).agent(spec_of(MDP.from_gymnasium("FrozenLake-v1"), 100, num_envs=2))
+    state = agent.init(jax.random.key(0))
+    state = state._replace(next_action=jnp.array([3, 3]), fresh=jnp.array([False, True]))
+    state = state._replace(q=state.q.at[:, 1].set(1.0))
+    action, _, _ = agent.act(state, (), jnp.array([5, 5]), agent.noise(jax.random.key(1), (2,)), True)
+    assert action.tolist() == [3, 1]
+
+
+def test_double_q_learning_is_the_loop_of_the_paper():
+    q, steps, coins = np.zeros((2, 16, 4)), walk(), np.random.default_rng(2).integers(0, 2, 400)
+    for (s, a, r, terminated, _, s_next), i in zip(steps, coins, strict=True):
+        best = q[i, s_next].argmax()
+        q[i, s, a] += 0.2 * (r + GAMMA * (1 - terminated) * q[1 - i, s_next, best] - q[i, s, a])
+    learnt = learnt_from(DoubleQLearning(learning_rate=0.2, gamma=GAMMA), steps, lambda t: coins[t][None, None])
+    np.testing.assert_allclose(learnt[-1].q, q, atol=1e-5)
+
+
+# ---- values that are known
+
+
+def chain(rewards, limit=None) -> MDP:
+    """States in a row that end after the last; `rewards` [S, A] whatever one does moves on."""
+    rewards = np.array(rewards, float)
+    states, actions = rewards.shape
+    P = np.zeros((states + 1, actions, states + 1))
+    P[np.arange(states), :, np.arange(states) + 1] = 1.0
+    P[-1, :, -1] = 1.0
+    return MDP.from_arrays(P, np.vstack([rewards, np.zeros(actions)]), terminal=[states], max_episode_steps=limit)
+
+
+@every_kind
+def test_what_is_earned_later_is_discounted(kind):
+    state, _ = trained(kind(learning_rate=0.5, gamma=GAMMA), chain([[0, 0], [1, 1]]), 400, seeds=3)
+    np.testing.assert_allclose(values_of(state)[:, :2], [[[GAMMA] * 2, [1, 1]]] * 3, atol=1e-3)
+
+
+@every_kind
+def test_a_cut_by_the_clock_is_not_taken_for_an_end(kind):
+    """Reward 1 for ever, cut after 8 steps: 1 / (1 - gamma) = 10, where an end would give 4.7."""
+    endless = MDP.from_arrays(np.ones((1, 2, 1)), np.ones((1, 2)), max_episode_steps=8)
+    state, metrics = trained(kind(learning_rate=0.5, gamma=GAMMA), endless, 3_000)
+    np.testing.assert_allclose(values_of(state), 10.0, atol=0.05)
+    assert metrics["episode_length"] == 8
+
+
+@every_kind
+@pytest.mark.parametrize(
+    "exploration", [EpsilonGreedy(1.0, 0.1, 0.5), Boltzmann(0.5), NoisyGreedy(2.0, 0.1), UCB(1.0)], ids=lambda e: e.name
+)
+def test_every_way_to_explore_finds_the_better_action(kind, exploration):
+    """The worse action first seems better, for it pays at once."""
+    P = np.zeros((3, 2, 3))
+    P[0, 0, 2] = P[0, 1, 1] = P[1, :, 2] = P[2, :, 2] = 1.0
+    mdp = MDP.from_arrays(P, [[0.5, 0.0], [1.0, 1.0], [0.0, 0.0]], terminal=[2])
+    algorithm = kind(learning_rate=0.1, gamma=GAMMA, exploration=exploration)
+    if kind is ExpectedSARSA and exploration.name == "noise":
+        with pytest.raises(BadSetting, match="no closed form"):
+            trained(algorithm, mdp, 10)
+        return
+    state, _ = trained(algorithm, mdp, 2_000, seeds=4)
+    assert (values_of(state)[:, 0].argmax(-1) == 1).all()
+
+
+def test_an_optimistic_start_tries_everything():
+    mdp = chain([[0, 0, 0, 1]])
+    greedy = QLearning(learning_rate=0.1, exploration=EpsilonGreedy(0.0), gamma=GAMMA)
+    hopeful, _ = trained(dataclasses.replace(greedy, initial_value=2.0), mdp, 300, seeds=8)
+    assert (hopeful.q[:, 0].argmax(-1) == 3).all()
+    assert (hopeful.visits[:, 0] > 0).all()
+
+
+def test_q_learning_learns_the_best_policy_and_sarsa_the_value_of_its_own():
+    """Against linear equations: SARSA's values are those of the epsilon-greedy policy that it follows."""
+    mdp = MDP.from_grid("S.. .#. ..G", slip=0.2, step=-1.0, goal=5.0)
+    settings = {"learning_rate": StepSize(1.0, power=0.7), "gamma": GAMMA, "exploration": EpsilonGreedy(0.3)}
+    best = policy_iteration(mdp, GAMMA)
+    followed = np.eye(4)[best.policy] * 0.7 + 0.3 / 4  # with these numbers the same actions stay best
+    own = policy_evaluation_exact(mdp, followed, GAMMA).q
+    inner = ~mdp.terminal
+    for kind, wanted in ((QLearning, best.q), (DoubleQLearning, best.q), (SARSA, own), (ExpectedSARSA, own)):
+        state, _ = trained(kind(**settings), mdp, 200_000, seeds=2)
+        error = np.abs(values_of(state) - wanted)[:, inner]
+        assert error.mean() < 0.1, kind.name
+
+
+# ---- several environments and seeds
+
+
+@every_kind
+def test_environments_side_by_side_learn_one_after_the_other(kind):
+    state, _ = trained(kind(learning_rate=0.5, gamma=GAMMA), chain([[0, 0], [1, 1]]), 1_600, num_envs=4)
+    np.testing.assert_allclose(values_of(state)[0, :2], [[GAMMA] * 2, [1, 1]], atol=1e-3)
+
+
+@every_kind
+def test_a_seed_among_others_learns_what_it_learns_alone(kind):
+    mdp, algorithm = MDP.from_gymnasium("FrozenLake-v1"), kind(learning_rate=0.3)
+    together, _ = trained(algorithm, mdp, 2_000, seeds=8)
+    spec = spec_of(mdp, 2_000)
+    engine = CompiledEngine(algorithm, algorithm.agent(spec), mdp.compiled(), spec, 2_000)
+    alone, _ = engine.advance(engine.init(5), 2_000, True)
+    for one, many in zip(jax.tree.leaves(alone.agent), jax.tree.leaves(together), strict=True):
+        np.testing.assert_array_equal(one, many[5])
+
+
+@pytest.mark.parametrize("id", ["FrozenLake-v1", "CliffWalking-v1"])
+def test_what_is_learnt_comes_near_what_is_planned(id):
+    """The whole comparison, on all environments and ten seeds, is in tests/learning."""
+    mdp = MDP.from_gymnasium(id)
+    algorithm = QLearning(learning_rate=StepSize(0.5, 0.01), exploration=EpsilonGreedy(1.0, 0.1), gamma=0.99)
+    state, _ = trained(algorithm, mdp, 200_000, seeds=3)
+    planned = expected_return(mdp, policy_iteration(mdp, 0.99).policy, horizon=100)
+    for q in state.q:
+        assert expected_return(mdp, q.argmax(-1), horizon=100) == pytest.approx(planned, rel=0.05)
+
+
+# ---- what cannot work
+
+
+@every_kind
+def test_what_has_no_rows_is_refused(kind):
+    box, two = gymnasium.spaces.Box(-1.0, 1.0, (3,), np.float32), gymnasium.spaces.Discrete(2)
+    with pytest.raises(BadSetting, match="needs discrete observations"):
+        kind().agent(Spec(box, two, 1, None, 100))
+    with pytest.raises(BadSetting, match="needs discrete actions"):
+        kind().agent(Spec(two, box, 1, None, 100))

@@ -1,0 +1,80 @@
+"""Ways to explore: how often each action is taken, and how they are written down."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from polyak.errors import BadSetting, UnknownName
+from polyak.parts.exploration import (
+    UCB,
+    Boltzmann,
+    EpsilonGreedy,
+    NoisyGreedy,
+    exploration_from_text,
+    exploration_text,
+)
+
+Q, VISITS = jnp.array([1.0, 0.0, 1.0]), jnp.array([5.0, 2.0, 5.0])
+
+
+@pytest.mark.parametrize(
+    ("strategy", "progress", "wanted"),
+    [
+        (EpsilonGreedy(0.3), 0.9, [0.45, 0.1, 0.45]),  # 0.3 / 3, and half of 0.7 for each of the best
+        (EpsilonGreedy(0.0), 0.5, [0.5, 0.0, 0.5]),
+        (EpsilonGreedy(1.0, 0.0, 0.5), 0.25, [5 / 12, 1 / 6, 5 / 12]),  # epsilon is 1/2 by then
+        (Boltzmann(1.0), 0.5, np.array([np.e, 1, np.e]) / (2 * np.e + 1)),
+        (Boltzmann(2.0, 1.0), 1.0, np.array([np.e, 1, np.e]) / (2 * np.e + 1)),
+        (UCB(0.0), 0.5, [0.5, 0.0, 0.5]),
+        (UCB(10.0), 0.5, [0.0, 1.0, 0.0]),  # what was tried least
+    ],
+)
+def test_actions_are_taken_as_often_as_is_said(strategy, progress, wanted):
+    probabilities = strategy.probabilities(Q, VISITS, progress)
+    np.testing.assert_allclose(probabilities, wanted, atol=1e-6)
+    noise = strategy.noise(jax.random.key(0), (30_000,), 3)
+    chosen = jax.vmap(strategy.choose, (None, None, None, 0))(Q, VISITS, progress, noise)
+    assert chosen.dtype == jnp.int32
+    share = np.bincount(chosen, minlength=3) / 30_000
+    np.testing.assert_allclose(share, wanted, atol=0.012)  # four standard errors
+
+
+def test_noise_on_the_values_fades():
+    strategy = NoisyGreedy(2.0, 0.0, fraction=0.5)
+    noise = strategy.noise(jax.random.key(0), (30_000,), 3)
+    early, late = (
+        np.bincount(jax.vmap(strategy.choose, (None, None, None, 0))(Q, VISITS, p, noise), minlength=3) / 30_000
+        for p in (0.0, 0.5)
+    )
+    assert 0.15 < early[1] < 1 / 3
+    np.testing.assert_allclose(late, [0.5, 0.0, 0.5], atol=0.012)
+
+
+@pytest.mark.parametrize(
+    ("text", "strategy"),
+    [
+        ("epsilon", EpsilonGreedy()),
+        ("epsilon:0.3", EpsilonGreedy(0.3)),
+        ("epsilon:1:0.05:0.5", EpsilonGreedy(1.0, 0.05, 0.5)),
+        ("boltzmann:2:0.1", Boltzmann(2.0, 0.1)),
+        ("noise:1", NoisyGreedy(1.0)),
+        ("ucb:1.5", UCB(1.5)),
+    ],
+)
+def test_each_has_a_text_form(text, strategy):
+    assert exploration_from_text(text) == strategy
+    assert exploration_from_text(exploration_text(strategy)) == strategy
+
+
+@pytest.mark.parametrize(
+    "text", ["epsilon:x", "epsilon:1:2:3:4", "epsilon:2", "boltzmann:0", "ucb:-1", "epsilon:1:0:7"]
+)
+def test_what_cannot_work_is_refused(text):
+    with pytest.raises(BadSetting, match="The exploration"):
+        exploration_from_text(text)
+
+
+def test_the_nearest_name_is_offered():
+    with pytest.raises(UnknownName, match="did you mean epsilon"):
+        exploration_from_text("epsilom:0.1")
