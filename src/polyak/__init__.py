@@ -16,9 +16,13 @@ if TYPE_CHECKING:
     from polyak.algorithms.planning.value_iteration import value_iteration
     from polyak.algorithms.policy.ppo import PPO
     from polyak.algorithms.tabular.double_q_learning import DoubleQLearning
+    from polyak.algorithms.tabular.dyna_q import DynaQ
     from polyak.algorithms.tabular.expected_sarsa import ExpectedSARSA
+    from polyak.algorithms.tabular.n_step_sarsa import NStepSARSA
+    from polyak.algorithms.tabular.q_lambda import QLambda
     from polyak.algorithms.tabular.q_learning import QLearning
     from polyak.algorithms.tabular.sarsa import SARSA
+    from polyak.algorithms.tabular.sarsa_lambda import SARSALambda
     from polyak.algorithms.value.dqn import DQN
     from polyak.envs import CompiledEnv, make
     from polyak.envs.mdp import MDP
@@ -46,6 +50,10 @@ _HOMES = {
     "polyak.algorithms.tabular.expected_sarsa": ("ExpectedSARSA",),
     "polyak.algorithms.tabular.q_learning": ("QLearning",),
     "polyak.algorithms.tabular.sarsa": ("SARSA",),
+    "polyak.algorithms.tabular.dyna_q": ("DynaQ",),
+    "polyak.algorithms.tabular.n_step_sarsa": ("NStepSARSA",),
+    "polyak.algorithms.tabular.q_lambda": ("QLambda",),
+    "polyak.algorithms.tabular.sarsa_lambda": ("SARSALambda",),
     "polyak.algorithms.value.dqn": ("DQN",),
     "polyak.envs": ("CompiledEnv", "make"),
     "polyak.envs.mdp": ("MDP",),
@@ -72,14 +80,18 @@ __all__ = [
     "CompiledEnv",
     "DoubleQLearning",
     "Dueling",
+    "DynaQ",
     "EpsilonGreedy",
     "Error",
     "ExpectedSARSA",
     "MinAtarCNN",
+    "NStepSARSA",
     "NoisyGreedy",
     "Policy",
+    "QLambda",
     "QLearning",
     "Run",
+    "SARSALambda",
     "Scores",
     "Spec",
     "Step",

@@ -47,6 +47,8 @@ RANGES: dict[str, tuple[float, float]] = {
     "huber_delta": POSITIVE,
     "max_grad_norm": POSITIVE,
     "n_steps": (1, math.inf),
+    "planning_steps": (1, math.inf),
+    "trace_lambda": SHARE,
     "n_epochs": (1, math.inf),
     "gae_lambda": SHARE,
     "clip_range": POSITIVE,

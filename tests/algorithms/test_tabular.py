@@ -13,9 +13,13 @@ from polyak.algorithms.planning.backward_induction import expected_return
 from polyak.algorithms.planning.policy_evaluation import policy_evaluation_exact
 from polyak.algorithms.planning.policy_iteration import policy_iteration
 from polyak.algorithms.tabular.double_q_learning import DoubleQLearning
+from polyak.algorithms.tabular.dyna_q import DynaQ
 from polyak.algorithms.tabular.expected_sarsa import ExpectedSARSA
+from polyak.algorithms.tabular.n_step_sarsa import NStepSARSA
+from polyak.algorithms.tabular.q_lambda import QLambda
 from polyak.algorithms.tabular.q_learning import QLearning
 from polyak.algorithms.tabular.sarsa import SARSA
+from polyak.algorithms.tabular.sarsa_lambda import SARSALambda
 from polyak.engines.compiled import CompiledEngine
 from polyak.envs.mdp import MDP
 from polyak.errors import BadSetting
@@ -23,7 +27,7 @@ from polyak.parts.exploration import UCB, Boltzmann, EpsilonGreedy, NoisyGreedy
 from polyak.parts.schedules import StepSize
 
 GAMMA = 0.9
-KINDS = (QLearning, SARSA, ExpectedSARSA, DoubleQLearning)
+KINDS = (SARSA, ExpectedSARSA, NStepSARSA, SARSALambda, QLearning, DoubleQLearning, QLambda, DynaQ)
 every_kind = pytest.mark.parametrize("kind", KINDS)
 
 
@@ -105,18 +109,75 @@ def test_expected_sarsa_is_the_loop_of_the_textbook():
     np.testing.assert_allclose(learnt_from(algorithm, steps)[-1].q, q, atol=1e-5)
 
 
+TIES = np.random.default_rng(1).random((400, 4)).astype(np.float32)
+ALWAYS_EXPLORING = {"learning_rate": 0.2, "gamma": GAMMA, "exploration": EpsilonGreedy(1.0)}
+
+
+def told(t: int) -> tuple[np.ndarray, np.ndarray]:
+    """Noise with which one who always explores takes the action with the highest tie-breaker next."""
+    return np.zeros((1, 1), np.float32), TIES[t][None, None]
+
+
 def test_sarsa_is_the_loop_of_the_textbook():
-    """With noise that always explores, the action that follows is the one with the highest tie-breaker."""
-    rng, steps = np.random.default_rng(1), walk()
-    ties = rng.random((len(steps), 4)).astype(np.float32)
-    q = np.zeros((16, 4))
-    for t, (s, a, r, terminated, _, s_next) in enumerate(steps):
-        q[s, a] += 0.2 * (r + GAMMA * (1 - terminated) * q[s_next, ties[t].argmax()] - q[s, a])
-    algorithm = SARSA(learning_rate=0.2, gamma=GAMMA, exploration=EpsilonGreedy(1.0))
-    states = learnt_from(algorithm, steps, extras=lambda t: (np.zeros((1, 1), np.float32), ties[t][None, None]))
+    q, steps = np.zeros((16, 4)), walk()
+    for (s, a, r, terminated, _, s_next), ties in zip(steps, TIES, strict=True):
+        q[s, a] += 0.2 * (r + GAMMA * (1 - terminated) * q[s_next, ties.argmax()] - q[s, a])
+    states = learnt_from(SARSA(**ALWAYS_EXPLORING), steps, extras=told)
     np.testing.assert_allclose(states[-1].q, q, atol=1e-5)
-    assert all(state.next_action == ties[t].argmax() for t, state in enumerate(states))
+    assert all(state.next_action == ties.argmax() for state, ties in zip(states, TIES, strict=True))
     assert all(state.fresh == (step[3] or step[4]) for state, step in zip(states, steps, strict=True))
+
+
+def test_n_step_sarsa_is_the_loop_of_the_textbook():
+    q, steps, n, waiting = np.zeros((16, 4)), walk(), 3, []
+    for (s, a, r, terminated, truncated, s_next), ties in zip(steps, TIES, strict=True):
+        waiting.append((s, a, r))
+        follows = (1 - terminated) * q[s_next, ties.argmax()]
+        while waiting and (terminated or truncated or len(waiting) == n):
+            g = sum(GAMMA**k * r for k, (_, _, r) in enumerate(waiting)) + GAMMA ** len(waiting) * follows
+            s, a, _ = waiting.pop(0)
+            q[s, a] += 0.2 * (g - q[s, a])
+    states = learnt_from(NStepSARSA(**ALWAYS_EXPLORING, n_steps=n), steps, extras=told)
+    np.testing.assert_allclose(states[-1].q, q, atol=1e-5)
+
+
+def test_one_step_of_n_step_sarsa_is_sarsa():
+    one = learnt_from(NStepSARSA(**ALWAYS_EXPLORING, n_steps=1), walk(), extras=told)
+    np.testing.assert_allclose(one[-1].q, learnt_from(SARSA(**ALWAYS_EXPLORING), walk(), extras=told)[-1].q, atol=1e-5)
+
+
+@pytest.mark.parametrize("replacing", [False, True])
+@pytest.mark.parametrize("kind", [SARSALambda, QLambda])
+def test_traces_are_those_of_the_textbook(kind, replacing):
+    q, trace, steps = np.zeros((16, 4)), np.zeros((16, 4)), walk()
+    for (s, a, r, terminated, truncated, s_next), ties in zip(steps, TIES, strict=True):
+        a_next = ties.argmax()
+        greedy = q[s_next, a_next] == q[s_next].max()
+        follows = q[s_next].max() if kind is QLambda else q[s_next, a_next]
+        error = r + GAMMA * (1 - terminated) * follows - q[s, a]
+        trace[s, a] = 1.0 if replacing else trace[s, a] + 1.0
+        q += 0.2 * error * trace
+        trace *= GAMMA * 0.8
+        if terminated or truncated or (kind is QLambda and not greedy):
+            trace[:] = 0.0
+    algorithm = kind(**ALWAYS_EXPLORING, trace_lambda=0.8, replacing_traces=replacing)
+    np.testing.assert_allclose(learnt_from(algorithm, steps, extras=told)[-1].q, q, atol=1e-5)
+
+
+def test_dyna_q_plans_with_what_it_has_seen():
+    q, visits, rewards, onward = (np.zeros(shape) for shape in ((16, 4), (16, 4), (16, 4), (16, 4, 16)))
+    seen, steps = [], walk()
+    for t, (s, a, r, terminated, _, s_next) in enumerate(steps):
+        q[s, a] += 0.2 * (r + GAMMA * (1 - terminated) * q[s_next].max() - q[s, a])
+        seen += [(s, a)] * (visits[s, a] == 0)
+        visits[s, a] += 1
+        rewards[s, a] += r
+        onward[s, a, s_next] += 1 - terminated
+        for draw in jax.random.uniform(jax.random.key(t), (1, 5))[0]:
+            s, a = seen[int(draw * len(seen))]
+            q[s, a] = (rewards[s, a] + GAMMA * onward[s, a] @ q.max(1)) / visits[s, a]
+    learnt = learnt_from(DynaQ(learning_rate=0.2, gamma=GAMMA, planning_steps=5), steps)
+    np.testing.assert_allclose(learnt[-1].q, q, atol=1e-4)
 
 
 def test_sarsa_takes_the_action_that_it_learnt_from_unless_an_episode_begins():
@@ -199,7 +260,8 @@ def test_q_learning_learns_the_best_policy_and_sarsa_the_value_of_its_own():
     followed = np.eye(4)[best.policy] * 0.7 + 0.3 / 4  # with these numbers the same actions stay best
     own = policy_evaluation_exact(mdp, followed, GAMMA).q
     inner = ~mdp.terminal
-    for kind, wanted in ((QLearning, best.q), (DoubleQLearning, best.q), (SARSA, own), (ExpectedSARSA, own)):
+    on_policy, off_policy = (SARSA, ExpectedSARSA), (QLearning, DoubleQLearning, DynaQ)
+    for kind, wanted in [(kind, own) for kind in on_policy] + [(kind, best.q) for kind in off_policy]:
         state, _ = trained(kind(**settings), mdp, 200_000, seeds=2)
         error = np.abs(values_of(state) - wanted)[:, inner]
         assert error.mean() < 0.1, kind.name

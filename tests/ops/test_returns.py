@@ -107,3 +107,8 @@ def test_sums_of_two_blocks_are_those_of_one(compiled):
     carry, first = compiled(returns.discounted_sums)(reward[:2], continues[:2], 0.9, jnp.float32(0))
     _, second = compiled(returns.discounted_sums)(reward[2:], continues[2:], 0.9, carry)
     np.testing.assert_allclose(jnp.concatenate([first, second]), whole, rtol=1e-6)
+
+
+def test_discounted_returns_by_hand(compiled):
+    g = compiled(returns.discounted)(jnp.array([1.0, 2.0, 3.0]), jnp.array([0.5, 0.5, 0.1]), jnp.float32(10.0))
+    np.testing.assert_allclose(g, [3.0, 4.0, 4.0])  # 1 + 4 / 2, 2 + 4 / 2, 3 + 10 / 10

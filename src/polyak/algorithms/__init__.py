@@ -3,10 +3,25 @@
 from polyak.agent import Algorithm
 from polyak.algorithms.policy.ppo import PPO
 from polyak.algorithms.tabular.double_q_learning import DoubleQLearning
+from polyak.algorithms.tabular.dyna_q import DynaQ
 from polyak.algorithms.tabular.expected_sarsa import ExpectedSARSA
+from polyak.algorithms.tabular.n_step_sarsa import NStepSARSA
+from polyak.algorithms.tabular.q_lambda import QLambda
 from polyak.algorithms.tabular.q_learning import QLearning
 from polyak.algorithms.tabular.sarsa import SARSA
+from polyak.algorithms.tabular.sarsa_lambda import SARSALambda
 from polyak.algorithms.value.dqn import DQN
 
-KINDS: tuple[type[Algorithm], ...] = (SARSA, QLearning, ExpectedSARSA, DoubleQLearning, DQN, PPO)
+KINDS: tuple[type[Algorithm], ...] = (
+    SARSA,
+    ExpectedSARSA,
+    NStepSARSA,
+    SARSALambda,
+    QLearning,
+    DoubleQLearning,
+    QLambda,
+    DynaQ,
+    DQN,
+    PPO,
+)
 ALGORITHMS: dict[str, type[Algorithm]] = {kind.name: kind for kind in KINDS}

@@ -40,6 +40,28 @@ def generalised_advantage(
     return advantages
 
 
+def discounted(r_t: Array, discount_t: Array, v_last: Array) -> Array:
+    """g_t = r_t + discount_t g_(t+1), with v_last in place of the return after the last step.
+
+    Args:
+        r_t: [T] rewards.
+        discount_t: [T] gamma (1 - terminated); less than the whole episode needs no flag, v_last stands for the rest.
+        v_last: [] what follows the last step is worth.
+
+    Returns:
+        [T] returns.
+
+    Source: Sutton and Barto (2018), equation 3.9.
+    """
+
+    def backward(g: Array, step: tuple[Array, Array]) -> tuple[Array, Array]:
+        reward, discount = step
+        g = reward + discount * g
+        return g, g
+
+    return jax.lax.scan(backward, v_last, (r_t, discount_t), reverse=True)[1]
+
+
 def n_step(r_t: Array, terminated_t: Array, over_t: Array, gamma: float) -> tuple[Array, Array, Array]:
     """r_0 + gamma r_1 + ... + gamma^(m-1) r_(m-1), and what the value after the last of the m <= n steps is worth.
 

@@ -1,0 +1,110 @@
+"""SARSA(lambda) (Rummery and Niranjan, 1994; Sutton and Barto, 2018, section 12.7, with a table).
+
+    E(S, A) <- E(S, A) + 1, or with replacing traces 1
+    Q <- Q + alpha [R + gamma Q(S', A') - Q(S, A)] E
+    E <- gamma lambda E
+
+after every step: what was done lately shares in the error, the less the longer ago it was.
+"""
+
+import dataclasses
+from typing import ClassVar, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from polyak.agent import Agent, Array, Key, PyTree, Spec, Step, no_memory, nothing_to_remember, one_by_one
+from polyak.ops import td
+from polyak.parts.exploration import EpsilonGreedy, Exploration
+from polyak.parts.schedules import StepSize, step_size
+from polyak.parts.tables import rows_of
+
+
+@dataclasses.dataclass(frozen=True)
+class SARSALambda:
+    """SARSA(lambda): a table of action values in which each error corrects all recent steps."""
+
+    name: ClassVar[str] = "sarsa-lambda"
+    default_num_envs: ClassVar[int] = 1
+    starts_at_reset: ClassVar[bool] = False
+    vmap_seeds: ClassVar[bool] = True
+    learning_starts: ClassVar[int] = 0
+    block_length: ClassVar[int] = 1
+
+    learning_rate: float | StepSize = 0.1
+    """Step size: 0.1, from one value to another over the run (0.5:0.01), or falling with visits (1/n, 1/n^0.8)."""
+    gamma: float = 0.99
+    """Discount per step, in [0, 1]."""
+    trace_lambda: float = 0.9
+    """How slowly traces fade, in [0, 1]: 0 corrects one step, 1 the whole episode."""
+    replacing_traces: bool = True
+    """Set the trace of a step to 1 instead of adding 1 to it: steadier where a state is visited again and again."""
+    exploration: Exploration = EpsilonGreedy(0.1)
+    """How other actions are tried: epsilon:0.1, epsilon:1:0.05:0.5, boltzmann:1, noise:1, ucb:2."""
+    initial_value: float = 0.0
+    """What every action is thought to be worth at first; more than is possible makes all of them be tried."""
+
+    def agent(self, spec: Spec) -> Agent:
+        rows = rows_of(spec, "SARSA(lambda)")
+        alpha = step_size(self.learning_rate)
+
+        def init(key: Key) -> State:
+            q = jnp.full((rows.num_states, rows.num_actions), jnp.float32(self.initial_value))
+            none, all_fresh = jnp.zeros(spec.num_envs, jnp.int32), jnp.ones(spec.num_envs, bool)
+            return State(q, jnp.zeros_like(q), jnp.int32(0), none, all_fresh, jnp.zeros((spec.num_envs, *q.shape)))
+
+        def noise(key: Key, shape: tuple[int, ...]) -> Noise:
+            first_key, next_key = jax.random.split(key)
+            draw = self.exploration.noise
+            return Noise(draw(first_key, shape, rows.num_actions), draw(next_key, shape, rows.num_actions))
+
+        def choose(state: State, s: Array, noise: PyTree) -> Array:
+            return self.exploration.choose(state.q[s], state.visits[s], state.step / spec.total_steps, noise)
+
+        def act(state: State, carry: tuple[()], obs: Array, noise: Noise, explore: bool):
+            s = rows.state(obs)
+            if not explore:
+                return jnp.argmax(state.q[s], -1).astype(jnp.int32) + rows.first_action, carry, ()
+            first = jax.vmap(choose, (None, 0, 0))(state, s, noise.first)
+            return jnp.where(state.fresh, first, state.next_action) + rows.first_action, carry, noise.next
+
+        def update(state: State, inputs: tuple[Step, Array]) -> tuple[State, tuple[Array, Array, Array]]:
+            step, trace = inputs
+            q, progress = state.q, state.step / spec.total_steps
+            s, a, s_next = rows.state(step.obs), step.action - rows.first_action, rows.state(step.next_obs)
+            a_next = choose(state, s_next, step.extras)
+            error = td.sarsa(q[s], a, step.reward, td.discount(step.terminated, self.gamma), q[s_next], a_next)
+            visits = state.visits.at[s, a].add(1)
+            trace = trace.at[s, a].set(1.0) if self.replacing_traces else trace.at[s, a].add(1.0)
+            q = q + alpha.at(progress, jnp.maximum(visits, 1)) * error * trace
+            goes_on = 1.0 - (step.terminated | step.truncated)
+            trace = self.gamma * self.trace_lambda * goes_on * trace
+            return state._replace(q=q, visits=visits, step=state.step + 1), (a_next, trace, error)
+
+        def learn(state: State, block: Step, key: Key) -> tuple[State, dict[str, Array]]:
+            state, (a_next, trace, errors) = jax.lax.scan(update, state, (one_by_one(block), state.trace))
+            fresh = (block.terminated | block.truncated)[0]
+            return state._replace(next_action=a_next, fresh=fresh, trace=trace), {"td_error": jnp.abs(errors).mean()}
+
+        def policy(state: State) -> State:
+            return state._replace(visits=(), next_action=(), fresh=(), trace=())
+
+        return Agent(init, no_memory, noise, act, nothing_to_remember, learn, policy)
+
+
+class Noise(NamedTuple):
+    """The randomness of one step."""
+
+    first: PyTree  # chooses the action where an episode begins
+    next: PyTree  # chooses A', the action after this one
+
+
+class State(NamedTuple):
+    """What SARSA(lambda) knows."""
+
+    q: Array  # [S, A]
+    visits: PyTree  # [S, A] float32
+    step: Array  # [] int32
+    next_action: PyTree  # [B] int32, A' of every environment, chosen when S' was reached
+    fresh: PyTree  # [B] bool, where an episode begins instead
+    trace: PyTree  # [B, S, A] E, of every environment
