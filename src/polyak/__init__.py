@@ -15,10 +15,13 @@ if TYPE_CHECKING:
     from polyak.algorithms.planning.prioritised_sweeping import prioritised_sweeping
     from polyak.algorithms.planning.value_iteration import value_iteration
     from polyak.algorithms.policy.ppo import PPO
+    from polyak.algorithms.tabular.cross_entropy import TabularCEM
     from polyak.algorithms.tabular.double_q_learning import DoubleQLearning
     from polyak.algorithms.tabular.dyna_q import DynaQ
     from polyak.algorithms.tabular.expected_sarsa import ExpectedSARSA
+    from polyak.algorithms.tabular.monte_carlo import MonteCarlo
     from polyak.algorithms.tabular.n_step_sarsa import NStepSARSA
+    from polyak.algorithms.tabular.off_policy_monte_carlo import OffPolicyMonteCarlo
     from polyak.algorithms.tabular.q_lambda import QLambda
     from polyak.algorithms.tabular.q_learning import QLearning
     from polyak.algorithms.tabular.sarsa import SARSA
@@ -54,6 +57,9 @@ _HOMES = {
     "polyak.algorithms.tabular.n_step_sarsa": ("NStepSARSA",),
     "polyak.algorithms.tabular.q_lambda": ("QLambda",),
     "polyak.algorithms.tabular.sarsa_lambda": ("SARSALambda",),
+    "polyak.algorithms.tabular.cross_entropy": ("TabularCEM",),
+    "polyak.algorithms.tabular.monte_carlo": ("MonteCarlo",),
+    "polyak.algorithms.tabular.off_policy_monte_carlo": ("OffPolicyMonteCarlo",),
     "polyak.algorithms.value.dqn": ("DQN",),
     "polyak.envs": ("CompiledEnv", "make"),
     "polyak.envs.mdp": ("MDP",),
@@ -85,8 +91,10 @@ __all__ = [
     "Error",
     "ExpectedSARSA",
     "MinAtarCNN",
+    "MonteCarlo",
     "NStepSARSA",
     "NoisyGreedy",
+    "OffPolicyMonteCarlo",
     "Policy",
     "QLambda",
     "QLearning",
@@ -96,6 +104,7 @@ __all__ = [
     "Spec",
     "Step",
     "StepSize",
+    "TabularCEM",
     "backward_induction",
     "evaluate",
     "expected_return",

@@ -86,8 +86,3 @@ def no_memory(batch: int) -> tuple[()]:
 def one_by_one(block: Step) -> Step:
     """The steps of a block [T, B, ...] in a row [T B, ...], for updates that are made after each of them."""
     return jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), block)
-
-
-def nothing_to_remember(state: PyTree, block: Step) -> PyTree:
-    """`Agent.observe` of agents that only learn."""
-    return state

@@ -12,10 +12,13 @@ from polyak.agent import Spec, Step
 from polyak.algorithms.planning.backward_induction import expected_return
 from polyak.algorithms.planning.policy_evaluation import policy_evaluation_exact
 from polyak.algorithms.planning.policy_iteration import policy_iteration
+from polyak.algorithms.tabular.cross_entropy import TabularCEM
 from polyak.algorithms.tabular.double_q_learning import DoubleQLearning
 from polyak.algorithms.tabular.dyna_q import DynaQ
 from polyak.algorithms.tabular.expected_sarsa import ExpectedSARSA
+from polyak.algorithms.tabular.monte_carlo import MonteCarlo
 from polyak.algorithms.tabular.n_step_sarsa import NStepSARSA
+from polyak.algorithms.tabular.off_policy_monte_carlo import OffPolicyMonteCarlo
 from polyak.algorithms.tabular.q_lambda import QLambda
 from polyak.algorithms.tabular.q_learning import QLearning
 from polyak.algorithms.tabular.sarsa import SARSA
@@ -73,7 +76,8 @@ def walk(length: int = 400) -> list[tuple[int, int, float, bool, bool, int]]:
 def learnt_from(algorithm, steps, extras=lambda t: ()):
     """The states of the agent, one after each step of a history."""
     agent = algorithm.agent(spec_of(MDP.from_gymnasium("FrozenLake-v1"), len(steps)))
-    state, learn, states = agent.init(jax.random.key(0)), jax.jit(agent.learn), []
+    state, states = agent.init(jax.random.key(0)), []
+    learn = jax.jit(lambda state, block, key: agent.learn(agent.observe(state, block), block, key))
     for t, (s, a, r, terminated, truncated, s_next) in enumerate(steps):
         block = Step(*(np.array([[x]]) for x in (s, a, np.float32(r), terminated, truncated, s_next)), extras(t))
         state, _ = learn(state, block, jax.random.key(t))
@@ -198,6 +202,89 @@ def test_double_q_learning_is_the_loop_of_the_paper():
     np.testing.assert_allclose(learnt[-1].q, q, atol=1e-5)
 
 
+def played_block(length: int = 400) -> list:
+    """The walk as the leaves of one block [T, 1]."""
+    columns = zip(*walk(length), strict=True)
+    kinds = (np.int32, np.int32, np.float32, bool, bool, np.int32)
+    return [np.array(column, kind)[:, None] for column, kind in zip(columns, kinds, strict=True)]
+
+
+def learnt_from_block(algorithm, extras=()):
+    agent = algorithm.agent(spec_of(MDP.from_gymnasium("FrozenLake-v1"), 400))
+    return jax.jit(agent.learn)(agent.init(jax.random.key(0)), Step(*played_block(), extras), jax.random.key(0))[0]
+
+
+def episodes_of(steps) -> list[list]:
+    episodes = [[]]
+    for step in steps:
+        episodes[-1].append(step)
+        if step[3] or step[4]:
+            episodes.append([])
+    return [episode for episode in episodes if episode]
+
+
+@pytest.mark.parametrize("first_visit", [True, False])
+def test_monte_carlo_is_the_mean_of_returns(first_visit):
+    """Values are 0 when the block is learnt from, so that a cut episode's return is what was paid in it."""
+    returns = {}
+    for episode in episodes_of(walk()):
+        visited = [(s, a) for s, a, *_ in episode]
+        for t, pair in enumerate(visited):
+            if not first_visit or pair not in visited[:t]:
+                g = sum(GAMMA**k * step[2] for k, step in enumerate(episode[t:]))
+                returns.setdefault(pair, []).append(g)
+    learnt = learnt_from_block(MonteCarlo(n_steps=400, gamma=GAMMA, first_visit=first_visit))
+    for (s, a), seen in returns.items():
+        assert learnt.q[s, a] == pytest.approx(np.mean(seen), abs=1e-4)
+        assert learnt.visits[s, a] == len(seen)
+    assert learnt.visits.sum() == sum(map(len, returns.values()))
+
+
+def test_off_policy_monte_carlo_is_the_loop_of_the_textbook():
+    q, c, b = np.zeros((16, 4)), np.zeros((16, 4)), 0.25
+    for episode in reversed(episodes_of(walk())):
+        g = 0.0 if episode[-1][3] else q[episode[-1][5]].max()
+        w = 1.0
+        for s, a, r, *_ in reversed(episode):
+            g = GAMMA * g + r
+            c[s, a] += w
+            q[s, a] += w / c[s, a] * (g - q[s, a]) if c[s, a] else 0.0
+            w = w / b if q[s].argmax() == a else 0.0
+    algorithm = OffPolicyMonteCarlo(n_steps=400, gamma=GAMMA)
+    learnt = learnt_from_block(algorithm, extras=np.full((400, 1), b, np.float32))
+    np.testing.assert_allclose(learnt.weight, c, rtol=1e-4)
+    np.testing.assert_allclose(learnt.q, q, atol=1e-3)
+
+
+def test_exploring_starts_begin_with_any_action_and_are_greedy_after():
+    agent = MonteCarlo(exploring_starts=True).agent(spec_of(MDP.from_gymnasium("FrozenLake-v1"), 100, num_envs=2))
+    state = agent.init(jax.random.key(0))
+    state = state._replace(q=state.q.at[:, 1].set(1.0))
+    noise = agent.noise(jax.random.key(1), (2,))._replace(first=jnp.array([3, 3]))
+    action, begins, _ = agent.act(state, jnp.array([True, False]), jnp.array([5, 5]), noise, True)
+    assert action.tolist() == [3, 1]
+    assert not begins.any()
+    assert agent.start(2).all()
+
+
+def test_the_cross_entropy_method_counts_what_the_best_did():
+    """Two sessions of two steps in the first two states: one earns 1, the other 0; half of them are imitated."""
+    algorithm = TabularCEM(session_length=2, elite_share=0.5, learning_rate=0.5, smoothing=0.25)
+    agent = algorithm.agent(spec_of(MDP.from_gymnasium("FrozenLake-v1"), 100, num_envs=2))
+    none = np.zeros((2, 2), bool)
+    block = Step(
+        obs=np.array([[0, 0], [1, 1]]),
+        action=np.array([[2, 3], [1, 0]]),
+        reward=np.array([[0.0, 0.0], [1.0, 0.0]], np.float32),
+        terminated=none, truncated=none, next_obs=np.array([[1, 1], [1, 1]]), extras=(),
+    )  # fmt: skip
+    state, _ = agent.learn(agent.init(jax.random.key(0)), block, jax.random.key(0))
+    imitated = np.array([0.25, 0.25, 1.25, 0.25]) / 2  # one choice and a quarter imagined ones
+    np.testing.assert_allclose(state.pi[0], (0.25 + imitated) / 2, atol=1e-6)
+    np.testing.assert_allclose(state.pi[1], (0.25 + imitated[[0, 2, 1, 3]]) / 2, atol=1e-6)
+    np.testing.assert_allclose(state.pi[2], 0.25)  # where none of the best has been
+
+
 # ---- values that are known
 
 
@@ -265,6 +352,19 @@ def test_q_learning_learns_the_best_policy_and_sarsa_the_value_of_its_own():
         state, _ = trained(kind(**settings), mdp, 200_000, seeds=2)
         error = np.abs(values_of(state) - wanted)[:, inner]
         assert error.mean() < 0.1, kind.name
+
+
+@pytest.mark.parametrize("kind", [MonteCarlo, OffPolicyMonteCarlo, TabularCEM])
+def test_learners_from_whole_episodes_solve_a_small_lake(kind):
+    mdp = MDP.from_gymnasium("FrozenLake-v1", desc=["SFF", "FHF", "FFG"], is_slippery=False)
+    whole = {"session_length": 20} if kind is TabularCEM else {"n_steps": 200}
+    num_envs = 64 if kind is TabularCEM else 1
+    algorithm = kind(**whole)
+    spec = spec_of(mdp, 40_000, num_envs)
+    engine = CompiledEngine(algorithm, algorithm.agent(spec), mdp.compiled(), spec, 40)
+    loop, _ = engine.advance(engine.init(0), 40_000 // (algorithm.block_length * num_envs), True)
+    table = loop.agent.pi if kind is TabularCEM else loop.agent.q
+    assert expected_return(mdp, np.asarray(table).argmax(-1)) == 1.0
 
 
 # ---- several environments and seeds

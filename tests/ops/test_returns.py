@@ -112,3 +112,8 @@ def test_sums_of_two_blocks_are_those_of_one(compiled):
 def test_discounted_returns_by_hand(compiled):
     g = compiled(returns.discounted)(jnp.array([1.0, 2.0, 3.0]), jnp.array([0.5, 0.5, 0.1]), jnp.float32(10.0))
     np.testing.assert_allclose(g, [3.0, 4.0, 4.0])  # 1 + 4 / 2, 2 + 4 / 2, 3 + 10 / 10
+
+
+def test_the_first_visit_is_the_first_of_its_episode(compiled):
+    visited, over = jnp.array([1, 2, 1, 1, 2, 2]), jnp.array([False, False, True, False, False, False])
+    assert compiled(returns.first_visit)(visited, over).tolist() == [True, True, False, True, True, False]

@@ -2,10 +2,13 @@
 
 from polyak.agent import Algorithm
 from polyak.algorithms.policy.ppo import PPO
+from polyak.algorithms.tabular.cross_entropy import TabularCEM
 from polyak.algorithms.tabular.double_q_learning import DoubleQLearning
 from polyak.algorithms.tabular.dyna_q import DynaQ
 from polyak.algorithms.tabular.expected_sarsa import ExpectedSARSA
+from polyak.algorithms.tabular.monte_carlo import MonteCarlo
 from polyak.algorithms.tabular.n_step_sarsa import NStepSARSA
+from polyak.algorithms.tabular.off_policy_monte_carlo import OffPolicyMonteCarlo
 from polyak.algorithms.tabular.q_lambda import QLambda
 from polyak.algorithms.tabular.q_learning import QLearning
 from polyak.algorithms.tabular.sarsa import SARSA
@@ -13,6 +16,9 @@ from polyak.algorithms.tabular.sarsa_lambda import SARSALambda
 from polyak.algorithms.value.dqn import DQN
 
 KINDS: tuple[type[Algorithm], ...] = (
+    TabularCEM,
+    MonteCarlo,
+    OffPolicyMonteCarlo,
     SARSA,
     ExpectedSARSA,
     NStepSARSA,

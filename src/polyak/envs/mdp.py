@@ -123,6 +123,11 @@ class MDP:
         """
         return self.R + gamma * (self.transition @ values).reshape(self.num_states, self.num_actions)
 
+    def exploring_starts(self) -> "MDP":
+        """The same process with episodes that begin in any state that is not terminal (section 5.3)."""
+        inner = ~self.terminal
+        return dataclasses.replace(self, start=inner / inner.sum(), id=f"{self.id}, exploring starts")
+
     @classmethod
     def from_arrays(
         cls, P: Any, R: Any, terminal: Sequence[int] | np.ndarray = (), start: Any = 0, id: str = "mdp", **more: Any

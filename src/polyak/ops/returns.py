@@ -106,3 +106,17 @@ def discounted_sums(r_t: Array, continues_t: Array, gamma: float, start: Array) 
         return total * continues, total
 
     return jax.lax.scan(forward, start, (r_t, continues_t))
+
+
+def first_visit(visited: Array, over_t: Array) -> Array:
+    """[T] whether each step is the first of its episode at which its state (or pair) is visited.
+
+    Args:
+        visited: [T] integers that name what is visited.
+        over_t: [T] where an episode ended or was cut.
+
+    Source: Sutton and Barto (2018), section 5.1.
+    """
+    episode = jnp.cumsum(over_t) - over_t
+    same = (visited[:, None] == visited[None, :]) & (episode[:, None] == episode[None, :])
+    return ~jnp.any(jnp.tril(same, -1), axis=1)

@@ -12,7 +12,7 @@ from typing import ClassVar, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from polyak.agent import Agent, Array, Key, PyTree, Spec, Step, no_memory, nothing_to_remember, one_by_one
+from polyak.agent import Agent, Array, Key, PyTree, Spec, Step, no_memory, one_by_one
 from polyak.ops import td
 from polyak.parts.exploration import EpsilonGreedy, Exploration
 from polyak.parts.schedules import StepSize, step_size
@@ -61,6 +61,9 @@ class DoubleQLearning:
             action = choose(q, state.visits[s], state.step / spec.total_steps, noise.explore)
             return action + rows.first_action, carry, noise.coin
 
+        def observe(state: State, block: Step) -> State:
+            return state._replace(step=state.step + spec.num_envs)
+
         def update(state: State, step: Step) -> tuple[State, Array]:
             q, visits, chooser = state.q, state.visits, step.extras
             s, a, s_next = rows.state(step.obs), step.action - rows.first_action, rows.state(step.next_obs)
@@ -68,7 +71,7 @@ class DoubleQLearning:
             error = td.double_q_learning(q[chooser, s], a, step.reward, discount, q[judge, s_next], q[chooser, s_next])
             visits = visits.at[s, a].add(1)
             q = q.at[chooser, s, a].add(alpha.at(state.step / spec.total_steps, visits[s, a]) * error)
-            return State(q, visits, state.step + 1), error
+            return state._replace(q=q, visits=visits), error
 
         def learn(state: State, block: Step, key: Key) -> tuple[State, dict[str, Array]]:
             state, errors = jax.lax.scan(update, state, one_by_one(block))
@@ -77,7 +80,7 @@ class DoubleQLearning:
         def policy(state: State) -> State:
             return state._replace(visits=())
 
-        return Agent(init, no_memory, noise, act, nothing_to_remember, learn, policy)
+        return Agent(init, no_memory, noise, act, observe, learn, policy)
 
 
 class Noise(NamedTuple):

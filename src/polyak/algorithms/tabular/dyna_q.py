@@ -15,7 +15,7 @@ from typing import ClassVar, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from polyak.agent import Agent, Array, Key, PyTree, Spec, Step, no_memory, nothing_to_remember, one_by_one
+from polyak.agent import Agent, Array, Key, PyTree, Spec, Step, no_memory, one_by_one
 from polyak.ops import td
 from polyak.parts.exploration import EpsilonGreedy, Exploration
 from polyak.parts.schedules import StepSize, step_size
@@ -67,6 +67,9 @@ class DynaQ:
                 action = jnp.argmax(state.q[s], -1).astype(jnp.int32)
             return action + rows.first_action, carry, ()
 
+        def observe(state: State, block: Step) -> State:
+            return state._replace(step=state.step + spec.num_envs)
+
         def update(state: State, inputs: tuple[Step, Array]) -> tuple[State, Array]:
             step, draws = inputs
             q, visits, model = state.q, state.visits, state.model
@@ -83,7 +86,7 @@ class DynaQ:
                 return q.at[s, a].set(target), None
 
             q, _ = jax.lax.scan(plan, q, draws)
-            return State(q, visits, state.step + 1, model), error
+            return state._replace(q=q, visits=visits, model=model), error
 
         def learn(state: State, block: Step, key: Key) -> tuple[State, dict[str, Array]]:
             steps = one_by_one(block)
@@ -94,7 +97,7 @@ class DynaQ:
         def policy(state: State) -> State:
             return state._replace(visits=(), model=())
 
-        return Agent(init, no_memory, noise, act, nothing_to_remember, learn, policy)
+        return Agent(init, no_memory, noise, act, observe, learn, policy)
 
 
 class Model(NamedTuple):

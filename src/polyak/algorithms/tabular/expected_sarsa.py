@@ -11,7 +11,7 @@ from typing import ClassVar, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from polyak.agent import Agent, Array, Key, PyTree, Spec, Step, no_memory, nothing_to_remember, one_by_one
+from polyak.agent import Agent, Array, Key, PyTree, Spec, Step, no_memory, one_by_one
 from polyak.ops import td
 from polyak.parts.exploration import EpsilonGreedy, Exploration
 from polyak.parts.schedules import StepSize, step_size
@@ -58,6 +58,9 @@ class ExpectedSARSA:
                 action = jnp.argmax(state.q[s], -1).astype(jnp.int32)
             return action + rows.first_action, carry, ()
 
+        def observe(state: State, block: Step) -> State:
+            return state._replace(step=state.step + spec.num_envs)
+
         def update(state: State, step: Step) -> tuple[State, Array]:
             q, visits = state.q, state.visits
             s, a, s_next = rows.state(step.obs), step.action - rows.first_action, rows.state(step.next_obs)
@@ -66,7 +69,7 @@ class ExpectedSARSA:
             error = td.expected_sarsa(q[s], a, step.reward, discount, q[s_next], pi)
             visits = visits.at[s, a].add(1)
             q = q.at[s, a].add(alpha.at(progress, visits[s, a]) * error)
-            return State(q, visits, state.step + 1), error
+            return state._replace(q=q, visits=visits), error
 
         def learn(state: State, block: Step, key: Key) -> tuple[State, dict[str, Array]]:
             state, errors = jax.lax.scan(update, state, one_by_one(block))
@@ -75,7 +78,7 @@ class ExpectedSARSA:
         def policy(state: State) -> State:
             return state._replace(visits=())
 
-        return Agent(init, no_memory, noise, act, nothing_to_remember, learn, policy)
+        return Agent(init, no_memory, noise, act, observe, learn, policy)
 
 
 class State(NamedTuple):

@@ -13,7 +13,7 @@ from typing import ClassVar, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from polyak.agent import Agent, Array, Key, PyTree, Spec, Step, no_memory, nothing_to_remember, one_by_one
+from polyak.agent import Agent, Array, Key, PyTree, Spec, Step, no_memory, one_by_one
 from polyak.ops import returns, td
 from polyak.parts.exploration import EpsilonGreedy, Exploration
 from polyak.parts.schedules import StepSize, step_size
@@ -68,6 +68,9 @@ class NStepSARSA:
             first = jax.vmap(choose, (None, 0, 0))(state, s, noise.first)
             return jnp.where(state.fresh, first, state.next_action) + rows.first_action, carry, noise.next
 
+        def observe(state: State, block: Step) -> State:
+            return state._replace(step=state.step + spec.num_envs)
+
         def update(state: State, inputs: tuple[Step, Recent]) -> tuple[State, tuple[Array, Recent, Array]]:
             step, recent = inputs
             s, a, s_next = rows.state(step.obs), step.action - rows.first_action, rows.state(step.next_obs)
@@ -87,7 +90,7 @@ class NStepSARSA:
 
             state, errors = jax.lax.scan(correct, state, (recent.state, recent.action, g, due))
             recent = recent._replace(filled=recent.filled & ~over)
-            return state._replace(step=state.step + 1), (a_next, recent, errors)
+            return state, (a_next, recent, errors)
 
         def learn(state: State, block: Step, key: Key) -> tuple[State, dict[str, Array]]:
             state, (a_next, recent, errors) = jax.lax.scan(update, state, (one_by_one(block), state.recent))
@@ -98,7 +101,7 @@ class NStepSARSA:
         def policy(state: State) -> State:
             return state._replace(visits=(), next_action=(), fresh=(), recent=())
 
-        return Agent(init, no_memory, noise, act, nothing_to_remember, learn, policy)
+        return Agent(init, no_memory, noise, act, observe, learn, policy)
 
 
 class Noise(NamedTuple):

@@ -12,7 +12,7 @@ from typing import ClassVar, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from polyak.agent import Agent, Array, Key, PyTree, Spec, Step, no_memory, nothing_to_remember, one_by_one
+from polyak.agent import Agent, Array, Key, PyTree, Spec, Step, no_memory, one_by_one
 from polyak.ops import td
 from polyak.parts.exploration import EpsilonGreedy, Exploration
 from polyak.parts.schedules import StepSize, step_size
@@ -63,6 +63,9 @@ class SARSA:
             first = jax.vmap(choose, (None, 0, 0))(state, s, noise.first)
             return jnp.where(state.fresh, first, state.next_action) + rows.first_action, carry, noise.next
 
+        def observe(state: State, block: Step) -> State:
+            return state._replace(step=state.step + spec.num_envs)
+
         def update(state: State, step: Step) -> tuple[State, tuple[Array, Array]]:
             q, visits = state.q, state.visits
             s, a, s_next = rows.state(step.obs), step.action - rows.first_action, rows.state(step.next_obs)
@@ -70,7 +73,7 @@ class SARSA:
             error = td.sarsa(q[s], a, step.reward, td.discount(step.terminated, self.gamma), q[s_next], a_next)
             visits = visits.at[s, a].add(1)
             q = q.at[s, a].add(alpha.at(state.step / spec.total_steps, visits[s, a]) * error)
-            return state._replace(q=q, visits=visits, step=state.step + 1), (a_next, error)
+            return state._replace(q=q, visits=visits), (a_next, error)
 
         def learn(state: State, block: Step, key: Key) -> tuple[State, dict[str, Array]]:
             state, (a_next, errors) = jax.lax.scan(update, state, one_by_one(block))
@@ -80,7 +83,7 @@ class SARSA:
         def policy(state: State) -> State:
             return state._replace(visits=(), next_action=(), fresh=())
 
-        return Agent(init, no_memory, noise, act, nothing_to_remember, learn, policy)
+        return Agent(init, no_memory, noise, act, observe, learn, policy)
 
 
 class Noise(NamedTuple):

@@ -13,7 +13,7 @@ from typing import ClassVar, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from polyak.agent import Agent, Array, Key, PyTree, Spec, Step, no_memory, nothing_to_remember, one_by_one
+from polyak.agent import Agent, Array, Key, PyTree, Spec, Step, no_memory, one_by_one
 from polyak.ops import td
 from polyak.parts.exploration import EpsilonGreedy, Exploration
 from polyak.parts.schedules import StepSize, step_size
@@ -68,6 +68,9 @@ class SARSALambda:
             first = jax.vmap(choose, (None, 0, 0))(state, s, noise.first)
             return jnp.where(state.fresh, first, state.next_action) + rows.first_action, carry, noise.next
 
+        def observe(state: State, block: Step) -> State:
+            return state._replace(step=state.step + spec.num_envs)
+
         def update(state: State, inputs: tuple[Step, Array]) -> tuple[State, tuple[Array, Array, Array]]:
             step, trace = inputs
             q, progress = state.q, state.step / spec.total_steps
@@ -79,7 +82,7 @@ class SARSALambda:
             q = q + alpha.at(progress, jnp.maximum(visits, 1)) * error * trace
             goes_on = 1.0 - (step.terminated | step.truncated)
             trace = self.gamma * self.trace_lambda * goes_on * trace
-            return state._replace(q=q, visits=visits, step=state.step + 1), (a_next, trace, error)
+            return state._replace(q=q, visits=visits), (a_next, trace, error)
 
         def learn(state: State, block: Step, key: Key) -> tuple[State, dict[str, Array]]:
             state, (a_next, trace, errors) = jax.lax.scan(update, state, (one_by_one(block), state.trace))
@@ -89,7 +92,7 @@ class SARSALambda:
         def policy(state: State) -> State:
             return state._replace(visits=(), next_action=(), fresh=(), trace=())
 
-        return Agent(init, no_memory, noise, act, nothing_to_remember, learn, policy)
+        return Agent(init, no_memory, noise, act, observe, learn, policy)
 
 
 class Noise(NamedTuple):

@@ -1,0 +1,81 @@
+"""The cross-entropy method on a table (Rubinstein, 1999; Mannor, Rubinstein and Gat, 2003, "The cross entropy method
+for fast policy search").
+
+    pi(a | s) <- (1 - alpha) pi(a | s) + alpha (n(s, a) + c) / (n(s) + c A)
+
+where n counts what was done in the best share of the sessions that pi just played: it imitates its own best.
+"""
+
+import dataclasses
+from typing import ClassVar, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from polyak.agent import Agent, Array, Key, Spec, Step, no_memory
+from polyak.parts.tables import rows_of
+
+
+@dataclasses.dataclass(frozen=True)
+class TabularCEM:
+    """Cross-entropy method on a table: plays sessions, and imitates the best of them."""
+
+    name: ClassVar[str] = "tabular-cem"
+    default_num_envs: ClassVar[int] = 256
+    starts_at_reset: ClassVar[bool] = True
+    vmap_seeds: ClassVar[bool] = False  # its sessions are a batch already
+    learning_starts: ClassVar[int] = 0
+
+    session_length: int = 200
+    """Steps after which a session is judged by what it has earned so far; every environment plays one a round."""
+    elite_share: float = 0.25
+    """Share of the sessions that are imitated."""
+    learning_rate: float = 0.5
+    """How far the policy moves towards what the best did, in (0, 1]."""
+    smoothing: float = 0.1
+    """Imagined choices of every action in every state, so that none is ruled out."""
+
+    @property
+    def block_length(self) -> int:
+        return self.session_length
+
+    def agent(self, spec: Spec) -> Agent:
+        rows = rows_of(spec, "The cross-entropy method")
+
+        def init(key: Key) -> State:
+            return State(jnp.full((rows.num_states, rows.num_actions), 1.0 / rows.num_actions))
+
+        def noise(key: Key, shape: tuple[int, ...]) -> Array:
+            return jax.random.gumbel(key, (*shape, rows.num_actions))
+
+        def act(state: State, carry: tuple[()], obs: Array, noise: Array, explore: bool):
+            chances = jnp.log(state.pi[rows.state(obs)])
+            action = jnp.argmax(chances + noise if explore else chances, -1).astype(jnp.int32)
+            return action + rows.first_action, carry, ()
+
+        def observe(state: State, block: Step) -> State:
+            return state
+
+        def learn(state: State, block: Step, key: Key) -> tuple[State, dict[str, Array]]:
+            over = block.terminated | block.truncated
+            first = jnp.cumsum(over, 0) - over == 0  # [T, B] steps of the first episode of each environment
+            score = jnp.sum(block.reward * first, 0)
+            bar = jnp.quantile(score, 1.0 - self.elite_share)
+            elite = score >= bar
+            s, a = rows.state(block.obs), block.action - rows.first_action
+            counts = jnp.zeros_like(state.pi).at[s, a].add(first & elite) + self.smoothing
+            visited = counts.sum(1, keepdims=True) > self.smoothing * rows.num_actions
+            imitated = jnp.where(visited, counts / counts.sum(1, keepdims=True), state.pi)
+            pi = state.pi + self.learning_rate * (imitated - state.pi)
+            return State(pi), {"session_return": score.mean(), "elite_return": bar}
+
+        def policy(state: State) -> State:
+            return state
+
+        return Agent(init, no_memory, noise, act, observe, learn, policy)
+
+
+class State(NamedTuple):
+    """What the cross-entropy method knows."""
+
+    pi: Array  # [S, A] the probability of each action

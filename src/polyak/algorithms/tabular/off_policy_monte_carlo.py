@@ -1,0 +1,102 @@
+"""Off-policy Monte Carlo control (Sutton and Barto, 2018, section 5.7), by weighted importance sampling.
+
+From the end of an episode to its beginning, with W = 1 at the end:
+
+    C(S, A) <- C(S, A) + W
+    Q(S, A) <- Q(S, A) + W / C(S, A) [G - Q(S, A)]
+    W <- W / b(A | S) if A is greedy, else the rest of the episode says nothing
+
+so that the greedy policy is learnt from episodes of one that explores.
+
+Deviation: an episode that the clock, or the end of the block, cut has no return; there max_a Q stands for the rest.
+"""
+
+import dataclasses
+from typing import ClassVar, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from polyak.agent import Agent, Array, Key, PyTree, Spec, Step, no_memory
+from polyak.ops import td
+from polyak.parts.exploration import EpsilonGreedy, Exploration
+from polyak.parts.tables import rows_of
+
+
+@dataclasses.dataclass(frozen=True)
+class OffPolicyMonteCarlo:
+    """Off-policy Monte Carlo control: the greedy policy's values, from the returns of one that explores."""
+
+    name: ClassVar[str] = "off-policy-monte-carlo"
+    default_num_envs: ClassVar[int] = 1
+    starts_at_reset: ClassVar[bool] = True
+    vmap_seeds: ClassVar[bool] = True
+    learning_starts: ClassVar[int] = 0
+
+    n_steps: int = 1_000
+    """Steps of every environment in a block; several episodes should fit in."""
+    gamma: float = 0.99
+    """Discount per step, in [0, 1]."""
+    exploration: Exploration = EpsilonGreedy(0.3)
+    """How the episodes are made: epsilon:0.3, epsilon:1:0.05:0.5, boltzmann:1."""
+    initial_value: float = 0.0
+    """What every action is thought to be worth at first."""
+
+    @property
+    def block_length(self) -> int:
+        return self.n_steps
+
+    def agent(self, spec: Spec) -> Agent:
+        rows = rows_of(spec, "Off-policy Monte Carlo")
+
+        def init(key: Key) -> State:
+            q = jnp.full((rows.num_states, rows.num_actions), jnp.float32(self.initial_value))
+            return State(q, jnp.zeros_like(q), jnp.int32(0))
+
+        def noise(key: Key, shape: tuple[int, ...]) -> PyTree:
+            return self.exploration.noise(key, shape, rows.num_actions)
+
+        def act(state: State, carry: tuple[()], obs: Array, noise: PyTree, explore: bool):
+            s = rows.state(obs)
+            if not explore:
+                return jnp.argmax(state.q[s], -1).astype(jnp.int32) + rows.first_action, carry, ()
+            progress = state.step / spec.total_steps
+            action = jax.vmap(self.exploration.choose, (0, 0, None, 0))(state.q[s], state.weight[s], progress, noise)
+            b = jax.vmap(self.exploration.probabilities, (0, 0, None))(state.q[s], state.weight[s], progress)
+            return action + rows.first_action, carry, jnp.take_along_axis(b, action[:, None], 1)[:, 0]
+
+        def observe(state: State, block: Step) -> State:
+            return state._replace(step=state.step + self.n_steps * spec.num_envs)
+
+        def backward(carry: tuple[State, Array, Array], step: Step) -> tuple[tuple[State, Array, Array], Array]:
+            """One step nearer to the beginning of its episode."""
+            state, g, w = carry
+            q, s, a, s_next = state.q, rows.state(step.obs), step.action - rows.first_action, rows.state(step.next_obs)
+            over = step.terminated | step.truncated
+            g = jnp.where(over, td.discount(step.terminated, self.gamma) * q[s_next].max(), self.gamma * g)
+            g, w = step.reward + g, jnp.where(over, 1.0, w)
+            weight = state.weight.at[s, a].add(w)
+            error = g - q[s, a]
+            q = q.at[s, a].add(w / jnp.maximum(weight[s, a], 1e-20) * error)
+            w = jnp.where(jnp.argmax(q[s]) == a, w / step.extras, 0.0)
+            return (state._replace(q=q, weight=weight), g, w), error
+
+        def learn(state: State, block: Step, key: Key) -> tuple[State, dict[str, Array]]:
+            block = block._replace(truncated=block.truncated.at[-1].set(True))
+            in_turn = jax.tree.map(lambda leaf: leaf.swapaxes(0, 1).reshape(-1, *leaf.shape[2:]), block)
+            carry = (state, jnp.float32(0), jnp.float32(1))
+            (state, _, _), errors = jax.lax.scan(backward, carry, in_turn, reverse=True)
+            return state, {"td_error": jnp.abs(errors).mean()}
+
+        def policy(state: State) -> State:
+            return state._replace(weight=())
+
+        return Agent(init, no_memory, noise, act, observe, learn, policy)
+
+
+class State(NamedTuple):
+    """What off-policy Monte Carlo control knows."""
+
+    q: Array  # [S, A]
+    weight: PyTree  # [S, A] float32, C: the sum of the weights of all returns
+    step: Array  # [] int32
