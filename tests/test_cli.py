@@ -42,6 +42,17 @@ def test_options_reach_the_algorithm(run):
     assert about["settings"]["gae_lambda"] == 0.95, "what is not given comes from the preset"
 
 
+def test_a_table_is_trained_by_its_name_with_settings_written_on_one_line(tmp_path):
+    options = "--steps 2000 --learning-rate 0.5:0.1 --exploration epsilon:1:0.1:0.5".split()
+    trained = polyak("train", "sarsa", "CliffWalking-v1", *options, cwd=tmp_path)
+    assert trained.returncode == 0, trained.stderr
+    (path,) = (tmp_path / "runs").iterdir()
+    settings = json.loads((path / "run.json").read_text())["settings"]
+    assert settings["learning_rate"] == "0.5:0.1" and settings["exploration"] == "epsilon:1.0:0.1:0.5"
+    wrong = polyak("train", "sarsa", "CliffWalking-v1", "--exploration", "epsilom", cwd=tmp_path)
+    assert wrong.returncode == 2 and "did you mean epsilon?" in wrong.stderr
+
+
 def test_evaluate_scores_every_seed(run):
     folder, path, _ = run
     result = polyak("evaluate", str(path), "--episodes", "5", cwd=folder)

@@ -41,6 +41,20 @@ def test_a_saved_policy_acts_as_before_and_keeps_its_spaces(algorithm, space, tm
     assert loaded.algorithm == policy.algorithm
 
 
+def test_a_table_is_saved_with_its_parts(tmp_path):
+    algorithm = polyak.QLearning(learning_rate=polyak.StepSize(0.5, 0.1), exploration=polyak.UCB(1.5))
+    spec = Spec(SPACES["discrete"], gymnasium.spaces.Discrete(3, start=-1), 1, None, 1000)
+    agent = algorithm.agent(spec)
+    state = agent.init(jax.random.key(0))
+    state = state._replace(q=jax.random.normal(jax.random.key(1), state.q.shape))
+    policy = polyak.Policy(algorithm, spec, agent.policy(state), "Some-v0")
+    policy.save(tmp_path / "p")
+    loaded = polyak.load(tmp_path / "p")
+    assert loaded.algorithm == algorithm
+    rows = np.arange(2, 7)
+    assert (loaded(rows) == state.q.argmax(1) - 1).all()
+
+
 def test_the_same_policy_writes_the_same_bytes(tmp_path):
     for name in ("a", "b"):
         make_policy().save(tmp_path / name)

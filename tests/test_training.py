@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 import polyak
+from polyak.worker import Job, train_seeds
 
 QUICK = polyak.PPO(n_steps=16, batch_size=64, n_epochs=2, network=polyak.MLP((16,)))
 QUICK_DQN = polyak.DQN(learning_starts=64, train_freq=8, buffer_size=512, batch_size=16, network=polyak.MLP((16,)))
@@ -62,6 +63,39 @@ def test_a_seed_among_others_is_the_seed_alone(algorithm, env, tmp_path):
     assert policy_bytes(together, 2) == policy_bytes(alone, 2)
     if env == "CartPole-v1":
         assert np.array_equal(together.scores.returns[2], here.scores.returns[0])
+
+
+def test_a_seed_that_shared_a_program_with_others_is_the_seed_alone(tmp_path):
+    """Tables train several seeds under `vmap`, here 0 and 2 in one worker."""
+    learner = polyak.QLearning(learning_rate=0.5, initial_value=1.0)
+    together = quick(tmp_path, learner, "FrozenLake-v1", seeds=3, processes=2)
+    for seed in (1, 2):
+        alone = quick(tmp_path, learner, "FrozenLake-v1", seed=seed)
+        assert policy_bytes(together, seed) == policy_bytes(alone, seed)
+
+
+def test_seeds_that_were_stopped_together_go_on_in_other_company(tmp_path):
+    learner = polyak.QLearning(learning_rate=0.5, initial_value=1.0)
+    (tmp_path / "stopped").mkdir()
+    (tmp_path / "whole").mkdir()
+    job = Job(learner, "FrozenLake-v1", "FrozenLake-v1", 4_000, (0, 1, 2, 3), 1, None, 1, 1, str(tmp_path / "stopped"))
+    chunks = []
+    train_seeds(job, lambda event: chunks.append(event["kind"]), lambda: chunks.count("chunk") > 40)
+    assert "finished" not in chunks
+    for seeds in ((0, 3), (1,), (2,)):
+        train_seeds(dataclasses.replace(job, seeds=seeds), lambda event: None, lambda: False)
+    train_seeds(dataclasses.replace(job, folder=str(tmp_path / "whole")), lambda event: None, lambda: False)
+    for seed in job.seeds:
+        resumed, whole = (tmp_path / name / f"policy-{seed}.safetensors" for name in ("stopped", "whole"))
+        assert resumed.read_bytes() == whole.read_bytes()
+    assert not list((tmp_path / "stopped").glob("state-*"))
+
+
+def test_an_mdp_is_trained_on_and_evaluated_like_any_environment(tmp_path):
+    mdp = polyak.MDP.from_grid("S.G", step=-1.0, goal=-1.0, id="corridor", max_episode_steps=50)
+    run = quick(tmp_path, polyak.SARSA(learning_rate=0.5), mdp, num_envs=1)
+    assert run.about["env"] == "corridor" and run.about["engine"] == "compiled"
+    assert (run.scores.returns == -2).all()
 
 
 def test_a_lambda_reaches_the_worker_processes(tmp_path):
