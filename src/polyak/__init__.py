@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from polyak.agent import Agent, Algorithm, Spec, Step
+    from polyak.algorithms.linear.linear_q_learning import LinearQLearning
+    from polyak.algorithms.linear.linear_sarsa import LinearSARSA
     from polyak.algorithms.planning.backward_induction import backward_induction, expected_return
     from polyak.algorithms.planning.policy_evaluation import (
         policy_evaluation,
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
     from polyak.errors import Error
     from polyak.evaluation import Scores, evaluate
     from polyak.parts.exploration import UCB, Boltzmann, EpsilonGreedy, NoisyGreedy
+    from polyak.parts.features import Fourier, Polynomial, Radial, Raw, Tiles
     from polyak.parts.networks import MLP, Dueling, MinAtarCNN
     from polyak.parts.schedules import StepSize
     from polyak.policy import Policy, load
@@ -48,6 +51,8 @@ _HOMES = {
     "polyak.algorithms.planning.policy_iteration": ("modified_policy_iteration", "policy_iteration"),
     "polyak.algorithms.planning.prioritised_sweeping": ("prioritised_sweeping",),
     "polyak.algorithms.planning.value_iteration": ("value_iteration",),
+    "polyak.algorithms.linear.linear_q_learning": ("LinearQLearning",),
+    "polyak.algorithms.linear.linear_sarsa": ("LinearSARSA",),
     "polyak.algorithms.policy.ppo": ("PPO",),
     "polyak.algorithms.tabular.double_q_learning": ("DoubleQLearning",),
     "polyak.algorithms.tabular.expected_sarsa": ("ExpectedSARSA",),
@@ -66,6 +71,7 @@ _HOMES = {
     "polyak.errors": ("Error",),
     "polyak.evaluation": ("Scores", "evaluate"),
     "polyak.parts.exploration": ("UCB", "Boltzmann", "EpsilonGreedy", "NoisyGreedy"),
+    "polyak.parts.features": ("Fourier", "Polynomial", "Radial", "Raw", "Tiles"),
     "polyak.parts.networks": ("MLP", "Dueling", "MinAtarCNN"),
     "polyak.parts.schedules": ("StepSize",),
     "polyak.policy": ("Policy", "load"),
@@ -90,14 +96,20 @@ __all__ = [
     "EpsilonGreedy",
     "Error",
     "ExpectedSARSA",
+    "Fourier",
+    "LinearQLearning",
+    "LinearSARSA",
     "MinAtarCNN",
     "MonteCarlo",
     "NStepSARSA",
     "NoisyGreedy",
     "OffPolicyMonteCarlo",
     "Policy",
+    "Polynomial",
     "QLambda",
     "QLearning",
+    "Radial",
+    "Raw",
     "Run",
     "SARSALambda",
     "Scores",
@@ -105,6 +117,7 @@ __all__ = [
     "Step",
     "StepSize",
     "TabularCEM",
+    "Tiles",
     "backward_induction",
     "evaluate",
     "expected_return",

@@ -11,6 +11,7 @@ from polyak.agent import Algorithm
 from polyak.algorithms import ALGORITHMS
 from polyak.errors import BadSetting, UnknownName
 from polyak.parts.exploration import Exploration, exploration_from_text, exploration_text
+from polyak.parts.features import Features, features_from_text, features_text
 from polyak.parts.networks import Network, network_from_text, network_text
 from polyak.parts.schedules import StepSize, step_size_from_text
 
@@ -26,6 +27,7 @@ class TextForm(typing.NamedTuple):
 PARTS: dict[Any, TextForm] = {
     Network: TextForm(network_from_text, network_text, "NAME:WIDTHS:ACTIVATION"),
     Exploration: TextForm(exploration_from_text, exploration_text, "NAME:NUMBERS"),
+    Features: TextForm(features_from_text, features_text, "NAME:NUMBERS"),
     float | StepSize: TextForm(step_size_from_text, str, "NUMBER|FROM:TO|NUMBER/n"),
 }
 

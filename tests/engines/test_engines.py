@@ -25,6 +25,7 @@ from polyak.engines.host import HostEngine
 from polyak.envs import make
 from polyak.envs.base import AsGymnasium, CompiledEnv, HostStep
 from polyak.envs.from_gymnasium import GymnasiumVector
+from polyak.parts.features import Tiles
 from polyak.parts.networks import MLP
 
 NETWORK = MLP(hidden=(8,), activation="tanh")
@@ -40,18 +41,19 @@ SMALL = {
 # The tables begin with ones, so that what happens before the first reward changes them too.
 EPISODIC = {"monte-carlo": {"n_steps": 8}, "off-policy-monte-carlo": {"n_steps": 8}}
 SMALL["tabular-cem"] = ALGORITHMS["tabular-cem"](session_length=8)
+SMALL |= {k: ALGORITHMS[k](features=Tiles(2, 2)) for k in ("linear-sarsa", "linear-q-learning")}
 SMALL |= {k: kind(initial_value=1.0, **EPISODIC.get(k, {})) for k, kind in ALGORITHMS.items() if k not in SMALL}
 NUM_ENVS = 2
 EVERY = pytest.mark.parametrize("name", SMALL)
 
 
 def world_of(name: str) -> str:
-    return "CartPole-v1" if name in ("dqn", "ppo") else "FrozenLake-v1"
+    return "CartPole-v1" if name in ("dqn", "ppo") or name.startswith("linear-") else "FrozenLake-v1"
 
 
 def parameters_of(agent_state):
     """What is learnt, of a network or a table."""
-    return next(getattr(agent_state, name) for name in ("parameters", "q", "pi") if hasattr(agent_state, name))
+    return next(getattr(agent_state, name) for name in ("parameters", "q", "pi", "w") if hasattr(agent_state, name))
 
 
 def error_of(metrics):

@@ -1,6 +1,8 @@
 """One file an algorithm, grouped as a textbook does; `ALGORITHMS` names those that train on blocks of steps."""
 
 from polyak.agent import Algorithm
+from polyak.algorithms.linear.linear_q_learning import LinearQLearning
+from polyak.algorithms.linear.linear_sarsa import LinearSARSA
 from polyak.algorithms.policy.ppo import PPO
 from polyak.algorithms.tabular.cross_entropy import TabularCEM
 from polyak.algorithms.tabular.double_q_learning import DoubleQLearning
@@ -27,6 +29,8 @@ KINDS: tuple[type[Algorithm], ...] = (
     DoubleQLearning,
     QLambda,
     DynaQ,
+    LinearSARSA,
+    LinearQLearning,
     DQN,
     PPO,
 )

@@ -28,11 +28,14 @@ class Exploration(Protocol):
         """Draws what `prod(shape)` choices need."""
         ...
 
-    def choose(self, q: Array, visits: Array, progress: Array, noise: PyTree) -> Array:
-        """The action [] for values [A], visits [A] of these actions here, and the share of the run that is over."""
+    def choose(self, q: Array, visits: PyTree, progress: Array, noise: PyTree) -> Array:
+        """The action [] for values [A] at a share of the run, [] in [0, 1].
+
+        `visits` [A] says how often each action was taken here; () where they are not counted.
+        """
         ...
 
-    def probabilities(self, q: Array, visits: Array, progress: Array) -> Array:
+    def probabilities(self, q: Array, visits: PyTree, progress: Array) -> Array:
         """[A] with which `choose` takes each action; raises `BadSetting` where that has no closed form."""
         ...
 
@@ -58,11 +61,11 @@ class EpsilonGreedy:
         coin_key, tie_key = jax.random.split(key)
         return jax.random.uniform(coin_key, shape), jax.random.uniform(tie_key, (*shape, num_actions))
 
-    def choose(self, q: Array, visits: Array, progress: Array, noise: tuple[Array, Array]) -> Array:
+    def choose(self, q: Array, visits: PyTree, progress: Array, noise: tuple[Array, Array]) -> Array:
         coin, ties = noise
         return explore.any_of((q == q.max()) | (coin < self.epsilon(progress)), ties)
 
-    def probabilities(self, q: Array, visits: Array, progress: Array) -> Array:
+    def probabilities(self, q: Array, visits: PyTree, progress: Array) -> Array:
         epsilon = self.epsilon(progress)
         return epsilon / len(q) + (1 - epsilon) * explore.uniform_over(q == q.max())
 
@@ -84,10 +87,10 @@ class Boltzmann:
     def noise(self, key: Key, shape: tuple[int, ...], num_actions: int) -> Array:
         return jax.random.gumbel(key, (*shape, num_actions))
 
-    def choose(self, q: Array, visits: Array, progress: Array, noise: Array) -> Array:
+    def choose(self, q: Array, visits: PyTree, progress: Array, noise: Array) -> Array:
         return jnp.argmax(q / _scheduled(self, progress) + noise).astype(jnp.int32)
 
-    def probabilities(self, q: Array, visits: Array, progress: Array) -> Array:
+    def probabilities(self, q: Array, visits: PyTree, progress: Array) -> Array:
         return jax.nn.softmax(q / _scheduled(self, progress))
 
 
@@ -109,12 +112,12 @@ class NoisyGreedy:
         noise_key, tie_key = jax.random.split(key)
         return jax.random.normal(noise_key, (*shape, num_actions)), jax.random.uniform(tie_key, (*shape, num_actions))
 
-    def choose(self, q: Array, visits: Array, progress: Array, noise: tuple[Array, Array]) -> Array:
+    def choose(self, q: Array, visits: PyTree, progress: Array, noise: tuple[Array, Array]) -> Array:
         normal, ties = noise
         noisy = q + _scheduled(self, progress) * normal
         return explore.any_of(noisy == noisy.max(), ties)
 
-    def probabilities(self, q: Array, visits: Array, progress: Array) -> Array:
+    def probabilities(self, q: Array, visits: PyTree, progress: Array) -> Array:
         raise BadSetting("The probabilities of greedy choices among noisy values have no closed form; use epsilon.")
 
 
@@ -133,11 +136,11 @@ class UCB:
     def noise(self, key: Key, shape: tuple[int, ...], num_actions: int) -> Array:
         return jax.random.uniform(key, (*shape, num_actions))
 
-    def choose(self, q: Array, visits: Array, progress: Array, noise: Array) -> Array:
+    def choose(self, q: Array, visits: PyTree, progress: Array, noise: Array) -> Array:
         bounds = explore.upper_confidence(q, visits, self.initial)
         return explore.any_of(bounds == bounds.max(), noise)
 
-    def probabilities(self, q: Array, visits: Array, progress: Array) -> Array:
+    def probabilities(self, q: Array, visits: PyTree, progress: Array) -> Array:
         bounds = explore.upper_confidence(q, visits, self.initial)
         return explore.uniform_over(bounds == bounds.max())
 

@@ -4,7 +4,7 @@ import dataclasses
 
 import jax.numpy as jnp
 
-from polyak.agent import Array
+from polyak.agent import Array, PyTree
 from polyak.errors import BadSetting
 
 
@@ -33,8 +33,13 @@ class StepSize:
         if not (self.initial > 0 and (self.final is None or self.final >= 0) and 0 <= self.power <= 1):
             raise BadSetting(f"The step size {self} cannot work: it must be above 0, and its power between 0 and 1.")
 
-    def at(self, progress: Array, visits: Array) -> Array | float:
-        """alpha [] at a share of the run, [] in [0, 1], and at the n-th visit, [] from 1 up."""
+    @property
+    def counts(self) -> bool:
+        """Whether it asks for visits."""
+        return self.power > 0
+
+    def at(self, progress: Array, visits: PyTree) -> Array | float:
+        """alpha [] at a share of the run, [] in [0, 1], and at the n-th visit, from 1 up; () where none are counted."""
         alpha = self.initial if self.final is None else linear(progress, self.initial, self.final, 1.0)
         return alpha / visits**self.power if self.power else alpha
 

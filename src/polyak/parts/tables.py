@@ -4,9 +4,13 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import gymnasium
+import jax
+import jax.numpy as jnp
 
-from polyak.agent import Array, Spec
+from polyak.agent import Array, PyTree, Spec
 from polyak.errors import BadSetting
+
+SMALL = 1_024  # entries
 
 
 class Rows(NamedTuple):
@@ -27,3 +31,23 @@ def rows_of(spec: Spec, algorithm: str) -> Rows:
         raise BadSetting(f"{algorithm} keeps a table, so it needs discrete observations, not {observed}.")
     first_state = int(observed.start)
     return Rows(int(observed.n), int(acted.n), lambda obs: obs - first_state, int(acted.start))
+
+
+def look_up(table: PyTree, *index: Array) -> PyTree:
+    """A row or an entry of a table; () of one that is not kept."""
+    return jax.tree.map(lambda entries: entries[index], table)
+
+
+def add(table: PyTree, s: Array, a: Array, amount: Array | float) -> PyTree:
+    """The table [S, A] with `amount` added at one place; () of one that is not kept.
+
+    A small table is added to as a whole: where many seeds share a program, writing to one place of each is a loop.
+    """
+
+    def to_entries(entries: Array) -> Array:
+        if entries.size > SMALL:
+            return entries.at[s, a].add(amount)
+        here = jnp.arange(entries.size).reshape(entries.shape) == s * entries.shape[1] + a
+        return entries + here * amount
+
+    return jax.tree.map(to_entries, table)

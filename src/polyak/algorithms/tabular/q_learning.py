@@ -15,7 +15,7 @@ from polyak.agent import Agent, Array, Key, PyTree, Spec, Step, no_memory, one_b
 from polyak.ops import td
 from polyak.parts.exploration import EpsilonGreedy, Exploration
 from polyak.parts.schedules import StepSize, step_size
-from polyak.parts.tables import rows_of
+from polyak.parts.tables import add, look_up, rows_of
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,7 +44,8 @@ class QLearning:
 
         def init(key: Key) -> State:
             q = jnp.full((rows.num_states, rows.num_actions), jnp.float32(self.initial_value))
-            return State(q, jnp.zeros_like(q), jnp.int32(0))
+            visits = jnp.zeros_like(q) if self.exploration.counts or alpha.counts else ()
+            return State(q, visits, jnp.int32(0))
 
         def noise(key: Key, shape: tuple[int, ...]) -> PyTree:
             return self.exploration.noise(key, shape, rows.num_actions)
@@ -53,7 +54,7 @@ class QLearning:
             s = rows.state(obs)
             if explore:
                 choose = jax.vmap(self.exploration.choose, (0, 0, None, 0))
-                action = choose(state.q[s], state.visits[s], state.step / spec.total_steps, noise)
+                action = choose(state.q[s], look_up(state.visits, s), state.step / spec.total_steps, noise)
             else:
                 action = jnp.argmax(state.q[s], -1).astype(jnp.int32)
             return action + rows.first_action, carry, ()
@@ -64,9 +65,9 @@ class QLearning:
         def update(state: State, step: Step) -> tuple[State, Array]:
             q, visits = state.q, state.visits
             s, a, s_next = rows.state(step.obs), step.action - rows.first_action, rows.state(step.next_obs)
-            visits = visits.at[s, a].add(1)
+            visits = add(visits, s, a, 1.0)
             error = td.q_learning(q[s], a, step.reward, td.discount(step.terminated, self.gamma), q[s_next])
-            q = q.at[s, a].add(alpha.at(state.step / spec.total_steps, visits[s, a]) * error)
+            q = add(q, s, a, alpha.at(state.step / spec.total_steps, look_up(visits, s, a)) * error)
             return state._replace(q=q, visits=visits), error
 
         def learn(state: State, block: Step, key: Key) -> tuple[State, dict[str, Array]]:
