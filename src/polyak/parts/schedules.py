@@ -41,7 +41,7 @@ class StepSize:
     def at(self, progress: Array, visits: PyTree) -> Array | float:
         """alpha [] at a share of the run, [] in [0, 1], and at the n-th visit, from 1 up; () where none are counted."""
         alpha = self.initial if self.final is None else linear(progress, self.initial, self.final, 1.0)
-        return alpha / visits**self.power if self.power else alpha
+        return alpha / jnp.maximum(visits, 1.0) ** self.power if self.power else alpha
 
     def __str__(self) -> str:
         """`0.1`, `0.5:0.01`, `1.0/n`, `1.0/n^0.8`."""

@@ -16,7 +16,7 @@ from polyak.agent import Agent, Array, Key, PyTree, Spec, Step, no_memory, one_b
 from polyak.ops import td
 from polyak.parts.exploration import EpsilonGreedy, Exploration
 from polyak.parts.schedules import StepSize, step_size
-from polyak.parts.tables import rows_of
+from polyak.parts.tables import add, look_up, rows_of
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,7 +45,8 @@ class DoubleQLearning:
 
         def init(key: Key) -> State:
             shape = (rows.num_states, rows.num_actions)
-            return State(jnp.full((2, *shape), jnp.float32(self.initial_value)), jnp.zeros(shape), jnp.int32(0))
+            visits = jnp.zeros(shape) if self.exploration.counts or alpha.counts else ()
+            return State(jnp.full((2, *shape), jnp.float32(self.initial_value)), visits, jnp.int32(0))
 
         def noise(key: Key, shape: tuple[int, ...]) -> Noise:
             explore_key, coin_key = jax.random.split(key)
@@ -58,7 +59,7 @@ class DoubleQLearning:
             if not explore:
                 return jnp.argmax(q, -1).astype(jnp.int32) + rows.first_action, carry, ()
             choose = jax.vmap(self.exploration.choose, (0, 0, None, 0))
-            action = choose(q, state.visits[s], state.step / spec.total_steps, noise.explore)
+            action = choose(q, look_up(state.visits, s), state.step / spec.total_steps, noise.explore)
             return action + rows.first_action, carry, noise.coin
 
         def observe(state: State, block: Step) -> State:
@@ -69,8 +70,9 @@ class DoubleQLearning:
             s, a, s_next = rows.state(step.obs), step.action - rows.first_action, rows.state(step.next_obs)
             discount, judge = td.discount(step.terminated, self.gamma), 1 - chooser
             error = td.double_q_learning(q[chooser, s], a, step.reward, discount, q[judge, s_next], q[chooser, s_next])
-            visits = visits.at[s, a].add(1)
-            q = q.at[chooser, s, a].add(alpha.at(state.step / spec.total_steps, visits[s, a]) * error)
+            visits = add(visits, s, a, 1.0)
+            change = alpha.at(state.step / spec.total_steps, look_up(visits, s, a)) * error
+            q = q.at[chooser].set(add(q[chooser], s, a, change))
             return state._replace(q=q, visits=visits), error
 
         def learn(state: State, block: Step, key: Key) -> tuple[State, dict[str, Array]]:

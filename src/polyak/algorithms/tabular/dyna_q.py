@@ -19,7 +19,7 @@ from polyak.agent import Agent, Array, Key, PyTree, Spec, Step, no_memory, one_b
 from polyak.ops import td
 from polyak.parts.exploration import EpsilonGreedy, Exploration
 from polyak.parts.schedules import StepSize, step_size
-from polyak.parts.tables import rows_of
+from polyak.parts.tables import add, rows_of
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,8 +76,8 @@ class DynaQ:
             s, a, s_next = rows.state(step.obs), step.action - rows.first_action, rows.state(step.next_obs)
             error = td.q_learning(q[s], a, step.reward, td.discount(step.terminated, self.gamma), q[s_next])
             model = model.take_in(s, a, step.reward, s_next, step.terminated, new=visits[s, a] == 0)
-            visits = visits.at[s, a].add(1)
-            q = q.at[s, a].add(alpha.at(state.step / spec.total_steps, visits[s, a]) * error)
+            visits = add(visits, s, a, 1.0)
+            q = add(q, s, a, alpha.at(state.step / spec.total_steps, visits[s, a]) * error)
 
             def plan(q: Array, draw: Array) -> tuple[Array, None]:
                 pair = model.seen[(draw * model.num_seen).astype(jnp.int32)]

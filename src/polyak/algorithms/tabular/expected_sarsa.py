@@ -15,7 +15,7 @@ from polyak.agent import Agent, Array, Key, PyTree, Spec, Step, no_memory, one_b
 from polyak.ops import td
 from polyak.parts.exploration import EpsilonGreedy, Exploration
 from polyak.parts.schedules import StepSize, step_size
-from polyak.parts.tables import rows_of
+from polyak.parts.tables import add, look_up, rows_of
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,7 +44,8 @@ class ExpectedSARSA:
 
         def init(key: Key) -> State:
             q = jnp.full((rows.num_states, rows.num_actions), jnp.float32(self.initial_value))
-            return State(q, jnp.zeros_like(q), jnp.int32(0))
+            visits = jnp.zeros_like(q) if self.exploration.counts or alpha.counts else ()
+            return State(q, visits, jnp.int32(0))
 
         def noise(key: Key, shape: tuple[int, ...]) -> PyTree:
             return self.exploration.noise(key, shape, rows.num_actions)
@@ -53,7 +54,7 @@ class ExpectedSARSA:
             s = rows.state(obs)
             if explore:
                 choose = jax.vmap(self.exploration.choose, (0, 0, None, 0))
-                action = choose(state.q[s], state.visits[s], state.step / spec.total_steps, noise)
+                action = choose(state.q[s], look_up(state.visits, s), state.step / spec.total_steps, noise)
             else:
                 action = jnp.argmax(state.q[s], -1).astype(jnp.int32)
             return action + rows.first_action, carry, ()
@@ -65,10 +66,10 @@ class ExpectedSARSA:
             q, visits = state.q, state.visits
             s, a, s_next = rows.state(step.obs), step.action - rows.first_action, rows.state(step.next_obs)
             progress, discount = state.step / spec.total_steps, td.discount(step.terminated, self.gamma)
-            pi = self.exploration.probabilities(q[s_next], visits[s_next], progress)
+            pi = self.exploration.probabilities(q[s_next], look_up(visits, s_next), progress)
             error = td.expected_sarsa(q[s], a, step.reward, discount, q[s_next], pi)
-            visits = visits.at[s, a].add(1)
-            q = q.at[s, a].add(alpha.at(progress, visits[s, a]) * error)
+            visits = add(visits, s, a, 1.0)
+            q = add(q, s, a, alpha.at(progress, look_up(visits, s, a)) * error)
             return state._replace(q=q, visits=visits), error
 
         def learn(state: State, block: Step, key: Key) -> tuple[State, dict[str, Array]]:

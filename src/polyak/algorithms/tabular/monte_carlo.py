@@ -19,7 +19,7 @@ from polyak.agent import Agent, Array, Key, PyTree, Spec, Step
 from polyak.ops import returns, td
 from polyak.parts.exploration import EpsilonGreedy, Exploration
 from polyak.parts.schedules import StepSize, step_size
-from polyak.parts.tables import rows_of
+from polyak.parts.tables import add, rows_of
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,10 +96,10 @@ class MonteCarlo:
 
             def correct(state: State, visit: tuple[Array, Array, Array, Array]) -> tuple[State, Array]:
                 s, a, g, counts = visit
-                visits = state.visits.at[s, a].add(counts)
-                size = alpha.at(state.step / spec.total_steps, jnp.maximum(visits[s, a], 1))
+                visits = add(state.visits, s, a, counts)
+                size = alpha.at(state.step / spec.total_steps, visits[s, a])
                 error = counts * (g - state.q[s, a])
-                return state._replace(q=state.q.at[s, a].add(size * error), visits=visits), error
+                return state._replace(q=add(state.q, s, a, size * error), visits=visits), error
 
             state, errors = jax.lax.scan(correct, state, jax.tree.map(lambda leaf: leaf.reshape(-1), visited))
             return state, {"td_error": jnp.abs(errors).mean()}

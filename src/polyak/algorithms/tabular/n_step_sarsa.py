@@ -17,7 +17,7 @@ from polyak.agent import Agent, Array, Key, PyTree, Spec, Step, no_memory, one_b
 from polyak.ops import returns, td
 from polyak.parts.exploration import EpsilonGreedy, Exploration
 from polyak.parts.schedules import StepSize, step_size
-from polyak.parts.tables import rows_of
+from polyak.parts.tables import add, look_up, rows_of
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,7 +51,8 @@ class NStepSARSA:
             none, all_fresh = jnp.zeros(spec.num_envs, jnp.int32), jnp.ones(spec.num_envs, bool)
             empty = jnp.zeros((spec.num_envs, self.n_steps), jnp.int32)
             recent = Recent(empty, empty, empty.astype(jnp.float32), empty.astype(bool))
-            return State(q, jnp.zeros_like(q), jnp.int32(0), none, all_fresh, recent)
+            visits = jnp.zeros_like(q) if self.exploration.counts or alpha.counts else ()
+            return State(q, visits, jnp.int32(0), none, all_fresh, recent)
 
         def noise(key: Key, shape: tuple[int, ...]) -> Noise:
             first_key, next_key = jax.random.split(key)
@@ -59,7 +60,7 @@ class NStepSARSA:
             return Noise(draw(first_key, shape, rows.num_actions), draw(next_key, shape, rows.num_actions))
 
         def choose(state: State, s: Array, noise: PyTree) -> Array:
-            return self.exploration.choose(state.q[s], state.visits[s], state.step / spec.total_steps, noise)
+            return self.exploration.choose(state.q[s], look_up(state.visits, s), state.step / spec.total_steps, noise)
 
         def act(state: State, carry: tuple[()], obs: Array, noise: Noise, explore: bool):
             s = rows.state(obs)
@@ -83,9 +84,9 @@ class NStepSARSA:
 
             def correct(state: State, past: tuple[Array, Array, Array, Array]) -> tuple[State, Array]:
                 s, a, g, due = past
-                q, visits = state.q, state.visits.at[s, a].add(due)
+                q, visits = state.q, add(state.visits, s, a, due)
                 error = due * (g - q[s, a])
-                q = q.at[s, a].add(alpha.at(state.step / spec.total_steps, jnp.maximum(visits[s, a], 1)) * error)
+                q = add(q, s, a, alpha.at(state.step / spec.total_steps, look_up(visits, s, a)) * error)
                 return state._replace(q=q, visits=visits), error
 
             state, errors = jax.lax.scan(correct, state, (recent.state, recent.action, g, due))

@@ -17,7 +17,7 @@ from polyak.agent import Agent, Array, Key, PyTree, Spec, Step, no_memory, one_b
 from polyak.ops import td
 from polyak.parts.exploration import EpsilonGreedy, Exploration
 from polyak.parts.schedules import StepSize, step_size
-from polyak.parts.tables import rows_of
+from polyak.parts.tables import add, look_up, rows_of
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,7 +51,8 @@ class SARSALambda:
         def init(key: Key) -> State:
             q = jnp.full((rows.num_states, rows.num_actions), jnp.float32(self.initial_value))
             none, all_fresh = jnp.zeros(spec.num_envs, jnp.int32), jnp.ones(spec.num_envs, bool)
-            return State(q, jnp.zeros_like(q), jnp.int32(0), none, all_fresh, jnp.zeros((spec.num_envs, *q.shape)))
+            visits = jnp.zeros_like(q) if self.exploration.counts or alpha.counts else ()
+            return State(q, visits, jnp.int32(0), none, all_fresh, jnp.zeros((spec.num_envs, *q.shape)))
 
         def noise(key: Key, shape: tuple[int, ...]) -> Noise:
             first_key, next_key = jax.random.split(key)
@@ -59,7 +60,7 @@ class SARSALambda:
             return Noise(draw(first_key, shape, rows.num_actions), draw(next_key, shape, rows.num_actions))
 
         def choose(state: State, s: Array, noise: PyTree) -> Array:
-            return self.exploration.choose(state.q[s], state.visits[s], state.step / spec.total_steps, noise)
+            return self.exploration.choose(state.q[s], look_up(state.visits, s), state.step / spec.total_steps, noise)
 
         def act(state: State, carry: tuple[()], obs: Array, noise: Noise, explore: bool):
             s = rows.state(obs)
@@ -77,9 +78,9 @@ class SARSALambda:
             s, a, s_next = rows.state(step.obs), step.action - rows.first_action, rows.state(step.next_obs)
             a_next = choose(state, s_next, step.extras)
             error = td.sarsa(q[s], a, step.reward, td.discount(step.terminated, self.gamma), q[s_next], a_next)
-            visits = state.visits.at[s, a].add(1)
+            visits = add(state.visits, s, a, 1.0)
             trace = trace.at[s, a].set(1.0) if self.replacing_traces else trace.at[s, a].add(1.0)
-            q = q + alpha.at(progress, jnp.maximum(visits, 1)) * error * trace
+            q = q + alpha.at(progress, visits) * error * trace
             goes_on = 1.0 - (step.terminated | step.truncated)
             trace = self.gamma * self.trace_lambda * goes_on * trace
             return state._replace(q=q, visits=visits), (a_next, trace, error)
