@@ -295,7 +295,7 @@ class Tables(NamedTuple):
 
 def _packed(table: np.ndarray) -> np.ndarray:
     kind = np.int32 if np.issubdtype(table.dtype, np.integer) else np.float32
-    return table.reshape(-1, table.shape[-1]).astype(kind)
+    return table.reshape(table.shape[0] * table.shape[1], table.shape[2]).astype(kind)
 
 
 def _from_table(

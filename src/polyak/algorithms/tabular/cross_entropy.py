@@ -3,7 +3,7 @@ for fast policy search").
 
     pi(a | s) <- (1 - alpha) pi(a | s) + alpha (n(s, a) + c) / (n(s) + c A)
 
-where n counts what was done in the best share of the sessions that pi just played: it imitates its own best.
+where n counts the choices in the best share of the sessions that pi just played: it imitates its own best.
 """
 
 import dataclasses

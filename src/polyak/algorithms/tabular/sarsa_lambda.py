@@ -4,7 +4,7 @@
     Q <- Q + alpha [R + gamma Q(S', A') - Q(S, A)] E
     E <- gamma lambda E
 
-after every step: what was done lately shares in the error, the less the longer ago it was.
+after every step: recent choices share in the error, the less the longer ago they were made.
 """
 
 import dataclasses
