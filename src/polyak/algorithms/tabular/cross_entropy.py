@@ -61,7 +61,7 @@ class TabularCEM:
             first = jnp.cumsum(over, 0) - over == 0  # [T, B] steps of the first episode of each environment
             score = jnp.sum(block.reward * first, 0)
             bar = jnp.quantile(score, 1.0 - self.elite_share)
-            elite = score >= bar
+            elite = (score >= bar) & (score > score.min())  # where most earn nothing, those who earned something
             s, a = rows.state(block.obs), block.action - rows.first_action
             counts = jnp.zeros_like(state.pi).at[s, a].add(first & elite) + self.smoothing
             visited = counts.sum(1, keepdims=True) > self.smoothing * rows.num_actions
