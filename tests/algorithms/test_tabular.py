@@ -314,7 +314,7 @@ def test_a_cut_by_the_clock_is_not_taken_for_an_end(kind):
     assert metrics["episode_length"] == 8
 
 
-@every_kind
+@pytest.mark.parametrize("kind", [QLearning, ExpectedSARSA])
 @pytest.mark.parametrize(
     "exploration", [EpsilonGreedy(1.0, 0.1, 0.5), Boltzmann(0.5), NoisyGreedy(2.0, 0.1), UCB(1.0)], ids=lambda e: e.name
 )
@@ -367,7 +367,7 @@ def test_learners_from_whole_episodes_solve_a_small_lake(kind):
 # ---- several environments and seeds
 
 
-@every_kind
+@pytest.mark.parametrize("kind", [SARSA, NStepSARSA, DynaQ])
 def test_environments_side_by_side_learn_one_after_the_other(kind):
     algorithm = kind(learning_rate=0.5, gamma=GAMMA, exploration=EpsilonGreedy(1.0))
     state, _ = trained(algorithm, chain([[0, 0], [1, 1]]), 1_600, num_envs=4)
