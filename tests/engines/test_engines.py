@@ -40,8 +40,8 @@ SMALL = {
         normalize_observation=True, normalize_reward=True,
     ),
 }  # fmt: skip
-# Of the learners with tables one that learns after every step, one from whole episodes, and one from features; the rest is
-# in tests/algorithms. The tables begin with ones, so that what happens before the first reward changes them too.
+# Of the learners with tables one that learns after every step, one from whole episodes, and one from features; the rest
+# is in tests/algorithms. The tables begin with ones, so that what happens before the first reward changes them too.
 SMALL |= {
     "sarsa": SARSA(initial_value=1.0),
     "monte-carlo": MonteCarlo(n_steps=8, initial_value=1.0),
