@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 import polyak
+from polyak.presets import preset
 from polyak.worker import Job, train_seeds
 
 QUICK = polyak.PPO(n_steps=16, batch_size=64, n_epochs=2, network=polyak.MLP((16,)))
@@ -105,7 +106,9 @@ def test_a_lambda_reaches_the_worker_processes(tmp_path):
 
 def test_a_preset_is_used_for_a_name_and_defaults_for_the_rest(tmp_path):
     run = polyak.train("ppo", "CartPole-v1", steps=256, out=tmp_path, progress=False, processes=0)
-    assert run.about["preset"] and run.about["settings"]["n_steps"] == 32 and run.about["num_envs"] == 8
+    tuned = preset("ppo", "CartPole-v1")
+    assert run.about["preset"] and run.about["num_envs"] == tuned.num_envs
+    assert run.about["settings"]["n_steps"] == tuned.settings["n_steps"] != polyak.PPO().n_steps
     run = quick(tmp_path, "ppo", "probe/constant-reward", num_envs=8)
     assert not run.about["preset"] and run.about["settings"]["n_steps"] == polyak.PPO().n_steps
 
