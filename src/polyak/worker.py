@@ -1,7 +1,6 @@
 """Training itself: a job's seeds, one after the other on a CPU, all at once under `vmap` on an accelerator.
 
-Tables and the like run under `vmap` on a CPU too: their programs are so small that most of the time goes into calling
-them (benchmarks/tabular.py).
+Tables run under `vmap` on a CPU too: so little happens in a step that most of its time goes into starting what happens.
 
 `train_seeds` runs wherever it is called. `python -m polyak.worker` runs it in a process of its own, which is how
 `train` uses more than one core: the threads of one process would share Python's lock and XLA's thread pool, and two
