@@ -309,6 +309,7 @@ def write_table(written: dict[str, Any]) -> None:
     about = (
         f"`make bench`: same settings, a process a measurement, compilation left out, medians of {rounds} interleaved "
         f"rounds on {facts['cores']} cores of {facts['cpu']}; in brackets the ratio to Stable-Baselines3. "
+        f"`polyak` alone is its compiled engine. "
         f"The peers run {peers[written['threads']]}; where settings differ, the benchmark prints how."
     )
     head = f"| steps per second on CartPole-v1 | {' | '.join(CONTESTANTS)} |"

@@ -14,7 +14,7 @@ import numpy as np
 
 from polyak.agent import Array, PyTree
 
-SMALL = 4_096  # bytes up to which an array is packed; copying more would take longer than the call that it saves
+SMALL = 4_096  # bytes up to which an array is packed; larger ones would be copied at every call
 
 
 class Packing:
