@@ -109,7 +109,7 @@ def paint(board: Board, axes: Axes, busy: bool = False) -> None:
             style |= {"ha": "center", "va": "center", "fontsize": 20 * board.cell}
             axes.text(column, row, letter, **style)
         elif letter == "S" or is_end:
-            style |= {"ha": "left", "va": "top", "fontsize": 10 * board.cell}
+            style |= {"ha": "left", "va": "top", "fontsize": max(5, 10 * board.cell)}
             tag: Style = {"boxstyle": "round,pad=0.15", "facecolor": "white", "edgecolor": "none"}
             axes.text(column - 0.43, row - 0.42, letter, bbox=None if is_end else tag, **style)
     lines: Style = {"color": "white", "linewidth": 1.2 * min(1.0, board.cell / 0.5), "zorder": 1.5}

@@ -133,8 +133,9 @@ def _paint_walk(board: Board, axes: Axes, walk: Walk, has_bar: bool) -> None:
     points = points_of(board, walk.states)
     segments = np.stack([points[:-1], points[1:]], 1)
     cells = np.array([board.place(state) for state in walk.states])
-    jumps = np.abs(np.diff(cells, axis=0)).max(1, initial=0) > 1
-    width = 4.5 * board.cell
+    moves = {(0, 0), *(tuple(step) for step in np.sign(board.directions))}
+    jumps = np.array([tuple(step) not in moves for step in np.diff(cells, axis=0)], bool)
+    width = max(2, 4.5 * board.cell)
     styles = [(0, (1.2, 1.2)) if jump else "solid" for jump in jumps]
     halo = LineCollection(list(segments[~jumps]), colors="white", linewidths=width + 2, capstyle="round", zorder=3)
     axes.add_collection(halo)
@@ -144,10 +145,15 @@ def _paint_walk(board: Board, axes: Axes, walk: Walk, has_bar: bool) -> None:
     )  # fmt: skip
     lines.set_clim(1, max(2, len(segments)))
     axes.add_collection(lines)
-    marker: Style = {"markeredgecolor": "white", "markersize": 15 * board.cell, "markeredgewidth": 1.5, "zorder": 5}
+    marker: Style = {
+        "markeredgecolor": "white",
+        "markersize": max(8, 15 * board.cell),
+        "markeredgewidth": 1.2,
+        "zorder": 5,
+    }
     axes.plot(*points[0], "o", color=TIME(0.0), gid="start", **marker)
     fell = board.letters.flat[walk.states[-1]] == "H"
     end = "X" if fell else "*" if walk.terminated else "s"
-    axes.plot(*points[-1], end, color=TIME(1.0), gid="end", **marker | {"markersize": 21 * board.cell})
+    axes.plot(*points[-1], end, color=TIME(1.0), gid="end", **marker | {"markersize": max(10, 21 * board.cell)})
     if has_bar:
         add_bar(axes, lines, "step")
