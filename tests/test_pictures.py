@@ -2,6 +2,7 @@
 
 import sys
 import types
+from typing import NamedTuple
 
 import gymnasium
 import matplotlib
@@ -107,7 +108,7 @@ def test_numbers_are_written_where_there_is_room():
     assert texts.count("\N{MINUS SIGN}1.50") == 4 and "S" in texts and "G" in texts
     hall = polyak.MDP.from_grid(["S" + "." * 40 + "G"])
     texts = [text.get_text() for text in polyak.draw_values(hall, np.full(42, 2.0)).figure.axes[0].texts]
-    assert texts == ["S", "G"]
+    assert texts == ["v(s)", "S", "G"]
 
 
 # what a policy knows
@@ -129,6 +130,20 @@ def test_a_trained_policy_draws_as_its_table_does():
     assert arrows(by_policy) == arrows(by_table)
     assert np.ma.allequal(*(picture.figure.axes[0].images[0].get_array() for picture in (by_policy, by_table)))
     assert by_policy.title == "q-learning on room"
+
+
+def test_a_table_of_state_values_is_drawn_without_arrows():
+    """Prediction learns what a policy is worth and not what to do."""
+
+    class State(NamedTuple):
+        v: np.ndarray
+
+    policy = table_policy(polyak.QLearning(), State(np.arange(6, dtype=np.float32)))
+    axes = polyak.draw_values(ROOM, policy).figure.axes[0]
+    assert np.array_equal(axes.images[0].get_array().compressed(), [0, 1, 3, 4])
+    assert not any(isinstance(artist, Quiver) for artist in axes.collections)
+    with pytest.raises(BadSetting, match="nothing of single actions"):
+        polyak.draw_q(ROOM, policy)
 
 
 # action values

@@ -1,7 +1,6 @@
 """A table of action values as a picture."""
 
 import os
-from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -10,7 +9,7 @@ from matplotlib.collections import PolyCollection
 from polyak.envs.mdp import MDP
 from polyak.errors import BadSetting
 from polyak.pictures.board import COLOURS, INK, Board, Style, add_bar, board_of, bottom, digits_of, number, paint
-from polyak.pictures.given import given, greedy
+from polyak.pictures.given import Known, given, greedy
 from polyak.pictures.picture import Picture, default_name, finished, new_axes
 from polyak.pictures.values import title_of
 
@@ -20,7 +19,7 @@ MOST_ROWS = 40  # states up to which numbers are written beside each other
 
 def draw_q(
     mdp: MDP,
-    known: Any,
+    known: Known,
     *,
     path: str | os.PathLike | None = None,
     title: str | None = None,

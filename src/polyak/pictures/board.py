@@ -175,9 +175,10 @@ def number(value: float, digits: int) -> str:
 
 
 def add_bar(axes: Axes, what: Any, label: str, extend: str = "neither") -> None:
-    """A colour bar as high as the axes."""
+    """A colour bar as high as the axes, its name below it, where a long title does not reach."""
     width = axes.bbox.width / axes.figure.dpi
     bar = axes.figure.colorbar(what, cax=axes.inset_axes((1 + 0.12 / width, 0, 0.18 / width, 1)), extend=extend)
-    bar.ax.set_title(label, fontsize=10)
+    below: Style = {"xycoords": "axes fraction", "xytext": (0, -7), "textcoords": "offset points"}
+    axes.annotate(label, (1 + 0.12 / width, 0), ha="left", va="top", fontsize=10, **below)
     bar.outline.set_visible(False)
     bar.ax.tick_params(length=0)

@@ -3,6 +3,7 @@
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from polyak.algorithms.planning.solution import Solution, check_policy
 from polyak.envs import split
@@ -10,6 +11,7 @@ from polyak.envs.mdp import MDP
 from polyak.errors import BadSetting, EnvironmentFault, UnknownName
 from polyak.policy import Policy
 
+Known = Solution | Policy | ArrayLike
 TIE = 1e-6  # two action values are equal within this share of the largest of their state
 
 
@@ -21,7 +23,7 @@ class Given(NamedTuple):
     pi: np.ndarray | None  # [S, A] probabilities; where they follow from q, equal for all that are best
 
 
-def given(mdp: MDP, known: Any) -> Given:
+def given(mdp: MDP, known: Known) -> Given:
     """Reads a `Solution`, a `Policy` with tables, values [S] or action values [S, A].
 
     Raises:
@@ -90,7 +92,7 @@ def greedy(q: np.ndarray) -> np.ndarray:
     return best / best.sum(1, keepdims=True)
 
 
-def probabilities(mdp: MDP, policy: Any) -> np.ndarray:
+def probabilities(mdp: MDP, policy: Known) -> np.ndarray:
     """[S, A] from actions [S] or probabilities [S, A], or from what knows them."""
     if isinstance(policy, (Solution, Policy)):
         pi = given(mdp, policy).pi
@@ -101,7 +103,7 @@ def probabilities(mdp: MDP, policy: Any) -> np.ndarray:
     return np.eye(mdp.num_actions)[policy] if policy.ndim == 1 else policy
 
 
-def _as_array(known: Any) -> np.ndarray:
+def _as_array(known: Known) -> np.ndarray:
     try:
         array = np.asarray(known)
     except ValueError:

@@ -1,7 +1,7 @@
 """The way that a policy walked."""
 
 import os
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import matplotlib
 import numpy as np
@@ -12,7 +12,7 @@ from polyak.algorithms.planning.solution import Solution
 from polyak.envs.mdp import MDP
 from polyak.errors import BadSetting
 from polyak.pictures.board import Board, Style, add_bar, board_of, paint
-from polyak.pictures.given import Given, given, probabilities
+from polyak.pictures.given import Given, Known, given, probabilities
 from polyak.pictures.picture import Picture, default_name, finished, new_axes
 from polyak.pictures.values import paint_arrows, paint_values, title_of
 from polyak.policy import Policy
@@ -31,11 +31,11 @@ class Walk(NamedTuple):
 
 def draw_path(
     mdp: MDP,
-    policy: Any,
+    policy: Known,
     *,
     seed: int = 0,
     max_steps: int | None = None,
-    behind: Any = None,
+    behind: Known | None = None,
     path: str | os.PathLike | None = None,
     title: str | None = None,
     axes: Axes | None = None,
@@ -78,7 +78,7 @@ def draw_path(
     return finished(canvas, axes is None, path, default_name("path", mdp.id))
 
 
-def choices(mdp: MDP, policy: Any) -> np.ndarray:
+def choices(mdp: MDP, policy: Known) -> np.ndarray:
     """[S, A] what a policy does; a trained one is asked, because it has a way of its own to break ties."""
     if isinstance(policy, Solution):
         policy = policy.policy
@@ -135,9 +135,9 @@ def _paint_walk(board: Board, axes: Axes, walk: Walk, has_bar: bool) -> None:
     cells = np.array([board.place(state) for state in walk.states])
     moves = {(0, 0), *(tuple(step) for step in np.sign(board.directions))}
     jumps = np.array([tuple(step) not in moves for step in np.diff(cells, axis=0)], bool)
-    width = max(2, 4.5 * board.cell)
+    width = max(2, 4.5 * board.cell * min(1, np.sqrt(20 / len(points))))
     styles = [(0, (1.2, 1.2)) if jump else "solid" for jump in jumps]
-    halo = LineCollection(list(segments[~jumps]), colors="white", linewidths=width + 2, capstyle="round", zorder=3)
+    halo = LineCollection(list(segments[~jumps]), colors="white", linewidths=1.6 * width, capstyle="round", zorder=3)
     axes.add_collection(halo)
     lines = LineCollection(
         list(segments), array=np.arange(len(segments)) + 1.0, cmap=TIME, linestyles=styles, zorder=3.1,

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from polyak.envs.mdp import MDP
 from polyak.errors import BadSetting
 from polyak.pictures.board import COLOURS, INK, Board, Style, add_bar, board_of, digits_of, number, paint
-from polyak.pictures.given import Given, given, probabilities
+from polyak.pictures.given import Given, Known, given, probabilities
 from polyak.pictures.picture import Picture, default_name, finished, new_axes
 from polyak.policy import Policy
 
@@ -18,9 +18,9 @@ RARELY = 0.02  # actions less probable get no arrow
 
 def draw_values(
     mdp: MDP,
-    known: Any = None,
+    known: Known | None = None,
     *,
-    policy: Any = None,
+    policy: Known | None = None,
     path: str | os.PathLike | None = None,
     title: str | None = None,
     axes: Axes | None = None,
