@@ -40,7 +40,7 @@ def test_a_run_folder_holds_what_a_person_asks_for(tmp_path):
     assert values.shape == (2, len(steps)) and steps[-1] == 1024 and np.isfinite(values).all()
     steps, values = run.metrics("evaluation_return")
     assert steps.tolist() == [512] and (values > 0).all()
-    assert run.plot().stat().st_size > 10_000
+    assert run.plot().path.stat().st_size > 10_000
     assert polyak.Run(run.path).summary() == run.summary()
 
 
