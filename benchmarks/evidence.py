@@ -34,15 +34,20 @@ def write(preset: Preset, run: polyak.Run) -> None:
     evidence["date"] = datetime.date.today()
     evidence["seeds"] = [run.seeds[0], run.seeds[-1]]
     evidence["episodes"] = run.scores.returns.shape[1]
-    evidence["mean"] = round(run.scores.mean, 1)
-    evidence["iqm"] = round(run.scores.iqm, 1)
-    evidence["interval"] = [round(low, 1), round(high, 1)]
-    evidence["worst_seed"] = round(float(run.scores.returns.mean(1).min()), 1)
+    evidence["mean"] = four_digits(run.scores.mean)
+    evidence["iqm"] = four_digits(run.scores.iqm)
+    evidence["interval"] = [four_digits(low), four_digits(high)]
+    evidence["worst_seed"] = four_digits(run.scores.returns.mean(1).min())
     evidence["wall_seconds"] = round(run.about["wall_seconds"])
     evidence["machine"] = f"{cores()} CPU cores, {run.about['engine']} engine, jax {run.about['versions']['jax']}"
     evidence.add(tomlkit.nl())
     document[preset.algorithm]["evidence"] = evidence
     path.write_text(tomlkit.dumps(document).rstrip() + "\n")
+
+
+def four_digits(value: float) -> float:
+    """As many as mean something, on a lake that pays 1 and on a ship that pays 250."""
+    return float(f"{value:.4g}")
 
 
 def write_table() -> None:
@@ -56,10 +61,10 @@ def write_table() -> None:
                 preset.env,
                 preset.algorithm,
                 f"{preset.steps:,}",
-                f"{proof['iqm']:.1f}",
-                f"{low:.1f} to {high:.1f}",
+                f"{proof['iqm']:.4g}",
+                f"{low:.4g} to {high:.4g}",
                 f"{preset.threshold:g}",
-                f"{proof['worst_seed']:.1f}",
+                f"{proof['worst_seed']:.4g}",
                 f"{proof['wall_seconds']:,} s",
             )
             rows.append(f"| {' | '.join(cells)} |")
