@@ -17,7 +17,6 @@ from polyak.algorithms.tabular.lambda_return import LambdaReturn
 from polyak.algorithms.tabular.monte_carlo_prediction import MonteCarloPrediction
 from polyak.algorithms.tabular.n_step_td import NStepTD
 from polyak.algorithms.tabular.q_learning import QLearning
-from polyak.algorithms.tabular.sarsa_lambda import SARSALambda
 from polyak.algorithms.tabular.td import TD
 from polyak.algorithms.tabular.td_lambda import TDLambda
 from polyak.envs.mdp import MDP
@@ -145,7 +144,7 @@ def test_the_values_of_the_random_walk_are_those_of_the_equations(kind):
     wanted = policy_evaluation_exact(mdp, uniform(mdp), 1.0).values
     np.testing.assert_allclose(wanted[1:-1], np.arange(1, 6) / 6)
     block = {"n_steps": 200} if kind in BLOCKWISE else {}
-    state, _ = trained(kind(learning_rate=StepSize(1.0, power=0.9), gamma=1.0, **block), mdp, 60_000, seeds=4)
+    state, _ = trained(kind(learning_rate=StepSize(1.0, power=0.7), gamma=1.0, **block), mdp, 30_000, seeds=8)
     np.testing.assert_allclose(state.v.mean(0)[1:-1], wanted[1:-1], atol=0.02)
 
 
@@ -157,7 +156,7 @@ def test_the_policy_that_is_given_is_the_one_that_is_judged(form):
         policy = 0.6 * np.eye(4)[policy] + 0.1
     wanted = policy_evaluation_exact(mdp, policy, GAMMA).values
     size = StepSize(1.0, power=0.7)
-    state, _ = trained(TD(policy=TabularPolicy(policy), learning_rate=size, gamma=GAMMA), mdp, 100_000)
+    state, _ = trained(TD(policy=TabularPolicy(policy), learning_rate=size, gamma=GAMMA), mdp, 50_000)
     followed = state.visits[0] > 1_000
     assert followed.sum() >= 4
     np.testing.assert_allclose(state.v[0][followed], wanted[followed], atol=0.15)
@@ -249,7 +248,7 @@ def test_actions_are_drawn_as_often_as_the_policy_says():
 # ---- several seeds, environments and settings
 
 
-@every_kind
+@pytest.mark.parametrize("kind", [NStepTD, TDLambda, LambdaReturn])
 def test_a_seed_among_others_learns_what_it_learns_alone(kind):
     algorithm = kind(learning_rate=0.3, **({"n_steps": 50} if kind in BLOCKWISE else {}))
     together, _ = trained(algorithm, MDP.random_walk(5), 1_000, seeds=6)
@@ -264,10 +263,10 @@ def test_environments_side_by_side_wait_for_their_own_returns():
     np.testing.assert_allclose(state.v[0, 1:-1], [0.25, 0.5, 0.75], atol=0.03)
 
 
-@pytest.mark.parametrize("kind", [TD, TDLambda, MonteCarloPrediction, QLearning, SARSALambda])
+@pytest.mark.parametrize("kind", [TDLambda, LambdaReturn, QLearning])
 def test_one_program_learns_with_many_settings(kind):
     """Numbers among the hyperparameters may be tracers: the agent is made inside the traced function."""
-    more = {"trace_lambda": [0.9, 0.5]} if kind in (TDLambda, SARSALambda) else {}
+    more = {"trace_lambda": [0.9, 0.5]} if kind in (TDLambda, LambdaReturn) else {}
     numbers = {"learning_rate": [0.1, 0.5], "gamma": [1.0, 0.5], "initial_value": [0.5, 0.0], **more}
     base = kind(n_steps=60, learning_rate=0.1) if kind in BLOCKWISE else kind()
     shape = (60, 1) if kind in BLOCKWISE else (1, 1)
@@ -290,7 +289,7 @@ def test_one_program_learns_with_many_settings(kind):
 
     many = jax.jit(jax.vmap(learnt))({name: jnp.array(values) for name, values in numbers.items()})
     for k, row in enumerate(many):
-        alone = learnt({name: values[k] for name, values in numbers.items()})
+        alone = jax.jit(lambda k=k: learnt({name: values[k] for name, values in numbers.items()}))()
         np.testing.assert_allclose(row, alone, atol=1e-6)
     assert np.abs(many[0] - many[1]).max() > 0.01
 
@@ -301,7 +300,7 @@ def test_one_program_learns_with_many_settings(kind):
 @every_kind
 def test_what_has_no_rows_is_refused(kind):
     box, two = gymnasium.spaces.Box(-1.0, 1.0, (3,), np.float32), gymnasium.spaces.Discrete(2)
-    with pytest.raises(BadSetting, match="needs discrete observations|keeps a table"):
+    with pytest.raises(BadSetting, match="needs discrete observations"):
         kind().agent(Spec(box, two, 1, None, 100))
     with pytest.raises(BadSetting, match="needs discrete actions"):
         kind().agent(Spec(two, box, 1, None, 100))

@@ -12,7 +12,7 @@ from polyak.errors import BadSetting
 
 @dataclasses.dataclass(frozen=True)
 class TabularPolicy:
-    """What is done in each state: an action, or actions with probabilities; without a table, all actions alike.
+    """What to do in each state: an action, or actions with probabilities; without a table, all actions alike.
 
     `TabularPolicy([0, 1, 1])` takes action 1 in state 2, `TabularPolicy([[0.5, 0.5], [0.9, 0.1]])` draws from a row a
     state. Arrays are welcome, such as `value_iteration(mdp, gamma).policy`; they are kept as tuples, so that equal
