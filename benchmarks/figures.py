@@ -51,6 +51,14 @@ def learn(
 
     An agent that learns from blocks is given one episode a block: what is over stays where it ended and earns nothing
     more, the absorbing state of section 3.4.
+
+    Args:
+        algorithm: one whose agent carries nothing from step to step but its state.
+        env: the world.
+        episodes: how many.
+        most_steps: that they may take together.
+        measure: what is asked of the agent's state.
+        key: of all that is random.
     """
     spec = Spec(env.observation_space, env.action_space, 1, env.max_episode_steps, most_steps)
     agent, length = algorithm.agent(spec), algorithm.block_length
@@ -87,9 +95,8 @@ def learn(
 
     state = agent.init(agent_key)
     start = env.reset(jax.tree.map(lambda leaf: leaf[0, 0], env.noise(start_key, (1, 1))))
-    like = jax.eval_shape(measure, state)
-    nothing = jnp.zeros((episodes, *like.shape)), jnp.zeros(episodes)
-    begin = Progress(jnp.int32(0), jnp.int32(0), state, *start, jnp.float32(0), *nothing)
+    blank = jnp.zeros((episodes, *jax.eval_shape(measure, state).shape)), jnp.zeros(episodes)
+    begin = Progress(jnp.int32(0), jnp.int32(0), state, *start, jnp.float32(0), *blank)
     return jax.lax.while_loop(lambda now: (now.episode < episodes) & (now.block < blocks), advance, begin)
 
 
@@ -133,9 +140,19 @@ def learn_often(
     return measured, rewards
 
 
+def inner_values(state: PyTree) -> Array:
+    """Measures the values between the two ends of a walk."""
+    return state.v[1:-1]
+
+
 def rms(truth: np.ndarray) -> Callable[[PyTree], Array]:
-    """Measures the root of the mean squared error over the states between the two ends of a walk."""
-    return lambda state: jnp.sqrt(jnp.mean((state.v[1:-1] - truth) ** 2))
+    """Measures the root of their mean squared error."""
+    return lambda state: jnp.sqrt(jnp.mean((inner_values(state) - truth) ** 2))
+
+
+def nothing(state: PyTree) -> Array:
+    """Measures nothing, where rewards are all that is wanted."""
+    return jnp.float32(0)
 
 
 def grid(first: dict[str, Any], second: dict[str, Any]) -> dict[str, np.ndarray]:
@@ -179,8 +196,8 @@ class Example62(NamedTuple):
 def example_6_2(runs: int = 100, episodes: int = 100) -> Example62:
     env, more = FIVE.compiled(), {"gamma": 1.0, "initial_value": 0.5}
     td, whole = polyak.TD(**more), polyak.MonteCarloPrediction(n_steps=128, first_visit=False, **more)
-    inner, error = lambda state: state.v[1:-1], rms(FIVE_TRUTH)
-    values, _ = learn_often(td, env, episodes, 60 * episodes, inner, 1, {"learning_rate": TD_RATES[1:2]})
+    values, _ = learn_often(td, env, episodes, 30 * episodes, inner_values, 1, {"learning_rate": TD_RATES[1:2]})
+    error = rms(FIVE_TRUTH)
     of_td, _ = learn_often(td, env, episodes, 30 * episodes, error, runs, {"learning_rate": TD_RATES})
     of_mc, _ = learn_often(whole, env, episodes, 128 * episodes, error, runs, {"learning_rate": MC_RATES})
     at_first = np.sqrt(np.mean((0.5 - FIVE_TRUTH) ** 2))
@@ -228,7 +245,6 @@ def figure_6_4(runs: int = 500, episodes: int = 500) -> dict[str, np.ndarray]:
     curves = {}
     for name, kind in (("SARSA", polyak.SARSA), ("Q-learning", polyak.QLearning)):
         algorithm, sweep = kind(gamma=1.0, exploration=polyak.EpsilonGreedy(0.1)), {"learning_rate": np.array([0.5])}
-        nothing = lambda state: jnp.float32(0)  # noqa: E731
         _, rewards = learn_often(algorithm, env, episodes, most_steps, nothing, runs, sweep, together=50)
         curves[name] = rewards[:, 0].mean(0)
     return curves
@@ -243,7 +259,8 @@ def draw_6_4(found: dict[str, np.ndarray], runs: int, window: int = 10) -> pyplo
         above = smooth[-100:].mean()
         axes.annotate(name, (len(curve) * 0.97, above + 7), color=color, ha="right")
     axes.set(ylim=(-100, 0), xlim=(0, len(curve)), xlabel="episodes", ylabel="sum of rewards during an episode")
-    axes.set_title(f"Cliff walking, alpha = 0.5, epsilon = 0.1: mean of {runs} runs,\nsmoothed over {window} episodes")
+    setting = f"Cliff walking, alpha = 0.5, epsilon = 0.1: mean of {runs} runs"
+    axes.set_title(f"{setting};\nthick: smoothed over {window} episodes")
     return figure
 
 
@@ -259,7 +276,7 @@ NINETEEN_TRUTH = np.arange(-9, 10) / 10
 RATES = np.concatenate([np.arange(0, 20) / 100, np.arange(8, 41) / 40])  # finer where long looks ahead are best
 AHEAD = tuple(2**k for k in range(10))
 LAMBDAS = (0.0, 0.4, 0.8, 0.9, 0.95, 0.975, 0.99, 1.0)
-LONGEST = 1_200  # steps; an episode in a million is longer
+LONGEST = 1_200  # steps; less than one episode in a million is longer
 Curves = dict[float, np.ndarray]  # n or lambda -> [step sizes] RMS error, mean over the first episodes and the runs
 
 
@@ -398,7 +415,7 @@ STYLE = {
     "axes.titlesize": 10,
     "axes.grid": True,
     "grid.alpha": 0.25,
-    "savefig.dpi": 110,
+    "savefig.dpi": 100,
 }
 
 
