@@ -1,6 +1,6 @@
 """Figures of Sutton and Barto's "Reinforcement learning: an introduction" (second edition), drawn by polyak's agents.
 
-    python benchmarks/figures.py [--out docs/figures] [--only 6.2,6.4,7.2,12.3] [--runs 100]
+    python benchmarks/figures.py [--out docs/figures] [--only 6.2 6.4 7.2 12.3] [--runs 100]
 
 What is drawn is also said in numbers, beside what the book says or shows. Agents are made inside the compiled program,
 so that one program learns with all step sizes at once.
@@ -422,11 +422,11 @@ STYLE = {
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=ROOT / "docs" / "figures", help="the folder for the pictures")
-    parser.add_argument("--only", default=",".join(FIGURES), help="which of them, by number")
+    parser.add_argument("--only", nargs="+", choices=FIGURES, default=list(FIGURES), help="which of them")
     parser.add_argument("--runs", type=int, default=100, help="runs that are averaged over")
     args = parser.parse_args(argv)
     args.out.mkdir(parents=True, exist_ok=True)
-    for name in args.only.split(","):
+    for name in args.only:
         figure, began = FIGURES[name], time.perf_counter()
         runs = args.runs * figure.more
         found = figure.measure(runs)

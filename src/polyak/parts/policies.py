@@ -15,8 +15,10 @@ class TabularPolicy:
     """What to do in each state: an action, or actions with probabilities; without a table, all actions alike.
 
     `TabularPolicy([0, 1, 1])` takes action 1 in state 2, `TabularPolicy([[0.5, 0.5], [0.9, 0.1]])` draws from a row a
-    state. Arrays are welcome, such as `value_iteration(mdp, gamma).policy`; they are kept as tuples, so that equal
-    policies are equal and have a one-line text form for the command line and run folders.
+    state. Who does not explore takes the most probable action, the first of equals.
+
+    Arrays are welcome, such as `value_iteration(mdp, gamma).policy`; they are kept as tuples, so that equal policies
+    are equal and have a one-line text form for the command line and run folders.
 
     Raises:
         BadSetting: it is neither, or a row does not sum to one.
