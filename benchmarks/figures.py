@@ -423,7 +423,7 @@ def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=ROOT / "docs" / "figures", help="the folder for the pictures")
     parser.add_argument("--only", nargs="+", choices=FIGURES, default=list(FIGURES), help="which of them")
-    parser.add_argument("--runs", type=int, default=100, help="runs that are averaged over")
+    parser.add_argument("--runs", type=int, default=100, help="runs to average over; five times as many for 6.4")
     args = parser.parse_args(argv)
     args.out.mkdir(parents=True, exist_ok=True)
     for name in args.only:
