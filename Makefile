@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 SETUP := pyproject.toml constraints.txt
 
-.PHONY: demo test learn bench clean
+.PHONY: demo test learn bench figures clean
 
 # CartPole learnt on four seeds, then filmed.
 demo: $(VENV)/ready
@@ -26,6 +26,10 @@ learn: $(VENV)/ready-to-test
 # Speed beside Stable-Baselines3, SBX and rejax, in an environment of its own.
 bench: $(VENV)/ready
 	$(BIN)/python benchmarks/speed.py
+
+# Figures of Sutton and Barto's book, drawn into docs/figures; a minute.
+figures: $(VENV)/ready
+	$(BIN)/python benchmarks/figures.py
 
 clean:
 	rm -rf $(VENV) .venv-bench runs

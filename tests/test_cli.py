@@ -53,6 +53,16 @@ def test_a_table_is_trained_by_its_name_with_settings_written_on_one_line(tmp_pa
     assert wrong.returncode == 2 and "did you mean epsilon?" in wrong.stderr
 
 
+def test_a_policy_that_is_given_is_written_on_one_line_too(tmp_path):
+    policy = "0,3,3,3,0,0,0,0,3,1,0,0,0,2,1,0"
+    options = f"--steps 500 --policy {policy} --learning-rate 1/n --n-steps 2".split()
+    trained = polyak("train", "n-step-td", "FrozenLake-v1", *options, cwd=tmp_path)
+    assert trained.returncode == 0, trained.stderr
+    (path,) = (tmp_path / "runs").iterdir()
+    settings = json.loads((path / "run.json").read_text())["settings"]
+    assert settings["policy"] == policy and settings["learning_rate"] == "1/n" and settings["n_steps"] == 2
+
+
 def test_evaluate_scores_every_seed(run):
     folder, path, _ = run
     result = polyak("evaluate", str(path), "--episodes", "5", cwd=folder)
@@ -119,6 +129,7 @@ def test_import_loads_no_jax():
         ("train ppo CartPole-v1 --learning-rate fast", "--learning-rate"),
         ("train ppo CartPole-v1 --gamma 7", "between 0 and 1"),
         ("train ppo CartPole-v1 --network mpl:3", "did you mean mlp"),
+        ("train td FrozenLake-v1 --policy unifrom", "is not of the form uniform"),
         ("evaluate nowhere", "no run folder nowhere"),
         ("evaluate . --episodes 3", "not a run"),
         ("watch nowhere", "no run folder nowhere"),

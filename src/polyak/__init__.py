@@ -21,13 +21,18 @@ if TYPE_CHECKING:
     from polyak.algorithms.tabular.double_q_learning import DoubleQLearning
     from polyak.algorithms.tabular.dyna_q import DynaQ
     from polyak.algorithms.tabular.expected_sarsa import ExpectedSARSA
+    from polyak.algorithms.tabular.lambda_return import LambdaReturn
     from polyak.algorithms.tabular.monte_carlo import MonteCarlo
+    from polyak.algorithms.tabular.monte_carlo_prediction import MonteCarloPrediction
     from polyak.algorithms.tabular.n_step_sarsa import NStepSARSA
+    from polyak.algorithms.tabular.n_step_td import NStepTD
     from polyak.algorithms.tabular.off_policy_monte_carlo import OffPolicyMonteCarlo
     from polyak.algorithms.tabular.q_lambda import QLambda
     from polyak.algorithms.tabular.q_learning import QLearning
     from polyak.algorithms.tabular.sarsa import SARSA
     from polyak.algorithms.tabular.sarsa_lambda import SARSALambda
+    from polyak.algorithms.tabular.td import TD
+    from polyak.algorithms.tabular.td_lambda import TDLambda
     from polyak.algorithms.value.dqn import DQN
     from polyak.envs import CompiledEnv, make
     from polyak.envs.mdp import MDP
@@ -36,6 +41,7 @@ if TYPE_CHECKING:
     from polyak.parts.exploration import UCB, Boltzmann, EpsilonGreedy, NoisyGreedy
     from polyak.parts.features import Fourier, Polynomial, Radial, Raw, Tiles
     from polyak.parts.networks import MLP, Dueling, MinAtarCNN
+    from polyak.parts.policies import TabularPolicy
     from polyak.parts.schedules import StepSize
     from polyak.pictures.action_values import draw_q
     from polyak.pictures.curves import draw_curves
@@ -68,7 +74,12 @@ _HOMES = {
     "polyak.algorithms.tabular.q_lambda": ("QLambda",),
     "polyak.algorithms.tabular.sarsa_lambda": ("SARSALambda",),
     "polyak.algorithms.tabular.cross_entropy": ("TabularCEM",),
+    "polyak.algorithms.tabular.lambda_return": ("LambdaReturn",),
     "polyak.algorithms.tabular.monte_carlo": ("MonteCarlo",),
+    "polyak.algorithms.tabular.monte_carlo_prediction": ("MonteCarloPrediction",),
+    "polyak.algorithms.tabular.n_step_td": ("NStepTD",),
+    "polyak.algorithms.tabular.td": ("TD",),
+    "polyak.algorithms.tabular.td_lambda": ("TDLambda",),
     "polyak.algorithms.tabular.off_policy_monte_carlo": ("OffPolicyMonteCarlo",),
     "polyak.algorithms.value.dqn": ("DQN",),
     "polyak.envs": ("CompiledEnv", "make"),
@@ -78,6 +89,7 @@ _HOMES = {
     "polyak.parts.exploration": ("UCB", "Boltzmann", "EpsilonGreedy", "NoisyGreedy"),
     "polyak.parts.features": ("Fourier", "Polynomial", "Radial", "Raw", "Tiles"),
     "polyak.parts.networks": ("MLP", "Dueling", "MinAtarCNN"),
+    "polyak.parts.policies": ("TabularPolicy",),
     "polyak.parts.schedules": ("StepSize",),
     "polyak.pictures.action_values": ("draw_q",),
     "polyak.pictures.curves": ("draw_curves",),
@@ -95,6 +107,7 @@ __all__ = [
     "MLP",
     "PPO",
     "SARSA",
+    "TD",
     "UCB",
     "Agent",
     "Algorithm",
@@ -107,11 +120,14 @@ __all__ = [
     "Error",
     "ExpectedSARSA",
     "Fourier",
+    "LambdaReturn",
     "LinearQLearning",
     "LinearSARSA",
     "MinAtarCNN",
     "MonteCarlo",
+    "MonteCarloPrediction",
     "NStepSARSA",
+    "NStepTD",
     "NoisyGreedy",
     "OffPolicyMonteCarlo",
     "Picture",
@@ -127,7 +143,9 @@ __all__ = [
     "Spec",
     "Step",
     "StepSize",
+    "TDLambda",
     "TabularCEM",
+    "TabularPolicy",
     "Tiles",
     "backward_induction",
     "draw_curves",

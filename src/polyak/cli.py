@@ -219,7 +219,7 @@ def list_names(what: str, /) -> None:
 def _algorithms() -> list[str]:
     from polyak.algorithms import ALGORITHMS
 
-    return [f"{name:18} {(kind.__doc__ or '').splitlines()[0]}" for name, kind in ALGORITHMS.items()]
+    return [f"{name:22} {(kind.__doc__ or '').splitlines()[0]}" for name, kind in ALGORITHMS.items()]
 
 
 def _envs() -> list[str]:
@@ -284,13 +284,14 @@ def _parse_training(args: list[str], options: TrainOptions, default: Any, prog: 
         )
 
     flat = tyro.conf.OmitArgPrefixes
-    fields = [("options", flat[TrainOptions], options), (default.name, flat[type(default)], default)]
+    group = default.name.replace("-", "_")  # the heading of the settings in `--help`
+    fields = [("options", flat[TrainOptions], options), (group, flat[type(default)], default)]
     command = dataclasses.make_dataclass("Train", [(n, t, dataclasses.field(default=d)) for n, t, d in fields])
     command.__doc__ = f"{type(default).__doc__}\n\nThe defaults shown are those that this command will use."
     known = [field.name for part in (options, default) for field in dataclasses.fields(part)]
     _refuse_unknown(args, known, prog)
     parsed = _tyro(command, args, prog, registry=registry)
-    return parsed.options, getattr(parsed, default.name)
+    return parsed.options, getattr(parsed, group)
 
 
 def _refuse_unknown(args: list[str], known: list[str], prog: str) -> None:

@@ -90,7 +90,7 @@ def evaluate(
     Raises:
         polyak.Error: the environment is unknown, or it breaks Gymnasium's interface.
     """
-    from polyak.envs import make_original
+    from polyak.envs import MDP, make_original
     from polyak.envs.from_gymnasium import GymnasiumVector
 
     if episodes < 1:
@@ -98,6 +98,8 @@ def evaluate(
     env = env if env is not None else getattr(policy, "env", None)
     if env is None:
         raise BadSetting("evaluate needs to know the environment: evaluate(policy, env).")
+    if isinstance(env, MDP):
+        env = env.compiled()  # once, so that its copies share what is compiled
     count = min(episodes, PARALLEL)
     vector = GymnasiumVector(lambda: make_original(env), count, name=env if isinstance(env, str) else None)
     try:

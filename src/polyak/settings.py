@@ -13,6 +13,7 @@ from polyak.errors import BadSetting, UnknownName
 from polyak.parts.exploration import Exploration, exploration_from_text, exploration_text
 from polyak.parts.features import Features, features_from_text, features_text
 from polyak.parts.networks import Network, network_from_text, network_text
+from polyak.parts.policies import TabularPolicy, policy_from_text
 from polyak.parts.schedules import StepSize, step_size_from_text
 
 
@@ -28,6 +29,7 @@ PARTS: dict[Any, TextForm] = {
     Network: TextForm(network_from_text, network_text, "NAME:WIDTHS:ACTIVATION"),
     Exploration: TextForm(exploration_from_text, exploration_text, "NAME:NUMBERS"),
     Features: TextForm(features_from_text, features_text, "NAME:NUMBERS"),
+    TabularPolicy: TextForm(policy_from_text, str, "uniform|ACTION,ACTION,...|ROW:ROW:..."),
     float | StepSize: TextForm(step_size_from_text, str, "NUMBER|FROM:TO|NUMBER/n"),
 }
 

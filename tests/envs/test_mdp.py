@@ -111,6 +111,19 @@ def test_a_cliff_throws_back_to_the_start_and_a_wall_stops():
     assert mdp.terminal[5]
 
 
+def test_a_random_walk_moves_by_one_and_pays_at_its_ends():
+    mdp = MDP.random_walk(3, left=-1.0, right=2.0)
+    left, right = range(2)
+    assert mdp.P.shape == (5, 2, 5) and mdp.start.tolist() == [0, 0, 1, 0, 0]
+    assert mdp.terminal.tolist() == [True, False, False, False, True]
+    for s in (1, 2, 3):
+        assert mdp.P[s, left, s - 1] == mdp.P[s, right, s + 1] == 1.0
+    np.testing.assert_array_equal(mdp.R, [[0, 0], [-1, 0], [0, 0], [0, 2], [0, 0]])
+    np.testing.assert_array_equal(mdp.reward[[0, -1]], 0)  # who stays at an end earns nothing more
+    with pytest.raises(BadSetting, match="needs a state to walk in, not 0"):
+        MDP.random_walk(0)
+
+
 # Two states: from 0, action 0 stays (reward 1), action 1 ends in 1 with 3/4 (reward 8) and stays otherwise (reward 4).
 P = np.array([[[1.0, 0.0], [0.25, 0.75]], [[0.0, 1.0], [0.0, 1.0]]])
 R = np.array([[[1.0, 0.0], [4.0, 8.0]], [[5.0, 5.0], [5.0, 5.0]]])

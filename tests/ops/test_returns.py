@@ -57,6 +57,25 @@ def test_the_value_of_the_true_successor_is_used_not_the_next_state_left(compile
     assert answer[1] == pytest.approx(6.0)  # 2 + .5 * 10 - 1
 
 
+def lambda_returns(compiled, terminated, truncated, trace_lambda=LAMBDA):
+    discount_t, continues_t = td.discount(terminated, GAMMA), 1.0 - (terminated | truncated)
+    return compiled(returns.lambda_return)(R_T, discount_t, V_T, continues_t, trace_lambda)
+
+
+def test_lambda_returns_by_hand(compiled):
+    # g_2 = 3 + .5 * 2 = 4; g_1 = 2 + .5 (.5 * 1 + .5 * 4) = 3.25; g_0 = 1 + .5 (.5 * 1 + .5 * 3.25) = 2.0625
+    np.testing.assert_allclose(lambda_returns(compiled, NEVER, NEVER), [2.0625, 3.25, 4.0], rtol=1e-6)
+    # a cut: g_1 = 2 + .5 * 1 = 2.5, g_0 = 1 + .5 (.5 * 1 + .5 * 2.5); an end: g_1 = 2, g_0 = 1 + .5 (.5 + .5 * 2)
+    np.testing.assert_allclose(lambda_returns(compiled, NEVER, MIDDLE), [1.875, 2.5, 4.0], rtol=1e-6)
+    np.testing.assert_allclose(lambda_returns(compiled, MIDDLE, NEVER), [1.75, 2.0, 4.0], rtol=1e-6)
+
+
+@pytest.mark.parametrize("trace_lambda", [0.0, 0.3, 1.0])
+def test_lambda_returns_are_values_and_generalised_advantages(compiled, trace_lambda):
+    g = lambda_returns(compiled, NEVER, MIDDLE, trace_lambda)
+    np.testing.assert_allclose(g - V_TM1, advantages(compiled, NEVER, MIDDLE, trace_lambda), rtol=1e-6)
+
+
 def n_step(compiled, terminated, over):
     return [float(value) for value in compiled(returns.n_step)(R_T, terminated, over, GAMMA)]
 

@@ -34,6 +34,11 @@ def test_q_learning_judges_the_action_taken(compiled):
     np.testing.assert_allclose(errors, [1.0, 0.0, -1.0], atol=1e-6)  # 0.5 * 4 - (1, 2, 3)
 
 
+def test_td_learning_looks_to_the_state_that_follows(compiled):
+    assert compiled(td.td_learning)(2.0, 0.5, GAMMA, 3.0) == pytest.approx(1.2)  # 0.5 + 0.9 * 3 - 2
+    assert compiled(td.td_learning)(2.0, 0.5, 0.0, 3.0) == pytest.approx(-1.5)  # 0.5 - 2
+
+
 def test_sarsa_looks_to_the_action_that_follows(compiled):
     assert compiled(td.sarsa)(Q_TM1, 1, 0.5, GAMMA, Q_T, 2) == pytest.approx(-2.4)  # 0.5 - 0.9 - 2
     assert compiled(td.sarsa)(Q_TM1, 1, 0.5, 0.0, Q_T, 0) == pytest.approx(-1.5)  # 0.5 - 2

@@ -8,16 +8,26 @@ from polyak.algorithms.tabular.cross_entropy import TabularCEM
 from polyak.algorithms.tabular.double_q_learning import DoubleQLearning
 from polyak.algorithms.tabular.dyna_q import DynaQ
 from polyak.algorithms.tabular.expected_sarsa import ExpectedSARSA
+from polyak.algorithms.tabular.lambda_return import LambdaReturn
 from polyak.algorithms.tabular.monte_carlo import MonteCarlo
+from polyak.algorithms.tabular.monte_carlo_prediction import MonteCarloPrediction
 from polyak.algorithms.tabular.n_step_sarsa import NStepSARSA
+from polyak.algorithms.tabular.n_step_td import NStepTD
 from polyak.algorithms.tabular.off_policy_monte_carlo import OffPolicyMonteCarlo
 from polyak.algorithms.tabular.q_lambda import QLambda
 from polyak.algorithms.tabular.q_learning import QLearning
 from polyak.algorithms.tabular.sarsa import SARSA
 from polyak.algorithms.tabular.sarsa_lambda import SARSALambda
+from polyak.algorithms.tabular.td import TD
+from polyak.algorithms.tabular.td_lambda import TDLambda
 from polyak.algorithms.value.dqn import DQN
 
 KINDS: tuple[type[Algorithm], ...] = (
+    MonteCarloPrediction,
+    TD,
+    NStepTD,
+    TDLambda,
+    LambdaReturn,
     TabularCEM,
     MonteCarlo,
     OffPolicyMonteCarlo,

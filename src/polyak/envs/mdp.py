@@ -241,6 +241,33 @@ class MDP:
             Grid(rows, "←↓→↑"),
         )
 
+    @classmethod
+    def random_walk(cls, states: int = 5, *, left: float = 0.0, right: float = 1.0) -> "MDP":
+        """A row of states with an end on each side; it begins in the middle, and the actions are left and right.
+
+        The world on which prediction is compared (Sutton and Barto, 2018, example 6.2): to who moves either way alike,
+        state i of n is worth left + (right - left) i / (n + 1), undiscounted. States 0 and n + 1 are the ends.
+
+        Args:
+            states: n, those between the ends.
+            left: the reward for leaving on the left.
+            right: the reward for leaving on the right.
+        """
+        _require(states >= 1, f"a walk needs a state to walk in, not {states}")
+        places, ends = np.arange(states + 2), [0, states + 1]
+        next_state = np.stack([places - 1, places + 1], 1)
+        next_state[ends] = np.array(ends)[:, None]
+        reward = np.where(next_state == 0, left, np.where(next_state == states + 1, right, 0.0))
+        reward[ends] = 0.0
+        return cls(
+            np.ones((states + 2, 2, 1)),
+            next_state[..., None].astype(np.int32),
+            reward[..., None],
+            _marked(ends, states + 2),
+            _distribution((states + 1) // 2, states + 2),
+            f"random-walk-{states}",
+        )
+
     def compiled(self) -> CompiledEnv:
         """The MDP as an environment; it observes the number of the state."""
         cumulative = np.cumsum(self.probability, -1) / self.probability.sum(-1, keepdims=True)

@@ -62,6 +62,30 @@ def discounted(r_t: Array, discount_t: Array, v_last: Array) -> Array:
     return jax.lax.scan(backward, v_last, (r_t, discount_t), reverse=True)[1]
 
 
+def lambda_return(r_t: Array, discount_t: Array, v_t: Array, continues_t: Array, trace_lambda: float) -> Array:
+    """g_tm1 = r_t + discount_t [(1 - lambda) v_t + lambda g_t], with v_t alone after the last step of an episode.
+
+    Args:
+        r_t: [T] rewards.
+        discount_t: [T] gamma (1 - terminated).
+        v_t: [T] values of the true successors.
+        continues_t: [T] 0 where an episode ended or was cut, else 1.
+        trace_lambda: in [0, 1]; 0 looks one step ahead, 1 to the end of the episode.
+
+    Returns:
+        [T] the mean of the n-step returns, each weighed with (1 - lambda) lambda^(n - 1).
+
+    Source: Sutton and Barto (2018), equations 12.2 and 12.18.
+    """
+
+    def backward(g: Array, step: tuple[Array, Array, Array, Array]) -> tuple[Array, Array]:
+        reward, discount, value, continues = step
+        g = reward + discount * (value + trace_lambda * continues * (g - value))
+        return g, g
+
+    return jax.lax.scan(backward, v_t[-1], (r_t, discount_t, v_t, continues_t), reverse=True)[1]
+
+
 def n_step(r_t: Array, terminated_t: Array, over_t: Array, gamma: float) -> tuple[Array, Array, Array]:
     """r_0 + gamma r_1 + ... + gamma^(m-1) r_(m-1), and what the value after the last of the m <= n steps is worth.
 

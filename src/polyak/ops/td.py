@@ -14,6 +14,21 @@ def discount(terminated: Array, gamma: float) -> Array:
     return gamma * (1.0 - terminated.astype(jnp.float32))
 
 
+def td_learning(v_tm1: Array, r_t: Array, discount_t: Array, v_t: Array) -> Array:
+    """r_t + discount_t v_t - v_tm1.
+
+    Args:
+        v_tm1: [] the value of the state left.
+        r_t: [] the reward received.
+        discount_t: [] see the module.
+        v_t: [] the value of the state reached.
+
+    Source: Sutton (1988), "Learning to predict by the methods of temporal differences"; Sutton and Barto (2018),
+    equation 6.5.
+    """
+    return r_t + discount_t * v_t - v_tm1
+
+
 def sarsa(q_tm1: Array, a_tm1: Array, r_t: Array, discount_t: Array, q_t: Array, a_t: Array) -> Array:
     """r_t + discount_t q_t(a_t) - q_tm1(a_tm1).
 

@@ -147,6 +147,8 @@ class UCB:
 
 def _check(strategy: Any, rule: str, holds: Callable[[float], bool]) -> None:
     ends = [strategy.initial, *([strategy.final] if getattr(strategy, "final", None) is not None else [])]
+    if any(isinstance(end, jax.core.Tracer) for end in ends):
+        return  # one program for a sweep: the numbers are not known while it is traced
     if not all(map(holds, ends)) or not 0 <= getattr(strategy, "fraction", 1.0) <= 1:
         text = exploration_text(strategy)
         raise BadSetting(f"The exploration {text} cannot work: {rule}, and the share of the run between 0 and 1.")

@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import jax
 import jax.numpy as jnp
 
 from polyak.agent import Array, PyTree
@@ -30,6 +31,8 @@ class StepSize:
     power: float = 0.0
 
     def __post_init__(self) -> None:
+        if isinstance(self.initial, jax.core.Tracer) or isinstance(self.final, jax.core.Tracer):
+            return  # one program for a sweep: the numbers are not known while it is traced
         if not (self.initial > 0 and (self.final is None or self.final >= 0) and 0 <= self.power <= 1):
             raise BadSetting(f"The step size {self} cannot work: it must be above 0, and its power between 0 and 1.")
 

@@ -51,3 +51,8 @@ def add(table: PyTree, s: Array, a: Array, amount: Array | float) -> PyTree:
         return entries + here * amount
 
     return jax.tree.map(to_entries, table)
+
+
+def add_at(table: PyTree, s: Array, amount: Array | float) -> PyTree:
+    """`add` for a table [S] of state values."""
+    return jax.tree.map(lambda entries: add(entries[:, None], s, jnp.int32(0), amount)[:, 0], table)

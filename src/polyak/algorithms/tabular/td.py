@@ -1,0 +1,82 @@
+"""TD(0) (Sutton, 1988, "Learning to predict by the methods of temporal differences").
+
+    V(S) <- V(S) + alpha [R + gamma V(S') - V(S)]
+
+after every step of a policy that is given: a guess is corrected by the next reward and the next guess.
+"""
+
+import dataclasses
+from typing import ClassVar, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from polyak.agent import Agent, Array, Key, PyTree, Spec, Step, no_memory, one_by_one
+from polyak.ops import td
+from polyak.parts.policies import TabularPolicy
+from polyak.parts.schedules import StepSize, step_size
+from polyak.parts.tables import add_at, look_up, rows_of
+
+
+@dataclasses.dataclass(frozen=True)
+class TD:
+    """TD(0): a table of what a given policy is worth, each state judged by the next."""
+
+    name: ClassVar[str] = "td"
+    default_num_envs: ClassVar[int] = 1
+    starts_at_reset: ClassVar[bool] = False
+    vmap_seeds: ClassVar[bool] = True
+    learning_starts: ClassVar[int] = 0
+    block_length: ClassVar[int] = 1
+
+    policy: TabularPolicy = TabularPolicy()
+    """The policy that is judged: uniform, 0,1,1 (an action a state), 0.5,0.5:0.9,0.1 (probabilities, a row a state)."""
+    learning_rate: float | StepSize = 0.1
+    """Step size: 0.1, from one value to another over the run (0.5:0.01), or falling with visits (1/n, 1/n^0.8)."""
+    gamma: float = 0.99
+    """Discount per step, in [0, 1]."""
+    initial_value: float = 0.0
+    """What every state is thought to be worth at first."""
+
+    def agent(self, spec: Spec) -> Agent:
+        rows = rows_of(spec, "TD(0)")
+        pi = self.policy.followed_in(rows.num_states, rows.num_actions)
+        alpha = step_size(self.learning_rate)
+
+        def init(key: Key) -> State:
+            v = jnp.full(rows.num_states, jnp.float32(self.initial_value))
+            return State(v, jnp.zeros_like(v) if alpha.counts else (), jnp.int32(0))
+
+        def noise(key: Key, shape: tuple[int, ...]) -> Array:
+            return jax.random.uniform(key, shape)
+
+        def act(state: State, carry: tuple[()], obs: Array, noise: Array, explore: bool):
+            s = rows.state(obs)
+            return (pi.draw(s, noise) if explore else pi.best(s)) + rows.first_action, carry, ()
+
+        def observe(state: State, block: Step) -> State:
+            return state._replace(step=state.step + spec.num_envs)
+
+        def update(state: State, step: Step) -> tuple[State, Array]:
+            v, s, s_next = state.v, rows.state(step.obs), rows.state(step.next_obs)
+            visits = add_at(state.visits, s, 1.0)
+            error = td.td_learning(v[s], step.reward, td.discount(step.terminated, self.gamma), v[s_next])
+            v = add_at(v, s, alpha.at(state.step / spec.total_steps, look_up(visits, s)) * error)
+            return state._replace(v=v, visits=visits), error
+
+        def learn(state: State, block: Step, key: Key) -> tuple[State, dict[str, Array]]:
+            state, errors = jax.lax.scan(update, state, one_by_one(block))
+            return state, {"td_error": jnp.abs(errors).mean()}
+
+        def policy(state: State) -> State:
+            return state._replace(visits=())
+
+        return Agent(init, no_memory, noise, act, observe, learn, policy)
+
+
+class State(NamedTuple):
+    """What TD(0) knows."""
+
+    v: Array  # [S]
+    visits: PyTree  # [S] float32
+    step: Array  # [] int32

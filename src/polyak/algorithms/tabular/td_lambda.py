@@ -1,0 +1,94 @@
+"""TD(lambda) (Sutton, 1988; Singh and Sutton, 1996, "Reinforcement learning with replacing eligibility traces").
+
+    E(S) <- E(S) + 1, or with replacing traces 1
+    V <- V + alpha [R + gamma V(S') - V(S)] E
+    E <- gamma lambda E
+
+after every step of a policy that is given: the states passed lately share in the error, the less the longer ago.
+"""
+
+import dataclasses
+from typing import ClassVar, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from polyak.agent import Agent, Array, Key, PyTree, Spec, Step, no_memory, one_by_one
+from polyak.ops import td
+from polyak.parts.policies import TabularPolicy
+from polyak.parts.schedules import StepSize, step_size
+from polyak.parts.tables import add_at, rows_of
+
+
+@dataclasses.dataclass(frozen=True)
+class TDLambda:
+    """TD(lambda): a table of what a given policy is worth, in which each error corrects all recent states."""
+
+    name: ClassVar[str] = "td-lambda"
+    default_num_envs: ClassVar[int] = 1
+    starts_at_reset: ClassVar[bool] = False
+    vmap_seeds: ClassVar[bool] = True
+    learning_starts: ClassVar[int] = 0
+    block_length: ClassVar[int] = 1
+
+    policy: TabularPolicy = TabularPolicy()
+    """The policy that is judged: uniform, 0,1,1 (an action a state), 0.5,0.5:0.9,0.1 (probabilities, a row a state)."""
+    learning_rate: float | StepSize = 0.1
+    """Step size: 0.1, from one value to another over the run (0.5:0.01), or falling with visits (1/n, 1/n^0.8)."""
+    gamma: float = 0.99
+    """Discount per step, in [0, 1]."""
+    trace_lambda: float = 0.9
+    """How slowly traces fade, in [0, 1]: 0 corrects one state, 1 the whole episode."""
+    replacing_traces: bool = True
+    """Set the trace of a state to 1 instead of adding 1 to it: steadier where a state is visited again and again."""
+    initial_value: float = 0.0
+    """What every state is thought to be worth at first."""
+
+    def agent(self, spec: Spec) -> Agent:
+        rows = rows_of(spec, "TD(lambda)")
+        pi = self.policy.followed_in(rows.num_states, rows.num_actions)
+        alpha = step_size(self.learning_rate)
+
+        def init(key: Key) -> State:
+            v = jnp.full(rows.num_states, jnp.float32(self.initial_value))
+            trace = jnp.zeros((spec.num_envs, rows.num_states))
+            return State(v, jnp.zeros_like(v) if alpha.counts else (), jnp.int32(0), trace)
+
+        def noise(key: Key, shape: tuple[int, ...]) -> Array:
+            return jax.random.uniform(key, shape)
+
+        def act(state: State, carry: tuple[()], obs: Array, noise: Array, explore: bool):
+            s = rows.state(obs)
+            return (pi.draw(s, noise) if explore else pi.best(s)) + rows.first_action, carry, ()
+
+        def observe(state: State, block: Step) -> State:
+            return state._replace(step=state.step + spec.num_envs)
+
+        def update(state: State, inputs: tuple[Step, Array]) -> tuple[State, tuple[Array, Array]]:
+            step, trace = inputs
+            v, s, s_next = state.v, rows.state(step.obs), rows.state(step.next_obs)
+            visits = add_at(state.visits, s, 1.0)
+            error = td.td_learning(v[s], step.reward, td.discount(step.terminated, self.gamma), v[s_next])
+            trace = trace.at[s].set(1.0) if self.replacing_traces else trace.at[s].add(1.0)
+            v = v + alpha.at(state.step / spec.total_steps, visits) * error * trace
+            goes_on = 1.0 - (step.terminated | step.truncated)
+            trace = self.gamma * self.trace_lambda * goes_on * trace
+            return state._replace(v=v, visits=visits), (trace, error)
+
+        def learn(state: State, block: Step, key: Key) -> tuple[State, dict[str, Array]]:
+            state, (trace, errors) = jax.lax.scan(update, state, (one_by_one(block), state.trace))
+            return state._replace(trace=trace), {"td_error": jnp.abs(errors).mean()}
+
+        def policy(state: State) -> State:
+            return state._replace(visits=(), trace=())
+
+        return Agent(init, no_memory, noise, act, observe, learn, policy)
+
+
+class State(NamedTuple):
+    """What TD(lambda) knows."""
+
+    v: Array  # [S]
+    visits: PyTree  # [S] float32
+    step: Array  # [] int32
+    trace: PyTree  # [B, S] E, of every environment
