@@ -56,7 +56,7 @@ def test_sarsa_with_a_falling_step_size_takes_the_safe_way(tmp_path):
 def test_linear_values_balance_the_pole_within_two_hundred_episodes(tmp_path):
     """The first hundred episodes in a row with a mean of 195, exploration included."""
     run = polyak.train("linear-sarsa", "CartPole-v1", steps=40_000, seed=100, seeds=10, out=tmp_path)
-    steps, episodes = run.metrics("episodes")
+    _, episodes = run.metrics("episodes")
     _, returns = run.metrics("episode_return")
     print("mean return", np.nanmean(returns, 1), "episodes", np.nansum(episodes, 1))
     assert (run.scores.returns.mean(1) >= 195).all()
