@@ -283,10 +283,11 @@ class MDP:
         chances = np.cumsum(self.start[first])[:-1].astype(np.float32)
 
         def noise(key: Key, shape: tuple[int, ...]) -> Noise:
-            coin_key, start_key = jax.random.split(key)
-            drawn = jnp.searchsorted(jnp.asarray(chances), jax.random.uniform(start_key, shape), side="right")
-            start = jnp.asarray(first, jnp.int32)[drawn] if len(first) > 1 else jnp.full(shape, first[0], jnp.int32)
-            return Noise(jax.random.uniform(coin_key, shape), start)
+            if len(first) == 1:
+                return Noise(jax.random.uniform(key, shape), jnp.full(shape, first[0], jnp.int32))
+            coin, start = jax.random.uniform(key, (2, *shape))
+            drawn = jnp.searchsorted(jnp.asarray(chances), start, side="right")
+            return Noise(coin, jnp.asarray(first, jnp.int32)[drawn])
 
         def reset(noise: Noise) -> tuple[State, Array]:
             return State(noise.start, jnp.int32(0)), noise.start

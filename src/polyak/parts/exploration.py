@@ -58,8 +58,8 @@ class EpsilonGreedy:
         return _scheduled(self, progress)
 
     def noise(self, key: Key, shape: tuple[int, ...], num_actions: int) -> tuple[Array, Array]:
-        coin_key, tie_key = jax.random.split(key)
-        return jax.random.uniform(coin_key, shape), jax.random.uniform(tie_key, shape)
+        coin, tie = jax.random.uniform(key, (2, *shape))
+        return coin, tie
 
     def choose(self, q: Array, visits: PyTree, progress: Array, noise: tuple[Array, Array]) -> Array:
         coin, tie = noise
