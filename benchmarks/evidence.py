@@ -11,6 +11,7 @@ from pathlib import Path
 import tomlkit
 
 import polyak
+from polyak.evaluation import decimals
 from polyak.presets import Preset, presets
 from polyak.processes import cores
 from polyak.runs.store import slug
@@ -30,14 +31,15 @@ def write(preset: Preset, run: polyak.Run) -> None:
     path = Path(__file__).parents[1] / "src/polyak/presets" / f"{slug(preset.env)}.toml"
     document = tomlkit.parse(path.read_text())
     low, high = run.scores.interval
+    digits = decimals(preset.threshold)
     evidence = tomlkit.table()
     evidence["date"] = datetime.date.today()
     evidence["seeds"] = [run.seeds[0], run.seeds[-1]]
     evidence["episodes"] = run.scores.returns.shape[1]
-    evidence["mean"] = round(run.scores.mean, 1)
-    evidence["iqm"] = round(run.scores.iqm, 1)
-    evidence["interval"] = [round(low, 1), round(high, 1)]
-    evidence["worst_seed"] = round(float(run.scores.returns.mean(1).min()), 1)
+    evidence["mean"] = round(run.scores.mean, digits)
+    evidence["iqm"] = round(run.scores.iqm, digits)
+    evidence["interval"] = [round(low, digits), round(high, digits)]
+    evidence["worst_seed"] = round(float(run.scores.returns.mean(1).min()), digits)
     evidence["wall_seconds"] = round(run.about["wall_seconds"])
     evidence["machine"] = f"{cores()} CPU cores, {run.about['engine']} engine, jax {run.about['versions']['jax']}"
     evidence.add(tomlkit.nl())
@@ -52,14 +54,15 @@ def write_table() -> None:
     for preset in presets():
         if proof := preset.evidence:
             low, high = proof["interval"]
+            digits = decimals(preset.threshold)
             cells = (
                 preset.env,
                 preset.algorithm,
                 f"{preset.steps:,}",
-                f"{proof['iqm']:.1f}",
-                f"{low:.1f} to {high:.1f}",
+                f"{proof['iqm']:.{digits}f}",
+                f"{low:.{digits}f} to {high:.{digits}f}",
                 f"{preset.threshold:g}",
-                f"{proof['worst_seed']:.1f}",
+                f"{proof['worst_seed']:.{digits}f}",
                 f"{proof['wall_seconds']:,} s",
             )
             rows.append(f"| {' | '.join(cells)} |")

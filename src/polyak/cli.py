@@ -18,6 +18,7 @@ usage: polyak COMMAND ...
   train ALGORITHM ENV    train an agent, e.g. polyak train ppo CartPole-v1 --seeds 4
   evaluate RUN           play its final policies in Gymnasium: mean, IQM, 95 % interval
   watch RUN              film its best policy
+  play GAME              play against a learner, e.g. polyak play tic-tac-toe
   plot RUN...            draw return against steps
   resume RUN             go on with a run that was stopped
   list WHAT              algorithms, envs or presets
@@ -140,6 +141,34 @@ def watch(
     print(f"Next: polyak evaluate {run}")
 
 
+def play(
+    game: str,
+    /,
+    run: str | None = None,
+    seed: int | None = None,
+    first: bool = False,
+    second: bool = False,
+    show_values: bool = False,
+    out: str = "runs",
+) -> None:
+    """Play against a policy, here in the terminal.
+
+    Args:
+        game: tic-tac-toe.
+        run: a run folder, or one policy file; without one a policy learns first, by self-play, in some seconds.
+        seed: whose policy of the run, by default the best one's; or with which seed to learn.
+        first: begin every game; by default you and the policy take turns.
+        second: begin none.
+        show_values: show what the policy's table thinks that each move is worth, from -1, a loss, to 1, a win.
+        out: the folder for the run of a policy that learns first.
+    """
+    from polyak.play import opponent, turns
+    from polyak.play import play as play_games
+
+    who_begins = turns(first, second)
+    play_games(opponent(game, sys.stdout, run, seed, out), sys.stdin, sys.stdout, who_begins, show_values)
+
+
 def plot(runs: tuple[str, ...], /, metric: str = "episode_return", out: str | None = None) -> None:
     """Draw a metric of one run or several against steps.
 
@@ -178,13 +207,20 @@ def _algorithms() -> list[str]:
 def _envs() -> list[str]:
     import gymnasium
 
-    from polyak.envs import PROBES, TWINS
+    from polyak.envs import GAMES, PROBES, TWINS
 
     compiled = [f"{id:28} compiled, proved equal to Gymnasium's" for id in TWINS]
     probes = [f"{id:28} probe with a known answer" for id in PROBES]
+    games = [f"{id:28} game, {_opponent_in(id)}" for id in GAMES]
     others = [f"{id:28} Gymnasium" for id in gymnasium.registry if id not in TWINS]
     prefixes = "Any id may carry a prefix: gymnax:, gymnasium:, envpool:. gymnax: also reaches gymnax's own ids."
-    return [*compiled, *probes, *others, prefixes]
+    return [*compiled, *games, *probes, *others, prefixes]
+
+
+def _opponent_in(game: str) -> str:
+    """What is played there, for a list."""
+    opponent = game.partition("/")[2]
+    return f"against a {opponent} opponent" if opponent else "learnt by self-play, judged against a perfect opponent"
 
 
 def _presets() -> list[str]:
@@ -237,13 +273,14 @@ def _parse_training(args: list[str], options: TrainOptions, default: Any, prog: 
         )
 
     flat = tyro.conf.OmitArgPrefixes
-    fields = [("options", flat[TrainOptions], options), (default.name, flat[type(default)], default)]
+    group = default.name.replace("-", "_")  # the heading of the settings in `--help`
+    fields = [("options", flat[TrainOptions], options), (group, flat[type(default)], default)]
     command = dataclasses.make_dataclass("Train", [(n, t, dataclasses.field(default=d)) for n, t, d in fields])
     command.__doc__ = f"{type(default).__doc__}\n\nThe defaults shown are those that this command will use."
     known = [field.name for part in (options, default) for field in dataclasses.fields(part)]
     _refuse_unknown(args, known, prog)
     parsed = _tyro(command, args, prog, registry=registry)
-    return parsed.options, getattr(parsed, default.name)
+    return parsed.options, getattr(parsed, group)
 
 
 def _refuse_unknown(args: list[str], known: list[str], prog: str) -> None:
@@ -286,6 +323,7 @@ COMMANDS: dict[str, Callable[[list[str]], None]] = {
     "train": train,
     "evaluate": _simple(evaluate, "evaluate"),
     "watch": _simple(watch, "watch"),
+    "play": _simple(play, "play"),
     "plot": _simple(plot, "plot"),
     "resume": _simple(resume, "resume"),
     "list": _simple(list_names, "list"),

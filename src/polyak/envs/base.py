@@ -73,7 +73,8 @@ class AsGymnasium(gymnasium.Env):
         self.observation_space = env.observation_space
         self.action_space = env.action_space
         self.max_episode_steps = env.max_episode_steps
-        self._noise = jax.jit(lambda key: env.noise(key, (self.ahead,)))
+        # jit knows a function that it has met: environments of one make share what is compiled
+        self._noise = jax.jit(env.noise, static_argnums=1)
         self._reset = jax.jit(env.reset)
         self._step = jax.jit(env.step)
         self._key = jax.random.key(0)
@@ -82,7 +83,7 @@ class AsGymnasium(gymnasium.Env):
     def _draw(self) -> PyTree:
         if not self._pending:
             self._key, key = jax.random.split(self._key)
-            noise = jax.device_get(self._noise(key))
+            noise = jax.device_get(self._noise(key, (self.ahead,)))
             self._pending = [jax.tree.map(lambda leaf, i=i: leaf[i], noise) for i in range(self.ahead)]
         return self._pending.pop()
 
