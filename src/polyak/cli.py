@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import functools
 import io
 import sys
 from collections.abc import Callable
@@ -310,11 +311,15 @@ def _tyro(target: Any, args: list[str], prog: str, **how: Any) -> Any:
 def _simple(function: Callable[..., None], name: str) -> Callable[[list[str]], None]:
     """A command whose options are the arguments of a function."""
 
+    @functools.wraps(function)
+    def with_options(*given: Any, **options: Any) -> Callable[[], None]:
+        return functools.partial(function, *given, **options)  # run when tyro no longer holds standard error
+
     def command(args: list[str]) -> None:
         import inspect
 
         _refuse_unknown(args, list(inspect.signature(function).parameters), f"polyak {name}")
-        _tyro(function, args, f"polyak {name}")
+        _tyro(with_options, args, f"polyak {name}")()
 
     return command
 

@@ -17,9 +17,8 @@ EnvLike = str | CompiledEnv | MDP | Callable[..., gymnasium.Env]
 BACKENDS = ("gymnax", "envpool", "gymnasium")
 TWINS = (*from_gymnax.TWINS, *mdp.TWINS)  # the ids that a compiled environment stands in for, proved equal by a test
 OWN = {**PROBES, **GAMES}  # polyak's own environments
-JUDGES = {
-    "tic-tac-toe": "tic-tac-toe/perfect"
-}  # what self-play teaches is judged against another: 0 is the best there is
+# Against itself everyone draws in the end: what self-play has taught is scored against who never errs, where 0 is best.
+JUDGES = {"tic-tac-toe": "tic-tac-toe/perfect"}
 
 
 def split(env: str) -> tuple[str | None, str]:

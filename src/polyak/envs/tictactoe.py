@@ -108,8 +108,8 @@ def choices(board: Array) -> Array:
 def self_play() -> CompiledEnv:
     """Both sides by turns: each step is a move of whoever's turn it is, and is paid for from that player's view.
 
-    The next observation is the other player's, so what it is worth there counts as a loss here. The return of an
-    episode is 1 where either side won, and 0 for a draw.
+    The next observation is the other player's: what is good there is bad here. The return of an episode only tells
+    whether either side won, so that what is learnt is scored against the perfect opponent.
     """
 
     def noise(key: Key, shape: tuple[int, ...]) -> Array:

@@ -44,7 +44,7 @@ class AfterstateTD:
     gamma: float = 0.9
     """Discount per step, in [0, 1]; below 1 a quick win is worth more than a slow one."""
     self_play: bool = True
-    """Whether the next move is the opponent's, and its gain the loss of who moved; else the next move is one's own."""
+    """Whether the next move is the opponent's, whose gain is one's loss; else it is one's own (tic-tac-toe/random)."""
     exploration: Exploration = EpsilonGreedy(1.0, 0.1)
     """How other allowed actions are tried: epsilon:0.1, epsilon:1:0.05:0.5, boltzmann:1, noise:1, ucb:2."""
     initial_value: float = 0.0
