@@ -82,6 +82,10 @@ def test_nonsense_is_asked_again_in_one_sentence(nonsense):
     assert shown.count("That is no free cell") == shown.count(complaint) == 1
 
 
+def test_the_last_free_cell_is_asked_for_by_its_number():
+    assert "That is no free cell; type 8, or q to leave." in played("2\n5\n4\n9\n0\nq\n", policy=FirstFreeCell())
+
+
 @pytest.mark.parametrize("last", ["q\n", "quit\n", "Q\n", ""])
 @pytest.mark.parametrize("before", ["", "1\n", "1\n2\n4\n", "1\n2\n4\ny\n"])
 def test_q_and_the_end_of_input_leave_politely_anywhere(before, last):
@@ -134,7 +138,7 @@ def test_without_a_run_polyak_learns_first_and_then_cannot_be_beaten(tmp_path):
         command, input="1\n2\n4\n6\n", cwd=tmp_path, capture_output=True, text=True, timeout=300, env=os.environ
     )
     assert told.returncode == 0, told.stderr
-    assert told.stdout.startswith("Nobody knows tic-tac-toe yet: polyak learns it by playing against itself")
+    assert told.stdout.startswith("No run is given, so polyak first learns tic-tac-toe by playing against itself")
     assert "300,000 of 300,000 steps" in told.stderr
     assert "Next: polyak play tic-tac-toe --run runs/" in told.stderr
     assert "polyak wins." in told.stdout and told.stdout.endswith("Goodbye.\n")

@@ -37,7 +37,7 @@ def opponent(game: str, write: TextIO, run: str | None = None, seed: int | None 
     if game not in PLAYABLE:
         raise UnknownName("game to play", game, PLAYABLE)
     if run is None:
-        _say(write, f"Nobody knows {game} yet: polyak learns it by playing against itself, in some seconds.", "")
+        _say(write, f"No run is given, so polyak first learns {game} by playing against itself, for some seconds.", "")
         learnt = training.train("afterstate-td", game, seed=seed or 0, out=out, processes=0)
         if learnt.about["status"] == "stopped":
             raise KeyboardInterrupt
@@ -89,14 +89,14 @@ def _play_once(policy: Policy, values: np.ndarray | None, your_turn: bool, read:
         _say(write, *_picture(board, values, "you" if your_turn else "polyak"))
         if your_turn:
             free = [str(cell + 1) for cell in np.flatnonzero(LEGAL[board])]
-            sorry = f"That is no free cell; type {', '.join(free[:-1])} or {free[-1]}, or q to leave."
-            cell = int(_ask(read, write, "Your move: ", free, sorry.replace("type  or", "type"))) - 1
+            sorry = f"That is no free cell; type {_either(free)}, or q to leave."
+            cell = int(_ask(read, write, "Your move: ", free, sorry)) - 1
         else:
             cell = int(policy(AFTER[board]))
             _say(write, f"polyak takes {cell + 1}.")
-        if not LEGAL[board, cell]:
-            _say(write, "That cell is taken, and who makes such a move loses.")
-            return YOU_WIN
+            if not LEGAL[board, cell]:
+                _say(write, "That cell is taken, and who makes such a move loses.")
+                return YOU_WIN
         after = AFTER[board, cell]
         board = TURNED[after]
         if OVER[after]:
@@ -122,6 +122,12 @@ def _grid(cells: list[str], width: int) -> list[str]:
     rows = ["|".join(cell.center(width) for cell in cells[row : row + 3]) for row in (0, 3, 6)]
     line = "+".join(["-" * width] * 3)
     return [rows[0], line, rows[1], line, rows[2]]
+
+
+def _either(names: list[str]) -> str:
+    """`2`, `2 or 3`, `2, 3 or 4`."""
+    *others, last = names
+    return f"{', '.join(others)} or {last}" if others else last
 
 
 def _ask(read: TextIO, write: TextIO, question: str, answers: Iterable[str], sorry: str) -> str:
