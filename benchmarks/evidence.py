@@ -11,7 +11,6 @@ from pathlib import Path
 import tomlkit
 
 import polyak
-from polyak.evaluation import decimals
 from polyak.presets import Preset, presets
 from polyak.processes import cores
 from polyak.runs.store import slug
@@ -31,20 +30,24 @@ def write(preset: Preset, run: polyak.Run) -> None:
     path = Path(__file__).parents[1] / "src/polyak/presets" / f"{slug(preset.env)}.toml"
     document = tomlkit.parse(path.read_text())
     low, high = run.scores.interval
-    digits = decimals(preset.threshold)
     evidence = tomlkit.table()
     evidence["date"] = datetime.date.today()
     evidence["seeds"] = [run.seeds[0], run.seeds[-1]]
     evidence["episodes"] = run.scores.returns.shape[1]
-    evidence["mean"] = round(run.scores.mean, digits)
-    evidence["iqm"] = round(run.scores.iqm, digits)
-    evidence["interval"] = [round(low, digits), round(high, digits)]
-    evidence["worst_seed"] = round(float(run.scores.returns.mean(1).min()), digits)
+    evidence["mean"] = four_digits(run.scores.mean)
+    evidence["iqm"] = four_digits(run.scores.iqm)
+    evidence["interval"] = [four_digits(low), four_digits(high)]
+    evidence["worst_seed"] = four_digits(run.scores.returns.mean(1).min())
     evidence["wall_seconds"] = round(run.about["wall_seconds"])
     evidence["machine"] = f"{cores()} CPU cores, {run.about['engine']} engine, jax {run.about['versions']['jax']}"
     evidence.add(tomlkit.nl())
     document[preset.algorithm]["evidence"] = evidence
     path.write_text(tomlkit.dumps(document).rstrip() + "\n")
+
+
+def four_digits(value: float) -> float:
+    """As many as mean something, on a lake that pays 1 and on a ship that pays 250."""
+    return float(f"{value:.4g}")
 
 
 def write_table() -> None:
@@ -54,15 +57,14 @@ def write_table() -> None:
     for preset in presets():
         if proof := preset.evidence:
             low, high = proof["interval"]
-            digits = decimals(preset.threshold)
             cells = (
                 preset.env,
                 preset.algorithm,
                 f"{preset.steps:,}",
-                f"{proof['iqm']:.{digits}f}",
-                f"{low:.{digits}f} to {high:.{digits}f}",
+                f"{proof['iqm']:.4g}",
+                f"{low:.4g} to {high:.4g}",
                 f"{preset.threshold:g}",
-                f"{proof['worst_seed']:.{digits}f}",
+                f"{proof['worst_seed']:.4g}",
                 f"{proof['wall_seconds']:,} s",
             )
             rows.append(f"| {' | '.join(cells)} |")

@@ -74,6 +74,12 @@ def test_plot_draws_several_runs_in_one_picture(run):
     assert (folder / "both.png").read_bytes()[:4] == b"\x89PNG", result.stderr
 
 
+def test_draw_says_that_a_network_is_no_table(run):
+    folder, path, _ = run
+    result = polyak("draw", str(path), cwd=folder)
+    assert result.returncode == 2 and "ppo keeps no table" in result.stderr and "Traceback" not in result.stderr
+
+
 def test_list_names_what_there_is(tmp_path):
     assert "ppo" in polyak("list", "algorithms", cwd=tmp_path).stdout
     assert "CartPole-v1" in polyak("list", "envs", cwd=tmp_path).stdout
@@ -117,6 +123,8 @@ def test_import_loads_no_jax():
         ("evaluate . --episodes 3", "not a run"),
         ("watch nowhere", "no run folder nowhere"),
         ("plot nowhere", "no run folder nowhere"),
+        ("draw nowhere", "no run folder nowhere"),
+        ("draw nowhere --what arrows", "no picture named 'arrows'"),
         ("resume nowhere", "no run folder nowhere"),
         ("list algoritms", "did you mean algorithms?"),
     ],

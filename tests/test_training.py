@@ -40,7 +40,7 @@ def test_a_run_folder_holds_what_a_person_asks_for(tmp_path):
     assert values.shape == (2, len(steps)) and steps[-1] == 1024 and np.isfinite(values).all()
     steps, values = run.metrics("evaluation_return")
     assert steps.tolist() == [512] and (values > 0).all()
-    assert run.plot().stat().st_size > 10_000
+    assert run.plot().path.stat().st_size > 10_000
     assert polyak.Run(run.path).summary() == run.summary()
 
 
@@ -204,7 +204,7 @@ def interrupt(tmp_path, env: str, steps: int, processes: int):
 
 @pytest.mark.parametrize("processes", [0, 1])
 def test_after_ctrl_c_a_compiled_run_goes_on_as_if_nothing_had_happened(processes, tmp_path):
-    steps = 300_000
+    steps = 150_000
     run, said = interrupt(tmp_path, "CartPole-v1", steps, processes)
     assert f"polyak resume {run.path}" in said
     run.policy()  # what was learned can be used
@@ -220,10 +220,10 @@ def test_after_ctrl_c_a_compiled_run_goes_on_as_if_nothing_had_happened(processe
 
 
 def test_after_ctrl_c_a_host_run_goes_on_with_fresh_episodes(tmp_path):
-    run, _ = interrupt(tmp_path, "gymnasium:CartPole-v1", 60_000, 1)
+    run, _ = interrupt(tmp_path, "gymnasium:CartPole-v1", 40_000, 1)
     reached = int(run.metrics("loss")[0][-1])
     resumed = polyak.resume(run.path, progress=False)
     assert resumed.about["status"] == "finished"
     steps = resumed.metrics("loss")[0]
-    assert reached in steps and steps[-1] >= 60_000
+    assert reached in steps and steps[-1] >= 40_000
     assert not list(resumed.path.glob("state-*"))

@@ -38,6 +38,11 @@ if TYPE_CHECKING:
     from polyak.parts.features import Fourier, Polynomial, Radial, Raw, Tiles
     from polyak.parts.networks import MLP, Dueling, MinAtarCNN
     from polyak.parts.schedules import StepSize
+    from polyak.pictures.action_values import draw_q
+    from polyak.pictures.curves import draw_curves
+    from polyak.pictures.path import draw_path
+    from polyak.pictures.picture import Picture
+    from polyak.pictures.values import draw_values
     from polyak.policy import Policy, load
     from polyak.training import Run, resume, train
 
@@ -76,6 +81,11 @@ _HOMES = {
     "polyak.parts.features": ("Fourier", "Polynomial", "Radial", "Raw", "Tiles"),
     "polyak.parts.networks": ("MLP", "Dueling", "MinAtarCNN"),
     "polyak.parts.schedules": ("StepSize",),
+    "polyak.pictures.action_values": ("draw_q",),
+    "polyak.pictures.curves": ("draw_curves",),
+    "polyak.pictures.path": ("draw_path",),
+    "polyak.pictures.picture": ("Picture",),
+    "polyak.pictures.values": ("draw_values",),
     "polyak.policy": ("Policy", "load"),
     "polyak.training": ("Run", "resume", "train"),
 }
@@ -107,6 +117,7 @@ __all__ = [
     "NStepSARSA",
     "NoisyGreedy",
     "OffPolicyMonteCarlo",
+    "Picture",
     "Policy",
     "Polynomial",
     "QLambda",
@@ -122,6 +133,10 @@ __all__ = [
     "TabularCEM",
     "Tiles",
     "backward_induction",
+    "draw_curves",
+    "draw_path",
+    "draw_q",
+    "draw_values",
     "evaluate",
     "expected_return",
     "load",

@@ -20,7 +20,8 @@ usage: polyak COMMAND ...
   evaluate RUN           play its final policies in Gymnasium: mean, IQM, 95 % interval
   watch RUN              film its best policy
   play GAME              play against a learner, e.g. polyak play tic-tac-toe
-  plot RUN...            draw return against steps
+  plot RUN...            draw return against steps, of several algorithms together if you like
+  draw RUN               draw what a table learnt: values and arrows, action values, or a path
   resume RUN             go on with a run that was stopped
   list WHAT              algorithms, envs or presets
 
@@ -176,15 +177,61 @@ def plot(runs: tuple[str, ...], /, metric: str = "episode_return", out: str | No
     Args:
         runs: run folders.
         metric: what to draw.
-        out: the picture; by default curve.png in the first run's folder.
+        out: the picture, .png, .svg or .pdf; by default curve.png in the first run's folder.
     """
-    from polyak.runs.plot import draw_curve
+    from polyak.pictures.curves import draw_curves
     from polyak.training import Run
 
     if not runs:
         raise BadSetting("Which runs? For instance: polyak plot runs/*")
     found = [Run(run) for run in runs]
-    print(draw_curve(found, Path(out) if out else found[0].path / "curve.png", metric))
+    print(draw_curves(found, metric, path=Path(out) if out else found[0].path / "curve.png"))
+
+
+PICTURES = ("values", "q", "path")
+
+
+def draw(
+    run: str,
+    /,
+    what: str | None = None,
+    seed: int = 0,
+    policy_seed: int | None = None,
+    out: str | None = None,
+) -> None:
+    """Draw what a table learnt, on the grid of its world.
+
+    Args:
+        run: a run folder, or one policy file.
+        what: values, q or path; by default values, or q where the world has no grid.
+        seed: of the episode whose path is drawn.
+        policy_seed: which seed's policy; by default the best one's.
+        out: the picture, .png, .svg or .pdf; by default values.png, q.png or path.png in the run folder.
+    """
+    from polyak.pictures.action_values import draw_q
+    from polyak.pictures.given import world_of
+    from polyak.pictures.path import draw_path
+    from polyak.pictures.values import draw_values
+    from polyak.policy import load
+    from polyak.training import Run
+
+    if what not in (*PICTURES, None):
+        raise UnknownName("picture", str(what), PICTURES)
+    path = Path(run)
+    policy = load(path) if path.is_file() else Run(path).policy(policy_seed)
+    if not policy.tables and what != "path":
+        raise BadSetting(f"{policy.algorithm.name} keeps no table to draw; polyak watch {run} films what it does.")
+    mdp = world_of(policy)
+    what = what or ("values" if mdp.grid else "q")
+    file = Path(out) if out else (path.parent if path.is_file() else path) / f"{what}.png"
+    if what == "values":
+        picture = draw_values(mdp, policy, path=file)
+    elif what == "q":
+        picture = draw_q(mdp, policy, path=file)
+    else:
+        picture = draw_path(mdp, policy, seed=seed, behind=policy if policy.tables else None, path=file)
+    print(f"{what}: {picture.title}; picture: {picture}")
+    print(f"Next: polyak watch {run}" if what == "path" or not mdp.grid else f"Next: polyak draw {run} --what path")
 
 
 def list_names(what: str, /) -> None:
@@ -330,6 +377,7 @@ COMMANDS: dict[str, Callable[[list[str]], None]] = {
     "watch": _simple(watch, "watch"),
     "play": _simple(play, "play"),
     "plot": _simple(plot, "plot"),
+    "draw": _simple(draw, "draw"),
     "resume": _simple(resume, "resume"),
     "list": _simple(list_names, "list"),
 }

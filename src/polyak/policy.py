@@ -54,6 +54,24 @@ class Policy:
             return np.asarray(self._act(self.state, obs))
         raise BadSetting(f"The policy reads observations of shape {shape}, or a batch of them, not {obs.shape}.")
 
+    @property
+    def tables(self) -> dict[str, np.ndarray]:
+        """What it keeps for every state: `q` [S, A] action values, `v` [S] values, `pi` [S, A] probabilities.
+
+        Those that there are; none where networks or features stand for states. Of two tables of q, as double
+        Q-learning keeps them, the mean, by which it acts.
+        """
+        states, actions = (getattr(space, "n", None) for space in (self.spec.observation_space, self.spec.action_space))
+        shapes = {"q": (states, actions), "v": (states,), "pi": (states, actions)}
+        found = {}
+        for name, shape in shapes.items():
+            table = np.asarray(getattr(self.state, name, None))
+            if table.shape == (2, *shape):
+                table = table.mean(0)
+            if table.shape == shape and table.dtype.kind == "f":
+                found[name] = table
+        return found
+
     def save(self, path: str | os.PathLike) -> None:
         """Writes the policy; the same policy gives the same bytes."""
         about = {

@@ -25,6 +25,7 @@ from polyak.worker import Event, Job, train_seeds
 
 if TYPE_CHECKING:
     from polyak.envs import EnvLike
+    from polyak.pictures.picture import Picture
     from polyak.policy import Policy
 
 FINAL_EPISODES = 100
@@ -90,11 +91,11 @@ class Run:
         speed = f"{self.steps_per_second:,.0f} steps/s" if self.steps_per_second else "speed not measured"
         return f"{head}, {speed}\nfinal policy: {self.scores}"
 
-    def plot(self) -> Path:
-        """Draws `curve.png`, return against steps, and returns its path."""
-        from polyak.runs.plot import draw_curve
+    def plot(self) -> "Picture":
+        """Draws `curve.png`, return against steps; what is returned shows itself in a notebook."""
+        from polyak.pictures.curves import draw_curves
 
-        return draw_curve([self], self.path / "curve.png")
+        return draw_curves(self, path=self.path / "curve.png")
 
     def __repr__(self) -> str:
         return f"Run({str(self.path)!r}): {self.summary()}"

@@ -113,30 +113,30 @@ def test_expected_sarsa_is_the_loop_of_the_textbook():
     np.testing.assert_allclose(learnt_from(algorithm, steps)[-1].q, q, atol=1e-5)
 
 
-TIES = np.random.default_rng(1).random((400, 4)).astype(np.float32)
+A_NEXT = np.random.default_rng(1).integers(4, size=400)
 ALWAYS_EXPLORING = {"learning_rate": 0.2, "gamma": GAMMA, "exploration": EpsilonGreedy(1.0)}
 
 
 def told(t: int) -> tuple[np.ndarray, np.ndarray]:
-    """Noise with which one who always explores takes the action with the highest tie-breaker next."""
-    return np.zeros((1, 1), np.float32), TIES[t][None, None]
+    """Noise with which one who always explores takes that action next."""
+    return np.zeros((1, 1), np.float32), np.array([[(A_NEXT[t] + 0.5) / 4]], np.float32)
 
 
 def test_sarsa_is_the_loop_of_the_textbook():
     q, steps = np.zeros((16, 4)), walk()
-    for (s, a, r, terminated, _, s_next), ties in zip(steps, TIES, strict=True):
-        q[s, a] += 0.2 * (r + GAMMA * (1 - terminated) * q[s_next, ties.argmax()] - q[s, a])
+    for (s, a, r, terminated, _, s_next), a_next in zip(steps, A_NEXT, strict=True):
+        q[s, a] += 0.2 * (r + GAMMA * (1 - terminated) * q[s_next, a_next] - q[s, a])
     states = learnt_from(SARSA(**ALWAYS_EXPLORING), steps, extras=told)
     np.testing.assert_allclose(states[-1].q, q, atol=1e-5)
-    assert all(state.next_action == ties.argmax() for state, ties in zip(states, TIES, strict=True))
+    assert all(state.next_action == a_next for state, a_next in zip(states, A_NEXT, strict=True))
     assert all(state.fresh == (step[3] or step[4]) for state, step in zip(states, steps, strict=True))
 
 
 def test_n_step_sarsa_is_the_loop_of_the_textbook():
     q, steps, n, waiting = np.zeros((16, 4)), walk(), 3, []
-    for (s, a, r, terminated, truncated, s_next), ties in zip(steps, TIES, strict=True):
+    for (s, a, r, terminated, truncated, s_next), a_next in zip(steps, A_NEXT, strict=True):
         waiting.append((s, a, r))
-        follows = (1 - terminated) * q[s_next, ties.argmax()]
+        follows = (1 - terminated) * q[s_next, a_next]
         while waiting and (terminated or truncated or len(waiting) == n):
             g = sum(GAMMA**k * r for k, (_, _, r) in enumerate(waiting)) + GAMMA ** len(waiting) * follows
             s, a, _ = waiting.pop(0)
@@ -154,8 +154,7 @@ def test_one_step_of_n_step_sarsa_is_sarsa():
 @pytest.mark.parametrize("kind", [SARSALambda, QLambda])
 def test_traces_are_those_of_the_textbook(kind, replacing):
     q, trace, steps = np.zeros((16, 4)), np.zeros((16, 4)), walk()
-    for (s, a, r, terminated, truncated, s_next), ties in zip(steps, TIES, strict=True):
-        a_next = ties.argmax()
+    for (s, a, r, terminated, truncated, s_next), a_next in zip(steps, A_NEXT, strict=True):
         greedy = q[s_next, a_next] == q[s_next].max()
         follows = q[s_next].max() if kind is QLambda else q[s_next, a_next]
         error = r + GAMMA * (1 - terminated) * follows - q[s, a]

@@ -21,7 +21,7 @@ from polyak.algorithms.policy.ppo import PPO
 from polyak.algorithms.tabular.monte_carlo import MonteCarlo
 from polyak.algorithms.tabular.sarsa import SARSA
 from polyak.algorithms.value.dqn import DQN
-from polyak.engines.common import Episodes, draw_noise, initial_keys
+from polyak.engines.common import Episodes, draw_noise, drawn_together, initial_keys
 from polyak.engines.compiled import CompiledEngine
 from polyak.engines.host import HostEngine
 from polyak.envs import make
@@ -255,6 +255,23 @@ def test_seeds_side_by_side_are_the_seeds_alone(name):
         np.testing.assert_allclose(error_of(metrics[-1])[i], error_of(alone_metrics[-1]), rtol=1e-3, atol=1e-5)
 
 
+def test_single_steps_share_keys_and_the_chunks_still_do_not_change_their_noise():
+    env, algorithm = make("FrozenLake-v1"), SMALL["sarsa"]
+    spec = spec_of(env)._replace(num_envs=1)
+    together = drawn_together(algorithm, spec)
+    assert together > 1 == drawn_together(algorithm, spec_of(env)) == drawn_together(SMALL["dqn"], spec)
+    agent, key = algorithm.agent(spec), jax.random.key(0)
+
+    def drawn(first, count):
+        return draw_noise(key, first, count, (1, 1), agent, env.noise, together)
+
+    whole = drawn(0, 3 * together)
+    assert len(np.unique(whole.env.coin)) > 2.9 * together  # no number twice but by chance
+    for first, count in ((0, 1), (together - 1, 2), (together + 5, together), (together + 1, 2 * together - 1)):
+        piece = jax.tree.map(lambda leaf: leaf[first : first + count], whole)  # noqa: B023
+        assert_equal(drawn(jnp.int32(first), count), piece)
+
+
 def test_what_was_not_measured_is_nan():
     _, history = run(cached_engine("dqn"), 0, fills=(1,), trains=(1,))  # four steps: no CartPole has fallen
     assert history[0]["episodes"] == 0
@@ -340,8 +357,7 @@ def test_a_block_that_starts_at_a_reset_begins_with_a_first_observation(kind):
         np.testing.assert_array_equal(loop.agent.obs[:, 0], [0, 1, 2, 3])
         np.testing.assert_array_equal(loop.agent.carry[:, 0], [0, 1, 2, 3])
         assert metrics["episodes"] == 0  # an episode left behind is not one that ended
-    np.testing.assert_array_equal(loop.episodes.running_length, [4, 4])
-    np.testing.assert_array_equal(loop.episodes.running_return, [10.0, 10.0])  # 1 + 2 + 3 + 4
+    np.testing.assert_array_equal(loop.episodes.running, [[10.0, 10.0], [4, 4]])  # 1 + 2 + 3 + 4, and how many
 
 
 @BOTH
@@ -380,7 +396,7 @@ def test_the_episodes_of_a_chunk_are_counted_as_one_counts_by_hand(kind):
         assert metrics["episodes"] == NUM_ENVS * len(ended)
         assert metrics["episode_return"] == pytest.approx(6.0)  # 1 + 2 + 3
         assert metrics["episode_length"] == pytest.approx(3.0)
-        np.testing.assert_allclose(loop.episodes.running_return, [sum(running)] * NUM_ENVS)
+        np.testing.assert_allclose(loop.episodes.running[0], [sum(running)] * NUM_ENVS)
 
 
 def test_episode_statistics_are_those_of_a_plain_count():
@@ -396,11 +412,12 @@ def test_episode_statistics_are_those_of_a_plain_count():
                 returns.append(sum(open_[i]))
                 lengths.append(len(open_[i]))
                 open_[i] = []
-    assert float(episodes.finished) == len(returns) > 30
-    assert float(episodes.return_sum) == pytest.approx(sum(returns), rel=1e-4)
-    assert float(episodes.length_sum) == sum(lengths)
-    np.testing.assert_allclose(episodes.running_return, [sum(rewards) for rewards in open_], atol=1e-4)
-    np.testing.assert_array_equal(episodes.running_length, [len(rewards) for rewards in open_])
+    return_sum, length_sum, finished = map(float, episodes.sums)
+    assert finished == len(returns) > 30
+    assert return_sum == pytest.approx(sum(returns), rel=1e-4)
+    assert length_sum == sum(lengths)
+    np.testing.assert_allclose(episodes.running[0], [sum(rewards) for rewards in open_], atol=1e-4)
+    np.testing.assert_array_equal(episodes.running[1], [len(rewards) for rewards in open_])
     forgotten = episodes.forget_sums()
-    assert (forgotten.finished, forgotten.return_sum, forgotten.length_sum) == (0, 0, 0)
-    np.testing.assert_array_equal(forgotten.running_length, episodes.running_length)
+    np.testing.assert_array_equal(forgotten.sums, np.zeros(3))
+    np.testing.assert_array_equal(forgotten.running, episodes.running)

@@ -56,11 +56,19 @@ def test_the_greedy_action_has_its_share(compiled):
 
 
 def test_any_of_the_allowed_is_chosen_alike(compiled):
-    allowed, ties = jnp.array([True, False, True]), jax.random.uniform(jax.random.key(0), (30_000, 3))
-    chosen = compiled(jax.vmap(any_of, (None, 0)))(allowed, ties)
+    allowed, tie = jnp.array([True, False, True]), jax.random.uniform(jax.random.key(0), (30_000,))
+    chosen = compiled(jax.vmap(any_of, (None, 0)))(allowed, tie)
     share = np.bincount(chosen, minlength=3) / 30_000
     np.testing.assert_allclose(share, uniform_over(allowed), atol=0.012)  # four standard errors
     assert share[1] == 0
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 5, 9, 1000])
+def test_the_largest_and_the_smallest_tie_are_an_action_too(compiled, count):
+    allowed = jnp.arange(2 * count) % 2 == 1
+    largest = np.nextafter(np.float32(1), np.float32(0))
+    assert compiled(any_of)(allowed, 0.0) == 1
+    assert compiled(any_of)(allowed, largest) == 2 * count - 1
 
 
 def test_doubt_grows_with_the_time_since_an_action_was_tried(compiled):

@@ -10,31 +10,27 @@ from polyak.agent import Agent, Algorithm, Array, Key, PyTree, Spec
 
 Metrics = dict[str, float]
 
+SHARED = 64  # iterations of a single step that share keys
+
 
 class Episodes(NamedTuple):
-    """What is known of the episodes: those under way, and the sums over those that ended."""
+    """What is known of the episodes: those under way, and the sums over those that ended.
 
-    running_return: Array  # [B]
-    running_length: Array  # [B] int32
-    return_sum: Array  # []
-    length_sum: Array  # []
-    finished: Array  # []
+    Two arrays and not five: where a step is tiny, it takes as long as it has results.
+    """
+
+    running: Array  # [2, B] return and length so far
+    sums: Array  # [3] return, length and number
 
     @staticmethod
     def of(num_envs: int) -> "Episodes":
-        sums = (jnp.float32(0), jnp.float32(0), jnp.float32(0))  # three buffers: one cannot be donated three times
-        return Episodes(jnp.zeros(num_envs), jnp.zeros(num_envs, jnp.int32), *sums)
+        return Episodes(jnp.zeros((2, num_envs)), jnp.zeros(3))
 
     def update(self, reward: Array, over: Array) -> "Episodes":
         """After one step with rewards [B]; `over` [B] where an episode ended or was cut."""
-        total, length = self.running_return + reward, self.running_length + 1
-        return Episodes(
-            jnp.where(over, 0.0, total),
-            jnp.where(over, 0, length),
-            self.return_sum + jnp.sum(jnp.where(over, total, 0.0)),
-            self.length_sum + jnp.sum(jnp.where(over, length, 0)),
-            self.finished + jnp.sum(over),
-        )
+        running = self.running + jnp.stack([reward, jnp.ones_like(reward)])
+        counted = jnp.concatenate([running, jnp.ones_like(reward)[None]])
+        return Episodes(jnp.where(over, 0.0, running), self.sums + jnp.sum(jnp.where(over, counted, 0.0), -1))
 
     def update_block(self, reward: Array, over: Array) -> "Episodes":
         """After a block with rewards [T, B] and `over` [T, B]."""
@@ -42,12 +38,11 @@ class Episodes(NamedTuple):
 
     def forget_sums(self) -> "Episodes":
         """At the start of a chunk, which tells only of the episodes that end in it."""
-        sums = (self.return_sum, self.length_sum, self.finished)
-        return Episodes(self.running_return, self.running_length, *map(jnp.zeros_like, sums))
+        return self._replace(sums=jnp.zeros_like(self.sums))
 
     def forget_running(self) -> "Episodes":
         """Where all environments begin anew, and what they were in the middle of is not counted."""
-        return self._replace(running_return=0 * self.running_return, running_length=0 * self.running_length)
+        return self._replace(running=jnp.zeros_like(self.running))
 
 
 class Loop(NamedTuple):
@@ -99,18 +94,38 @@ class ChunkNoise(NamedTuple):
 
 
 def draw_noise(
-    key: Key, first: Array, count: int, shape: tuple[int, int], agent: Agent, env_noise: Callable[..., PyTree]
+    key: Key,
+    first: Array,
+    count: int,
+    shape: tuple[int, int],
+    agent: Agent,
+    env_noise: Callable[..., PyTree],
+    together: int = 1,
 ) -> ChunkNoise:
     """The noise of iterations first .. first + count - 1, drawn in one go.
 
-    Iteration i always draws from fold_in(key, i), so that neither the size of the chunks nor the engine changes a run.
+    Iteration i always draws from fold_in(key, i // together), so that neither the size of the chunks nor the engine
+    changes a run.
     """
+    length, num_envs = shape
 
-    def of_iteration(i: Array) -> ChunkNoise:
-        agent_key, env_key, learn_key = jax.random.split(jax.random.fold_in(key, i), 3)
-        return ChunkNoise(agent.noise(agent_key, shape), env_noise(env_key, shape), learn_key)
+    def of_group(group: Array) -> ChunkNoise:
+        agent_key, env_key, learn_key = jax.random.split(jax.random.fold_in(key, group), 3)
+        rows = (together * length, num_envs)
+        learn = jax.random.split(learn_key, together) if together > 1 else learn_key
+        return ChunkNoise(agent.noise(agent_key, rows), env_noise(env_key, rows), learn)
 
-    return jax.vmap(of_iteration)(first + jnp.arange(count))
+    if together == 1:
+        return jax.vmap(of_group)(first + jnp.arange(count))
+    groups = 1 + -(-(count - 1) // together)  # enough, wherever in its group the first iteration stands
+    drawn = jax.vmap(of_group)(first // together + jnp.arange(groups))
+
+    def cut(leaf: Array, *block: int) -> Array:
+        iterations = leaf.reshape(groups * together, *block, *leaf.shape[2:])
+        return jax.lax.dynamic_slice_in_dim(iterations, first % together, count)
+
+    of_agent, of_env = jax.tree.map(lambda leaf: cut(leaf, length), (drawn.agent, drawn.env))
+    return ChunkNoise(of_agent, of_env, cut(drawn.learn))
 
 
 def initial_keys(seed: Array | int) -> tuple[Key, Key, Key]:
@@ -120,13 +135,20 @@ def initial_keys(seed: Array | int) -> tuple[Key, Key, Key]:
 
 def named(episodes: Episodes, sums: dict[str, Array], iterations: Array | int) -> dict[str, Array]:
     """The metrics of a chunk; NaN stands for what was not measured."""
-    finished = jnp.where(episodes.finished > 0, episodes.finished, jnp.nan)
+    return_sum, length_sum, ended = episodes.sums
+    finished = jnp.where(ended > 0, ended, jnp.nan)
     return {
-        "episode_return": episodes.return_sum / finished,
-        "episode_length": episodes.length_sum / finished,
-        "episodes": episodes.finished,
+        "episode_return": return_sum / finished,
+        "episode_length": length_sum / finished,
+        "episodes": ended,
         **{name: value / iterations for name, value in sums.items()},
     }
+
+
+def drawn_together(algorithm: Algorithm, spec: Spec) -> int:
+    """How many iterations share keys: several where a block is a single step, whose noise is cheaper than a key."""
+    single = algorithm.block_length * spec.num_envs == 1 and not algorithm.starts_at_reset
+    return SHARED if single else 1
 
 
 def chunk_of(algorithm: Algorithm, spec: Spec, wanted_steps: int) -> int:

@@ -20,6 +20,7 @@ from polyak.engines.common import (
     check_iterations,
     choose,
     draw_noise,
+    drawn_together,
     initial_keys,
     named,
 )
@@ -39,6 +40,7 @@ class CompiledEngine:
         self.block_size = self.length * spec.num_envs
         self.starts_at_reset = algorithm.starts_at_reset
         self.shape = (self.length, spec.num_envs)
+        self.together = drawn_together(algorithm, spec)
         self.warm: set[bool] = set()
         self.chunk = min(chunk, max(1, NOISE_BYTES // self._noise_bytes()))
         over_seeds = partial(jax.vmap, in_axes=(0, None)) if batched else lambda function: function
@@ -68,7 +70,7 @@ class CompiledEngine:
         def env_noise(key: Array, shape: tuple[int, int]) -> PyTree:
             return self.env.noise(key, (shape[0] + self.starts_at_reset, shape[1]))  # one more row for the start
 
-        return draw_noise(key, first, count, self.shape, self.agent, env_noise)
+        return draw_noise(key, first, count, self.shape, self.agent, env_noise, self.together)
 
     def _noise_bytes(self) -> int:
         noise = jax.eval_shape(lambda key: self._noise(key, jnp.int32(0), 1), jax.random.key(0))

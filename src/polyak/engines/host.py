@@ -19,6 +19,7 @@ from polyak.engines.common import (
     check_iterations,
     choose,
     draw_noise,
+    drawn_together,
     initial_keys,
     named,
 )
@@ -39,6 +40,7 @@ class HostEngine:
         self.length = algorithm.block_length
         self.block_size = self.length * spec.num_envs
         self.starts_at_reset = algorithm.starts_at_reset
+        self.together = drawn_together(algorithm, spec)
         key = jax.random.key(0)  # only shapes are asked for
         self._packing = Packing(jax.eval_shape(lambda key: (agent.init(key), Episodes.of(spec.num_envs)), key))
         self._noise_tree: Any = jax.tree.structure(jax.eval_shape(lambda key: agent.noise(key, (1,)), key))
@@ -86,7 +88,7 @@ class HostEngine:
 
     def _draw(self, key: Array, first: Array) -> ChunkNoise:
         shape = (self.length, self.num_envs)
-        noise = draw_noise(key, first, self.chunk, shape, self.agent, lambda key, shape: ())
+        noise = draw_noise(key, first, self.chunk, shape, self.agent, lambda key, shape: (), self.together)
         return noise._replace(learn=jax.random.key_data(noise.learn))
 
     def _block(

@@ -246,25 +246,31 @@ class MDP:
         cumulative = np.cumsum(self.probability, -1) / self.probability.sum(-1, keepdims=True)
         # A coin is below 1, so that it never passes the last outcome that can happen, whatever rounding does.
         bounds = np.where(cumulative > 1 - 1e-12, 1.0, cumulative)[..., :-1]
-        tables = jax.tree.map(_packed, Tables(bounds, self.next_state, self.reward))
-        terminal, limit = self.terminal, self.max_episode_steps
+        num_outcomes = self.probability.shape[-1]
+        pairs = bounds.reshape(self.num_states * self.num_actions, num_outcomes - 1).astype(np.float32)
+        # What is looked up together lies together: a step of a small world is as long as the list of its look-ups.
+        arrivals = np.stack([self.next_state, self.reward, self.terminal[self.next_state]], -1)
+        arrivals = arrivals.reshape(-1, 3).astype(np.float32)
+        limit = self.max_episode_steps
         first = np.flatnonzero(self.start)
         chances = np.cumsum(self.start[first])[:-1].astype(np.float32)
 
         def noise(key: Key, shape: tuple[int, ...]) -> Noise:
             coin_key, start_key = jax.random.split(key)
             drawn = jnp.searchsorted(jnp.asarray(chances), jax.random.uniform(start_key, shape), side="right")
-            return Noise(jax.random.uniform(coin_key, shape), jnp.asarray(first, jnp.int32)[drawn])
+            start = jnp.asarray(first, jnp.int32)[drawn] if len(first) > 1 else jnp.full(shape, first[0], jnp.int32)
+            return Noise(jax.random.uniform(coin_key, shape), start)
 
         def reset(noise: Noise) -> tuple[State, Array]:
             return State(noise.start, jnp.int32(0)), noise.start
 
         def step(state: State, action: Array, noise: Noise):
-            here = jax.tree.map(lambda table: jnp.asarray(table)[state.place * self.num_actions + action], tables)
-            outcome = jnp.sum(noise.coin >= here.bounds)
-            place, clock = here.next_state[outcome], state.clock + 1
+            pair, clock = state.place * self.num_actions + action, state.clock + 1
+            outcome = jnp.sum(noise.coin >= jnp.asarray(pairs)[pair])
+            next_state, reward, ends = jnp.asarray(arrivals)[pair * num_outcomes + outcome]
+            place = next_state.astype(jnp.int32)
             truncated = clock >= limit if limit is not None else jnp.bool_(False)
-            return State(place, clock), place, here.reward[outcome], jnp.asarray(terminal)[place], truncated
+            return State(place, clock), place, reward, ends > 0, truncated
 
         observed: gymnasium.Space = gymnasium.spaces.Discrete(self.num_states)
         acted: gymnasium.Space = gymnasium.spaces.Discrete(self.num_actions)
@@ -283,19 +289,6 @@ class State(NamedTuple):
 
     place: Array  # int32
     clock: Array  # int32, steps taken
-
-
-class Tables(NamedTuple):
-    """The outcomes of each pair of state and action, a row a pair."""
-
-    bounds: Any  # [S A, K - 1] float32: outcome k happens where this many bounds lie at or below the coin
-    next_state: Any  # [S A, K] int32
-    reward: Any  # [S A, K] float32
-
-
-def _packed(table: np.ndarray) -> np.ndarray:
-    kind = np.int32 if np.issubdtype(table.dtype, np.integer) else np.float32
-    return table.reshape(table.shape[0] * table.shape[1], table.shape[2]).astype(kind)
 
 
 def _from_table(

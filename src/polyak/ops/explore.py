@@ -39,17 +39,18 @@ def epsilon_greedy(q: Array, epsilon: Array | float, noise: EpsilonGreedyNoise) 
     return jnp.where(noise.coin < epsilon, noise.action, jnp.argmax(q).astype(noise.action.dtype))
 
 
-def any_of(allowed: Array, ties: Array) -> Array:
+def any_of(allowed: Array, tie: Array) -> Array:
     """An action drawn uniformly from those that are allowed.
 
     Args:
         allowed: [A] bool.
-        ties: [A] uniform in [0, 1).
+        tie: [] uniform in [0, 1).
 
     Returns:
         [] the action, int32.
     """
-    return jnp.argmax(jnp.where(allowed, ties, -1.0)).astype(jnp.int32)
+    place = jnp.cumsum(allowed)  # 1 from the first that is allowed on, 2 from the second, ...
+    return jnp.sum(place <= jnp.floor(tie * place[-1]), dtype=jnp.int32)
 
 
 def uniform_over(allowed: Array) -> Array:

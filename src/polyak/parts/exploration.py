@@ -59,11 +59,11 @@ class EpsilonGreedy:
 
     def noise(self, key: Key, shape: tuple[int, ...], num_actions: int) -> tuple[Array, Array]:
         coin_key, tie_key = jax.random.split(key)
-        return jax.random.uniform(coin_key, shape), jax.random.uniform(tie_key, (*shape, num_actions))
+        return jax.random.uniform(coin_key, shape), jax.random.uniform(tie_key, shape)
 
     def choose(self, q: Array, visits: PyTree, progress: Array, noise: tuple[Array, Array]) -> Array:
-        coin, ties = noise
-        return explore.any_of((q == q.max()) | ((coin < self.epsilon(progress)) & _allowed(q)), ties)
+        coin, tie = noise
+        return explore.any_of((q == q.max()) | ((coin < self.epsilon(progress)) & _allowed(q)), tie)
 
     def probabilities(self, q: Array, visits: PyTree, progress: Array) -> Array:
         epsilon = self.epsilon(progress)
@@ -110,12 +110,12 @@ class NoisyGreedy:
 
     def noise(self, key: Key, shape: tuple[int, ...], num_actions: int) -> tuple[Array, Array]:
         noise_key, tie_key = jax.random.split(key)
-        return jax.random.normal(noise_key, (*shape, num_actions)), jax.random.uniform(tie_key, (*shape, num_actions))
+        return jax.random.normal(noise_key, (*shape, num_actions)), jax.random.uniform(tie_key, shape)
 
     def choose(self, q: Array, visits: PyTree, progress: Array, noise: tuple[Array, Array]) -> Array:
-        normal, ties = noise
+        normal, tie = noise
         noisy = q + _scheduled(self, progress) * normal
-        return explore.any_of(noisy == noisy.max(), ties)
+        return explore.any_of(noisy == noisy.max(), tie)
 
     def probabilities(self, q: Array, visits: PyTree, progress: Array) -> Array:
         raise BadSetting("The probabilities of greedy choices among noisy values have no closed form; use epsilon.")
@@ -134,7 +134,7 @@ class UCB:
         _check(self, "the weight of doubt is 0 or more", lambda value: value >= 0)
 
     def noise(self, key: Key, shape: tuple[int, ...], num_actions: int) -> Array:
-        return jax.random.uniform(key, (*shape, num_actions))
+        return jax.random.uniform(key, shape)
 
     def choose(self, q: Array, visits: PyTree, progress: Array, noise: Array) -> Array:
         bounds = explore.upper_confidence(q, visits, self.initial)

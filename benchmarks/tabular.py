@@ -1,0 +1,104 @@
+"""Speed with tables: Q-learning beside a plain Python loop over Gymnasium, and planning in a large sparse process.
+
+python benchmarks/tabular.py [--rounds 5]
+
+Every round measures all of them in turn; the medians are printed.
+"""
+
+import argparse
+import json
+import statistics
+import time
+from pathlib import Path
+
+import gymnasium
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import polyak
+from polyak.agent import Spec
+from polyak.engines.compiled import CompiledEngine
+
+ID, STEPS, SEEDS = "FrozenLake8x8-v1", 200_000, 64
+
+
+def plain_loop(steps: int) -> float:
+    """Steps per second of Q-learning as one writes it in an afternoon."""
+    env = gymnasium.make(ID)
+    q = np.zeros((env.observation_space.n, env.action_space.n))
+    rng = np.random.default_rng(0)
+    obs, _ = env.reset(seed=0)
+    began = time.perf_counter()
+    for _ in range(steps):
+        if rng.random() < 0.1:
+            action = rng.integers(4)
+        else:
+            best = np.flatnonzero(q[obs] == q[obs].max())
+            action = best[0] if len(best) == 1 else rng.choice(best)
+        next_obs, reward, terminated, truncated, _ = env.step(action)
+        q[obs, action] += 0.1 * (reward + 0.99 * (not terminated) * q[next_obs].max() - q[obs, action])
+        obs = env.reset()[0] if terminated or truncated else next_obs
+    return steps / (time.perf_counter() - began)
+
+
+def compiled(seeds: int) -> float:
+    """Steps per second of all seeds together, compilation left out."""
+    env = polyak.MDP.from_gymnasium(ID).compiled()
+    spec = Spec(env.observation_space, env.action_space, 1, env.max_episode_steps, STEPS)
+    algorithm = polyak.QLearning(learning_rate=0.1, exploration=polyak.EpsilonGreedy(0.1))
+    engine = CompiledEngine(algorithm, algorithm.agent(spec), env, spec, 10_000, batched=seeds > 1)
+    loop = engine.init(jnp.arange(seeds) if seeds > 1 else 0)
+    loop, _ = engine.advance(loop, engine.chunk, True)
+    chunks = STEPS // engine.chunk
+    began = time.perf_counter()
+    for _ in range(chunks):
+        loop, _ = engine.advance(loop, engine.chunk, True)
+    return chunks * engine.chunk * seeds / (time.perf_counter() - began)
+
+
+def sparse_mdp(states: int = 100_000, actions: int = 4, outcomes: int = 5) -> polyak.MDP:
+    """Every action leads to a few random states."""
+    rng = np.random.default_rng(0)
+    shape = (states, actions, outcomes)
+    return polyak.MDP(
+        rng.dirichlet(np.ones(outcomes), shape[:2]),
+        rng.integers(0, states, shape, dtype=np.int32),
+        rng.normal(size=shape),
+        np.zeros(states, bool),
+        np.full(states, 1 / states),
+    )
+
+
+def seconds(plan, mdp: polyak.MDP) -> float:
+    began = time.perf_counter()
+    found = plan(mdp, gamma=0.99, tolerance=1e-6)
+    assert found.error_bound <= 1e-6 * (1 + 1e-9)
+    return time.perf_counter() - began
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--json", type=Path, default=Path(__file__).with_name("tabular.json"))
+    options = parser.parse_args()
+    jax.config.update("jax_cpu_enable_async_dispatch", False)
+    mdp = sparse_mdp()
+    mdp.transition  # noqa: B018  built once, and not what is measured
+    measures = {
+        "plain Python loop, steps/s": lambda: plain_loop(STEPS // 4),
+        "polyak, 1 seed, steps/s": lambda: compiled(1),
+        f"polyak, {SEEDS} seeds, steps/s": lambda: compiled(SEEDS),
+        "value iteration, 100,000 states, s": lambda: seconds(polyak.value_iteration, mdp),
+        "modified policy iteration, 100,000 states, s": lambda: seconds(polyak.modified_policy_iteration, mdp),
+    }
+    rounds = [{name: measure() for name, measure in measures.items()} for _ in range(options.rounds)]
+    medians = {name: statistics.median(found[name] for found in rounds) for name in measures}
+    for name, value in medians.items():
+        per_loop = value / medians["plain Python loop, steps/s"]
+        print(f"{name:46} {value:14,.2f}" + (f"  {per_loop:6.1f} x the loop" if "steps" in name else ""))
+    options.json.write_text(json.dumps({"rounds": rounds, "medians": medians}, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()
