@@ -128,23 +128,25 @@ def self_play() -> CompiledEnv:
 def against(name: str) -> CompiledEnv:
     """One side, against an opponent that answers within the step; either begins by chance. Win 1, draw 0, loss -1."""
     moves = OPPONENTS[name]()
+    count = moves.sum(-1)  # [N] how many moves it considers
+    listed = np.argsort(~moves, axis=-1, kind="stable")  # [N, 9] those cells first
+    opened = TURNED[AFTER[EMPTY, moves[EMPTY]]]  # the boards after its first moves
 
-    def answer(board: Array, ties: Array) -> Array:
-        return jnp.argmax(jnp.where(jnp.asarray(moves)[board], ties, -1.0), -1)
+    def answer(board: Array, draw: Array) -> Array:
+        return jnp.asarray(listed)[board, jnp.int32(draw * jnp.asarray(count)[board])]
 
     def noise(key: Key, shape: tuple[int, ...]) -> Noise:
-        answer_key, opening_key, coin_key = jax.random.split(key, 3)
-        opening = answer(jnp.int32(EMPTY), jax.random.uniform(opening_key, (*shape, 9)))
-        begun, _, _ = move(jnp.int32(EMPTY), opening)
+        draw_key, opened_key, coin_key = jax.random.split(key, 3)
+        begun = jax.random.choice(opened_key, opened, shape)
         start = jnp.where(jax.random.bernoulli(coin_key, shape=shape), jnp.int32(EMPTY), begun)
-        return Noise(jax.random.uniform(answer_key, (*shape, 9)), start)
+        return Noise(jax.random.uniform(draw_key, shape), start)
 
     def reset(noise: Noise) -> tuple[Array, Array]:
         return noise.start, choices(noise.start)
 
     def step(board: Array, cell: Array, noise: Noise):
         theirs, reward, over = move(board, cell)
-        ours, their_reward, over_too = move(theirs, answer(theirs, noise.ties))
+        ours, their_reward, over_too = move(theirs, answer(theirs, noise.draw))
         board = jnp.where(over, theirs, ours)
         return board, choices(board), jnp.where(over, reward, -their_reward), over | over_too, jnp.bool_(False)
 
@@ -154,7 +156,7 @@ def against(name: str) -> CompiledEnv:
 class Noise(NamedTuple):
     """The randomness of one step against an opponent."""
 
-    ties: Array  # [9] uniform: of the moves that it considers, it makes the one with the highest
+    draw: Array  # [] uniform in [0, 1): which of the moves that it considers the opponent makes
     start: Array  # [] int32: the first board of a fresh game, should one begin here
 
 
