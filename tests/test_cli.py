@@ -122,6 +122,8 @@ def test_import_loads_no_jax():
         ("evaluate nowhere", "no run folder nowhere"),
         ("evaluate . --episodes 3", "not a run"),
         ("watch nowhere", "no run folder nowhere"),
+        ("play chess", "no game to play named 'chess'"),
+        ("play tic-tac-toe --run nowhere", "no run folder nowhere"),
         ("plot nowhere", "no run folder nowhere"),
         ("draw nowhere", "no run folder nowhere"),
         ("draw nowhere --what arrows", "no picture named 'arrows'"),
