@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from polyak.algorithms.planning.prioritised_sweeping import prioritised_sweeping
     from polyak.algorithms.planning.value_iteration import value_iteration
     from polyak.algorithms.policy.ppo import PPO
+    from polyak.algorithms.tabular.afterstate_td import AfterstateTD
     from polyak.algorithms.tabular.cross_entropy import TabularCEM
     from polyak.algorithms.tabular.double_q_learning import DoubleQLearning
     from polyak.algorithms.tabular.dyna_q import DynaQ
@@ -73,6 +74,7 @@ _HOMES = {
     "polyak.algorithms.tabular.n_step_sarsa": ("NStepSARSA",),
     "polyak.algorithms.tabular.q_lambda": ("QLambda",),
     "polyak.algorithms.tabular.sarsa_lambda": ("SARSALambda",),
+    "polyak.algorithms.tabular.afterstate_td": ("AfterstateTD",),
     "polyak.algorithms.tabular.cross_entropy": ("TabularCEM",),
     "polyak.algorithms.tabular.lambda_return": ("LambdaReturn",),
     "polyak.algorithms.tabular.monte_carlo": ("MonteCarlo",),
@@ -109,6 +111,7 @@ __all__ = [
     "SARSA",
     "TD",
     "UCB",
+    "AfterstateTD",
     "Agent",
     "Algorithm",
     "Boltzmann",

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import functools
 import io
 import sys
 from collections.abc import Callable
@@ -18,6 +19,7 @@ usage: polyak COMMAND ...
   train ALGORITHM ENV    train an agent, e.g. polyak train ppo CartPole-v1 --seeds 4
   evaluate RUN           play its final policies in Gymnasium: mean, IQM, 95 % interval
   watch RUN              film its best policy
+  play GAME              play against a learner, e.g. polyak play tic-tac-toe
   plot RUN...            draw return against steps, of several algorithms together if you like
   draw RUN               draw what a table learnt: values and arrows, action values, or a path
   resume RUN             go on with a run that was stopped
@@ -141,6 +143,34 @@ def watch(
     print(f"Next: polyak evaluate {run}")
 
 
+def play(
+    game: str,
+    /,
+    run: str | None = None,
+    seed: int | None = None,
+    first: bool = False,
+    second: bool = False,
+    show_values: bool = False,
+    out: str = "runs",
+) -> None:
+    """Play against a policy, here in the terminal.
+
+    Args:
+        game: tic-tac-toe.
+        run: a run folder, or one policy file; without one a policy learns first, by self-play, in some seconds.
+        seed: whose policy of the run, by default the best one's; or with which seed to learn.
+        first: begin every game; by default you and the policy take turns.
+        second: begin none.
+        show_values: show what the policy's table thinks that each move is worth, from -1, a loss, to 1, a win.
+        out: the folder for the run of a policy that learns first.
+    """
+    from polyak.play import opponent, turns
+    from polyak.play import play as play_games
+
+    who_begins = turns(first, second)
+    play_games(opponent(game, sys.stdout, run, seed, out), sys.stdin, sys.stdout, who_begins, show_values)
+
+
 def plot(runs: tuple[str, ...], /, metric: str = "episode_return", out: str | None = None) -> None:
     """Draw a metric of one run or several against steps.
 
@@ -225,13 +255,20 @@ def _algorithms() -> list[str]:
 def _envs() -> list[str]:
     import gymnasium
 
-    from polyak.envs import PROBES, TWINS
+    from polyak.envs import GAMES, PROBES, TWINS
 
     compiled = [f"{id:28} compiled, proved equal to Gymnasium's" for id in TWINS]
     probes = [f"{id:28} probe with a known answer" for id in PROBES]
+    games = [f"{id:28} game, {_opponent_in(id)}" for id in GAMES]
     others = [f"{id:28} Gymnasium" for id in gymnasium.registry if id not in TWINS]
     prefixes = "Any id may carry a prefix: gymnax:, gymnasium:, envpool:. gymnax: also reaches gymnax's own ids."
-    return [*compiled, *probes, *others, prefixes]
+    return [*compiled, *games, *probes, *others, prefixes]
+
+
+def _opponent_in(game: str) -> str:
+    """What is played there, for a list."""
+    opponent = game.partition("/")[2]
+    return f"against a {opponent} opponent" if opponent else "learnt by self-play, judged against a perfect opponent"
 
 
 def _presets() -> list[str]:
@@ -321,11 +358,15 @@ def _tyro(target: Any, args: list[str], prog: str, **how: Any) -> Any:
 def _simple(function: Callable[..., None], name: str) -> Callable[[list[str]], None]:
     """A command whose options are the arguments of a function."""
 
+    @functools.wraps(function)
+    def with_options(*given: Any, **options: Any) -> Callable[[], None]:
+        return functools.partial(function, *given, **options)  # run when tyro no longer holds standard error
+
     def command(args: list[str]) -> None:
         import inspect
 
         _refuse_unknown(args, list(inspect.signature(function).parameters), f"polyak {name}")
-        _tyro(function, args, f"polyak {name}")
+        _tyro(with_options, args, f"polyak {name}")()
 
     return command
 
@@ -334,6 +375,7 @@ COMMANDS: dict[str, Callable[[list[str]], None]] = {
     "train": train,
     "evaluate": _simple(evaluate, "evaluate"),
     "watch": _simple(watch, "watch"),
+    "play": _simple(play, "play"),
     "plot": _simple(plot, "plot"),
     "draw": _simple(draw, "draw"),
     "resume": _simple(resume, "resume"),

@@ -66,10 +66,17 @@ class Scores:
     def __str__(self) -> str:
         low, high = self.interval
         seeds, episodes = self.returns.shape
+        digits = decimals(self.iqm)
         return (
-            f"mean {self.mean:.1f}, IQM {self.iqm:.1f}, 95 % interval [{low:.1f}, {high:.1f}] over {self.over} "
+            f"mean {self.mean:.{digits}f}, IQM {self.iqm:.{digits}f}, "
+            f"95 % interval [{low:.{digits}f}, {high:.{digits}f}] over {self.over} "
             f"({seeds} {'seed' if seeds == 1 else 'seeds'} x {episodes} episodes)"
         )
+
+
+def decimals(score: float) -> int:
+    """Digits after the point that a score is written with: two where it is small."""
+    return 2 if abs(score) < 10 else 1
 
 
 def evaluate(

@@ -24,11 +24,12 @@ class Policy:
         algorithm: with its hyperparameters.
         spec: of the task it was trained on.
         env: the id of the environment, for `evaluate` and `watch`.
+        state: what was learnt, as much of the agent's state as acting needs.
     """
 
     def __init__(self, algorithm: Algorithm, spec: Spec, state: PyTree, env: str):
         self.algorithm, self.spec, self.env = algorithm, spec, env
-        self._state = state
+        self.state = state
         agent = algorithm.agent(spec)
 
         def act(state: PyTree, obs: PyTree) -> PyTree:
@@ -48,9 +49,9 @@ class Policy:
         obs = np.asarray(obs, storage_type(space))
         shape = space.shape or ()
         if obs.shape == shape:
-            return np.asarray(self._act(self._state, obs[None]))[0]
+            return np.asarray(self._act(self.state, obs[None]))[0]
         if obs.shape[1:] == shape and obs.ndim == len(shape) + 1:
-            return np.asarray(self._act(self._state, obs))
+            return np.asarray(self._act(self.state, obs))
         raise BadSetting(f"The policy reads observations of shape {shape}, or a batch of them, not {obs.shape}.")
 
     @property
@@ -64,7 +65,7 @@ class Policy:
         shapes = {"q": (states, actions), "v": (states,), "pi": (states, actions)}
         found = {}
         for name, shape in shapes.items():
-            table = np.asarray(getattr(self._state, name, None))
+            table = np.asarray(getattr(self.state, name, None))
             if table.shape == (2, *shape):
                 table = table.mean(0)
             if table.shape == shape and table.dtype.kind == "f":
@@ -84,7 +85,7 @@ class Policy:
             "observation_space": _space_to_json(self.spec.observation_space),
             "action_space": _space_to_json(self.spec.action_space),
         }
-        tensors.save(Path(path), self._state, about)
+        tensors.save(Path(path), self.state, about)
 
 
 def load(path: str | os.PathLike) -> Policy:

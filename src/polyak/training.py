@@ -323,13 +323,16 @@ def _in_process(job: Job, recorder: _Recorder) -> None:
 
 def _farewell(run: Run, recorder: _Recorder) -> str:
     """What happened, where it is, and what to type next."""
+    from polyak.envs.tictactoe import GAMES
+
     if run.about["status"] != "finished":
         made, total = sum(recorder.steps.values()), run.about["steps"] * len(run.seeds)
         return (
             f"Stopped at {made:,} of {total:,} steps; what was learned is in {run.path}.\n"
             f"Go on: polyak resume {run.path}"
         )
-    return f"{run.summary()}\ncurve: {run.path / 'curve.png'}\nNext: polyak watch {run.path}"
+    next_command = "play tic-tac-toe --run" if run.about["env"] in GAMES else "watch"
+    return f"{run.summary()}\ncurve: {run.path / 'curve.png'}\nNext: polyak {next_command} {run.path}"
 
 
 def _span(seeds: Iterable[int]) -> str:

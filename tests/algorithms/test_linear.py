@@ -68,4 +68,4 @@ def test_linear_values_learn_to_balance_the_pole(tmp_path):
     algorithm = LinearSARSA(features=Fourier(2), learning_rate=0.002, gamma=0.99, exploration=EpsilonGreedy(0.05))
     run = polyak.train(algorithm, "CartPole-v1", steps=20_000, seeds=2, out=tmp_path, progress=False, processes=0)
     assert run.scores.returns.mean(1).min() > 60
-    assert jnp.isfinite(run.policy()._state.w).all()
+    assert jnp.isfinite(run.policy().state.w).all()

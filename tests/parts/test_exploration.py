@@ -31,13 +31,37 @@ Q, VISITS = jnp.array([1.0, 0.0, 1.0]), jnp.array([5.0, 2.0, 5.0])
     ],
 )
 def test_actions_are_taken_as_often_as_is_said(strategy, progress, wanted):
-    probabilities = strategy.probabilities(Q, VISITS, progress)
+    check_shares(strategy, Q, VISITS, progress, wanted)
+
+
+def check_shares(strategy, q, visits, progress, wanted):
+    probabilities = strategy.probabilities(q, visits, progress)
     np.testing.assert_allclose(probabilities, wanted, atol=1e-6)
     noise = strategy.noise(jax.random.key(0), (30_000,), 3)
-    chosen = jax.vmap(strategy.choose, (None, None, None, 0))(Q, VISITS, progress, noise)
+    chosen = jax.vmap(strategy.choose, (None, None, None, 0))(q, visits, progress, noise)
     assert chosen.dtype == jnp.int32
     share = np.bincount(chosen, minlength=3) / 30_000
     np.testing.assert_allclose(share, wanted, atol=0.012)  # four standard errors
+
+
+@pytest.mark.parametrize(
+    ("strategy", "wanted"),
+    [
+        (EpsilonGreedy(0.4), [0.2, 0.0, 0.8]),
+        (Boltzmann(1.0), np.array([1, 0, np.e]) / (np.e + 1)),
+        (UCB(0.0), [0.0, 0.0, 1.0]),
+        (UCB(10.0), [1.0, 0.0, 0.0]),  # what was tried least of what is allowed
+    ],
+)
+def test_an_action_of_value_minus_infinity_is_never_taken(strategy, wanted):
+    check_shares(strategy, jnp.array([0.0, -jnp.inf, 1.0]), jnp.array([2.0, 0.0, 5.0]), 0.5, wanted)
+
+
+def test_noise_does_not_bring_back_what_is_not_allowed():
+    strategy = NoisyGreedy(100.0)
+    noise = strategy.noise(jax.random.key(0), (1_000,), 3)
+    q = jnp.array([0.0, -jnp.inf, 1.0])
+    assert set(jax.vmap(strategy.choose, (None, None, None, 0))(q, (), 0.5, noise).tolist()) == {0, 2}
 
 
 def test_noise_on_the_values_fades():

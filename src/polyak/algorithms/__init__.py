@@ -4,6 +4,7 @@ from polyak.agent import Algorithm
 from polyak.algorithms.linear.linear_q_learning import LinearQLearning
 from polyak.algorithms.linear.linear_sarsa import LinearSARSA
 from polyak.algorithms.policy.ppo import PPO
+from polyak.algorithms.tabular.afterstate_td import AfterstateTD
 from polyak.algorithms.tabular.cross_entropy import TabularCEM
 from polyak.algorithms.tabular.double_q_learning import DoubleQLearning
 from polyak.algorithms.tabular.dyna_q import DynaQ
@@ -39,6 +40,7 @@ KINDS: tuple[type[Algorithm], ...] = (
     DoubleQLearning,
     QLambda,
     DynaQ,
+    AfterstateTD,
     LinearSARSA,
     LinearQLearning,
     DQN,

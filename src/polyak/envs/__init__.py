@@ -9,12 +9,16 @@ from polyak.envs.base import AsGymnasium, CompiledEnv, HostEnv
 from polyak.envs.from_gymnasium import GymnasiumVector, make_one, name_of
 from polyak.envs.mdp import MDP
 from polyak.envs.probes import PROBES
+from polyak.envs.tictactoe import GAMES
 from polyak.errors import BadSetting, UnknownName
 
 EnvLike = str | CompiledEnv | MDP | Callable[..., gymnasium.Env]
 
 BACKENDS = ("gymnax", "envpool", "gymnasium")
 TWINS = (*from_gymnax.TWINS, *mdp.TWINS)  # the ids that a compiled environment stands in for, proved equal by a test
+OWN = {**PROBES, **GAMES}  # polyak's own environments
+# Against itself everyone draws in the end: what self-play has taught is scored against who never errs, where 0 is best.
+JUDGES = {"tic-tac-toe": "tic-tac-toe/perfect"}
 
 
 def split(env: str) -> tuple[str | None, str]:
@@ -59,8 +63,8 @@ def make(env: EnvLike, num_envs: int = 1) -> CompiledEnv | HostEnv:
             )
         return GymnasiumVector(env, num_envs)
     backend, id = split(env)
-    if id in PROBES:
-        return PROBES[id]() if backend is None else GymnasiumVector(lambda: AsGymnasium(PROBES[id]()), num_envs, id)
+    if id in OWN:
+        return OWN[id]() if backend is None else GymnasiumVector(lambda: AsGymnasium(OWN[id]()), num_envs, id)
     if backend == "gymnax" or (backend is None and id in from_gymnax.TWINS):
         return from_gymnax.make(id)
     if backend is None and id in mdp.TWINS:
@@ -73,12 +77,13 @@ def make(env: EnvLike, num_envs: int = 1) -> CompiledEnv | HostEnv:
 def make_original(env: EnvLike, render_mode: str | None = None) -> gymnasium.Env:
     """One environment in Gymnasium, for evaluating and watching, so that no compiled twin can flatter a policy.
 
-    Environments that Gymnasium does not have (probes, gymnax's own) are put behind its interface; they cannot be drawn.
+    Environments that Gymnasium does not have (probes, games, gymnax's own) are put behind its interface; they cannot be
+    drawn. What was learnt by self-play is evaluated against a perfect player.
     """
     if isinstance(env, str):
         backend, id = split(env)
-        if id in PROBES:
-            return AsGymnasium(PROBES[id]())
+        if id in OWN:
+            return AsGymnasium(OWN[JUDGES.get(id, id)]())
         if backend == "gymnax" and id not in from_gymnax.TWINS:
             return AsGymnasium(from_gymnax.make(id))
         return make_one(id, render_mode)

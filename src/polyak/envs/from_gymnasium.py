@@ -13,6 +13,7 @@ import numpy as np
 
 from polyak.envs.base import HostStep, environment_seeds
 from polyak.envs.probes import PROBES
+from polyak.envs.tictactoe import GAMES
 from polyak.errors import EnvironmentFault, UnknownName
 from polyak.spaces import storage_type
 
@@ -33,7 +34,7 @@ def make_one(env: str | Callable[..., gymnasium.Env], render_mode: str | None = 
     except gymnasium.error.DependencyNotInstalled as error:
         raise EnvironmentFault(f"{env} needs a package that is not installed: {first_line(error)}") from error
     except (gymnasium.error.UnregisteredEnv, gymnasium.error.DeprecatedEnv) as error:
-        known = [*gymnasium.registry, *PROBES]
+        known = [*gymnasium.registry, *PROBES, *GAMES]
         raise UnknownName("environment", str(env), known, "see `polyak list envs`.") from error
     except Exception as error:
         raise EnvironmentFault(f"{name_of(env)} could not be made: {describe(error)}") from error

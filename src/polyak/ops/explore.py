@@ -59,7 +59,7 @@ def uniform_over(allowed: Array) -> Array:
 
 
 def upper_confidence(q: Array, visits: Array, c: float) -> Array:
-    """q(a) + c sqrt(log n / n_a), infinite for what was never tried.
+    """q(a) + c sqrt(log n / n_a), infinite for what was never tried; -inf stays -inf.
 
     Args:
         q: [A] action values.
@@ -70,4 +70,4 @@ def upper_confidence(q: Array, visits: Array, c: float) -> Array:
     Barto (2018), equation 2.10.
     """
     doubt = jnp.sqrt(jnp.log(jnp.maximum(visits.sum(), 1)) / jnp.maximum(visits, 1))
-    return jnp.where(visits > 0, q + c * doubt, jnp.inf)
+    return jnp.where((visits > 0) | (q == -jnp.inf), q + c * doubt, jnp.inf)

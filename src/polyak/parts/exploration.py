@@ -19,7 +19,7 @@ from polyak.parts.schedules import linear
 
 
 class Exploration(Protocol):
-    """How to choose among A actions."""
+    """How to choose among A actions. One whose value is -inf is not allowed: it is never chosen."""
 
     name: ClassVar[str]
     counts: ClassVar[bool]  # whether `visits` are needed
@@ -63,11 +63,11 @@ class EpsilonGreedy:
 
     def choose(self, q: Array, visits: PyTree, progress: Array, noise: tuple[Array, Array]) -> Array:
         coin, tie = noise
-        return explore.any_of((q == q.max()) | (coin < self.epsilon(progress)), tie)
+        return explore.any_of((q == q.max()) | ((coin < self.epsilon(progress)) & _allowed(q)), tie)
 
     def probabilities(self, q: Array, visits: PyTree, progress: Array) -> Array:
         epsilon = self.epsilon(progress)
-        return epsilon / len(q) + (1 - epsilon) * explore.uniform_over(q == q.max())
+        return epsilon * explore.uniform_over(_allowed(q)) + (1 - epsilon) * explore.uniform_over(q == q.max())
 
 
 @dataclasses.dataclass(frozen=True)
@@ -143,6 +143,10 @@ class UCB:
     def probabilities(self, q: Array, visits: PyTree, progress: Array) -> Array:
         bounds = explore.upper_confidence(q, visits, self.initial)
         return explore.uniform_over(bounds == bounds.max())
+
+
+def _allowed(q: Array) -> Array:
+    return q > -jnp.inf
 
 
 def _check(strategy: Any, rule: str, holds: Callable[[float], bool]) -> None:

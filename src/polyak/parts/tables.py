@@ -6,6 +6,7 @@ from typing import NamedTuple
 import gymnasium
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from polyak.agent import Array, PyTree, Spec
 from polyak.errors import BadSetting
@@ -31,6 +32,27 @@ def rows_of(spec: Spec, algorithm: str) -> Rows:
         raise BadSetting(f"{algorithm} keeps a table, so it needs discrete observations, not {observed}.")
     first_state = int(observed.start)
     return Rows(int(observed.n), int(acted.n), lambda obs: obs - first_state, int(acted.start))
+
+
+class AfterstateRows(NamedTuple):
+    """The shape of a table of afterstate values."""
+
+    num_afterstates: int
+    num_actions: int
+
+
+def afterstate_rows_of(spec: Spec, algorithm: str) -> AfterstateRows:
+    """The rows for a task that shows what each action leads to, as a number or -1; `BadSetting` for any other."""
+    observed, acted = spec.observation_space, spec.action_space
+    if not isinstance(acted, gymnasium.spaces.Discrete) or acted.start != 0:
+        raise BadSetting(f"{algorithm} needs discrete actions, numbered from 0, and this environment's are {acted}.")
+    whole = observed.shape == (acted.n,) and np.issubdtype(observed.dtype, np.integer)
+    if not whole or not isinstance(observed, gymnasium.spaces.Box) or observed.low.min() < -1:
+        raise BadSetting(
+            f"{algorithm} needs to observe the number of the afterstate that each action leads to, {acted.n} whole "
+            f"numbers from -1, as in tic-tac-toe, not {observed}."
+        )
+    return AfterstateRows(int(observed.high.max()) + 1, int(acted.n))
 
 
 def look_up(table: PyTree, *index: Array) -> PyTree:

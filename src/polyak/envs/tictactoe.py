@@ -1,0 +1,172 @@
+"""Tic-tac-toe: its rules as tables, and the game as compiled environments.
+
+A board is a number, written in base three with a digit a cell, as the player sees it whose turn it is: 0 is a free
+cell, 1 one's own, 2 the other's. So a move always writes a 1; then the board is turned, and the other player sees 1 and
+2 exchanged. There are 3^9 = 19,683 boards, of which 5,478 come up in games.
+
+What a player observes is what it can choose: for each cell the board after a move there, called an afterstate, and -1
+where no move is allowed. Different moves from different boards that lead to the same afterstate are worth the same.
+"""
+
+from collections.abc import Callable
+from functools import cache, partial
+from typing import NamedTuple
+
+import gymnasium
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from polyak.agent import Array, Key
+from polyak.envs.base import CompiledEnv
+
+FREE, OWN, OTHER = 0, 1, 2
+EMPTY = 0  # the board of that number
+LINES = np.array([[0, 1, 2], [3, 4, 5], [6, 7, 8], [0, 3, 6], [1, 4, 7], [2, 5, 8], [0, 4, 8], [2, 4, 6]])
+
+# ---- the rules: N = 3^9 boards, 9 cells
+
+NUMBERS = np.arange(3**9, dtype=np.int32)
+POWERS = 3 ** np.arange(9, dtype=np.int32)
+CELLS = NUMBERS[:, None] // POWERS % 3  # [N, 9] what lies in each cell
+TURNED = (-CELLS % 3) @ POWERS  # [N] the same board as the other player sees it
+WON = (CELLS[:, LINES] == OWN).all(-1).any(-1)  # [N] whether oneself has three in a line
+OVER = WON | WON[TURNED] | (CELLS != FREE).all(-1)  # [N] whether the game has ended
+LEGAL = (CELLS == FREE) & ~OVER[:, None]  # [N, 9] whether a move there is allowed
+AFTER = np.where(LEGAL, NUMBERS[:, None] + OWN * POWERS, -1)  # [N, 9] the board after it, still seen by who made it
+
+
+# ---- opponents: each is a table [N, 9] of the moves among which it chooses by chance
+
+
+def random_moves() -> np.ndarray:
+    """Any move."""
+    return LEGAL
+
+
+def greedy_moves() -> np.ndarray:
+    """A move that wins; else one that keeps the other from winning; else any."""
+    winning = LEGAL & WON[AFTER]
+    blocking = winning[TURNED]
+    otherwise = np.where(blocking.any(-1, keepdims=True), blocking, LEGAL)
+    return np.where(winning.any(-1, keepdims=True), winning, otherwise)
+
+
+def perfect_moves() -> np.ndarray:
+    """A move of the greatest minimax value."""
+    q = minimax()
+    return LEGAL & (q == q.max(-1, keepdims=True))
+
+
+@cache
+def minimax() -> np.ndarray:
+    """[N, 9] what each move is worth to who makes it if both play perfectly: 1, 0 or -1; -2 where it is not allowed.
+
+    q(s, a) = 1 if a wins, else -max_a' q(s', a'), where s' is the board that the other sees.
+
+    Source: von Neumann (1928), "Zur Theorie der Gesellschaftsspiele".
+    """
+    values = np.zeros(len(NUMBERS), int)
+    for _ in range(9):  # after as many sweeps as there are moves in the longest game, all is settled
+        q = np.where(LEGAL, WON[AFTER] - values[TURNED[AFTER]], -2)
+        values = np.where(OVER, 0, q.max(-1))
+    return q
+
+
+OPPONENTS: dict[str, Callable[[], np.ndarray]] = {
+    "random": random_moves,
+    "greedy": greedy_moves,
+    "perfect": perfect_moves,
+}
+
+
+# ---- environments
+
+
+def move(board: Array, cell: Array) -> tuple[Array, Array, Array]:
+    """Whoever's turn it is takes a cell.
+
+    Args:
+        board: [] int32, as that player sees it.
+        cell: [] int32, from 0, row by row.
+
+    Returns:
+        The board as the other player sees it; the reward of who moved, 1 for a win, and -1 for a move that is not
+        allowed, which loses; whether the game has ended.
+    """
+    after = jnp.asarray(AFTER)[board, cell]
+    allowed = after >= 0
+    reward = jnp.where(allowed, jnp.asarray(WON)[after].astype(jnp.float32), -1.0)
+    return jnp.asarray(TURNED)[after], reward, ~allowed | jnp.asarray(OVER)[after]
+
+
+def choices(board: Array) -> Array:
+    """[9] int32: what the player to move observes."""
+    return jnp.asarray(AFTER)[board]
+
+
+def self_play() -> CompiledEnv:
+    """Both sides by turns: each step is a move of whoever's turn it is, and is paid for from that player's view.
+
+    The next observation is the other player's: what is good there is bad here. The return of an episode only tells
+    whether either side won, so that what is learnt is scored against the perfect opponent.
+    """
+
+    def noise(key: Key, shape: tuple[int, ...]) -> Array:
+        return jnp.zeros(shape)  # nothing is left to chance
+
+    def reset(noise: Array) -> tuple[Array, Array]:
+        return jnp.int32(EMPTY), choices(jnp.int32(EMPTY))
+
+    def step(board: Array, cell: Array, noise: Array):
+        board, reward, over = move(board, cell)
+        return board, choices(board), reward, over, jnp.bool_(False)
+
+    return _environment("tic-tac-toe", noise, reset, step)
+
+
+def against(name: str) -> CompiledEnv:
+    """One side, against an opponent that answers within the step; either begins by chance. Win 1, draw 0, loss -1."""
+    moves = OPPONENTS[name]()
+    count = moves.sum(-1)  # [N] how many moves it considers
+    listed = np.argsort(~moves, axis=-1, kind="stable")  # [N, 9] those cells first
+    opened = TURNED[AFTER[EMPTY, moves[EMPTY]]]  # the boards after its first moves
+
+    def answer(board: Array, draw: Array) -> Array:
+        return jnp.asarray(listed)[board, jnp.int32(draw * jnp.asarray(count)[board])]
+
+    def noise(key: Key, shape: tuple[int, ...]) -> Noise:
+        draw_key, opened_key, coin_key = jax.random.split(key, 3)
+        begun = jax.random.choice(opened_key, opened, shape)
+        start = jnp.where(jax.random.bernoulli(coin_key, shape=shape), jnp.int32(EMPTY), begun)
+        return Noise(jax.random.uniform(draw_key, shape), start)
+
+    def reset(noise: Noise) -> tuple[Array, Array]:
+        return noise.start, choices(noise.start)
+
+    def step(board: Array, cell: Array, noise: Noise):
+        theirs, reward, over = move(board, cell)
+        ours, their_reward, over_too = move(theirs, answer(theirs, noise.draw))
+        board = jnp.where(over, theirs, ours)
+        return board, choices(board), jnp.where(over, reward, -their_reward), over | over_too, jnp.bool_(False)
+
+    return _environment(f"tic-tac-toe/{name}", noise, reset, step)
+
+
+class Noise(NamedTuple):
+    """The randomness of one step against an opponent."""
+
+    draw: Array  # [] uniform in [0, 1): which of the moves that it considers the opponent makes
+    start: Array  # [] int32: the first board of a fresh game, should one begin here
+
+
+def _environment(id: str, noise: Callable, reset: Callable, step: Callable) -> CompiledEnv:
+    observed = gymnasium.spaces.Box(-1, len(NUMBERS) - 1, (9,), np.int32)
+    return CompiledEnv(id, observed, gymnasium.spaces.Discrete(9), None, noise, reset, step)
+
+
+# What is made once is compiled once, however many copies are stepped side by side.
+GAMES: dict[str, Callable[[], CompiledEnv]] = {
+    "tic-tac-toe": cache(self_play),
+    **{f"tic-tac-toe/{name}": cache(partial(against, name)) for name in OPPONENTS},
+}
