@@ -17,13 +17,14 @@ def spec_of(mdp: MDP, steps: int, num_envs: int = 1) -> Spec:
 
 def trained(algorithm, mdp: MDP, steps: int, seeds: int = 1, num_envs: int = 1):
     """The agent's states after a whole run, with a leading axis of seeds."""
-    spec = spec_of(mdp, steps, num_envs)
+    spec, batched = spec_of(mdp, steps, num_envs), seeds > 1  # a program of many seeds takes longer to compile
     iterations = steps // (algorithm.block_length * num_envs)
-    engine = CompiledEngine(algorithm, algorithm.agent(spec), mdp.compiled(), spec, iterations, batched=True)
-    loop = engine.init(jnp.arange(seeds))
+    engine = CompiledEngine(algorithm, algorithm.agent(spec), mdp.compiled(), spec, iterations, batched)
+    loop = engine.init(jnp.arange(seeds) if batched else 0)
     for first in range(0, iterations, engine.chunk):
         loop, metrics = engine.advance(loop, min(engine.chunk, iterations - first), True)
-    return jax.device_get(loop.agent), metrics
+    state = jax.device_get(loop.agent)
+    return state if batched else jax.tree.map(lambda leaf: leaf[None], state), metrics
 
 
 def walk(length: int = 400) -> list[tuple[int, int, float, bool, bool, int]]:

@@ -237,8 +237,8 @@ def chain(rewards, limit=None) -> MDP:
 @every_kind
 def test_what_is_earned_later_is_discounted(kind):
     algorithm = kind(learning_rate=0.5, gamma=GAMMA, exploration=EpsilonGreedy(1.0))
-    state, _ = trained(algorithm, chain([[0, 0], [1, 1]]), 400, seeds=3)
-    np.testing.assert_allclose(values_of(state)[:, :2], [[[GAMMA] * 2, [1, 1]]] * 3, atol=1e-3)
+    state, _ = trained(algorithm, chain([[0, 0], [1, 1]]), 400)
+    np.testing.assert_allclose(values_of(state)[0, :2], [[GAMMA] * 2, [1, 1]], atol=1e-3)
 
 
 @every_kind
@@ -250,22 +250,21 @@ def test_a_cut_by_the_clock_is_not_taken_for_an_end(kind):
     assert metrics["episode_length"] == 8
 
 
-@pytest.mark.parametrize("kind", [QLearning, ExpectedSARSA])
 @pytest.mark.parametrize(
     "exploration", [EpsilonGreedy(1.0, 0.1, 0.5), Boltzmann(0.5), NoisyGreedy(2.0, 0.1), UCB(1.0)], ids=lambda e: e.name
 )
-def test_every_way_to_explore_finds_the_better_action(kind, exploration):
+def test_every_way_to_explore_finds_the_better_action(exploration):
     """The worse action first seems better, for it pays at once."""
     P = np.zeros((3, 2, 3))
     P[0, 0, 2] = P[0, 1, 1] = P[1, :, 2] = P[2, :, 2] = 1.0
     mdp = MDP.from_arrays(P, [[0.5, 0.0], [1.0, 1.0], [0.0, 0.0]], terminal=[2])
-    algorithm = kind(learning_rate=0.1, gamma=GAMMA, exploration=exploration)
-    if kind is ExpectedSARSA and exploration.name == "noise":
-        with pytest.raises(BadSetting, match="no closed form"):
-            trained(algorithm, mdp, 10)
-        return
-    state, _ = trained(algorithm, mdp, 2_000, seeds=4)
+    state, _ = trained(QLearning(learning_rate=0.1, gamma=GAMMA, exploration=exploration), mdp, 2_000, seeds=4)
     assert (values_of(state)[:, 0].argmax(-1) == 1).all()
+
+
+def test_an_expectation_wants_probabilities_that_are_known():
+    with pytest.raises(BadSetting, match="no closed form"):
+        trained(ExpectedSARSA(exploration=NoisyGreedy(2.0, 0.1)), chain([[0, 0]]), 10)
 
 
 def test_an_optimistic_start_tries_everything():
@@ -286,9 +285,9 @@ def test_q_learning_learns_the_best_policy_and_sarsa_the_value_of_its_own():
     inner = ~mdp.terminal
     on_policy, off_policy = (SARSA, ExpectedSARSA), (QLearning, DoubleQLearning, DynaQ)
     for kind, wanted in [(kind, own) for kind in on_policy] + [(kind, best.q) for kind in off_policy]:
-        state, _ = trained(kind(**settings), mdp, 200_000, seeds=2)
+        state, _ = trained(kind(**settings), mdp, 100_000)
         error = np.abs(values_of(state) - wanted)[:, inner]
-        assert error.mean() < 0.1, kind.name
+        assert error.mean() < 0.15, kind.name
 
 
 @pytest.mark.parametrize("kind", [MonteCarlo, OffPolicyMonteCarlo, TabularCEM])
@@ -310,7 +309,7 @@ def test_environments_side_by_side_learn_one_after_the_other(kind):
     np.testing.assert_allclose(values_of(state)[0, :2], [[GAMMA] * 2, [1, 1]], atol=1e-3)
 
 
-@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind.vmap_seeds])
+@pytest.mark.parametrize("kind", [DoubleQLearning, QLambda])  # SARSA and others are in tests/engines
 def test_a_seed_among_others_learns_what_it_learns_alone(kind):
     mdp, algorithm = MDP.from_gymnasium("FrozenLake-v1"), kind(learning_rate=0.3)
     together, _ = trained(algorithm, mdp, 2_000, seeds=8)

@@ -16,7 +16,6 @@ import numpy as np
 import pytest
 
 from polyak.agent import Agent, Spec
-from polyak.algorithms.linear.linear_sarsa import LinearSARSA
 from polyak.algorithms.policy.ppo import PPO
 from polyak.algorithms.tabular.monte_carlo import MonteCarlo
 from polyak.algorithms.tabular.sarsa import SARSA
@@ -27,7 +26,6 @@ from polyak.engines.host import HostEngine
 from polyak.envs import make
 from polyak.envs.base import AsGymnasium, CompiledEnv, HostStep
 from polyak.envs.from_gymnasium import GymnasiumVector
-from polyak.parts.features import Tiles
 from polyak.parts.networks import MLP
 
 NETWORK = MLP(hidden=(8,), activation="tanh")
@@ -40,12 +38,11 @@ SMALL = {
         normalize_observation=True, normalize_reward=True,
     ),
 }  # fmt: skip
-# Of the learners with tables one that learns after every step, one from whole episodes, and one from features; the rest
-# is in tests/algorithms. The tables begin with ones, so that what happens before the first reward changes them too.
+# Of the learners with tables one that learns after every step and one from whole episodes; the rest is in
+# tests/algorithms. The tables begin with ones, so that what happens before the first reward changes them too.
 SMALL |= {
     "sarsa": SARSA(initial_value=1.0),
     "monte-carlo": MonteCarlo(n_steps=8, initial_value=1.0),
-    "linear-sarsa": LinearSARSA(features=Tiles(2, 2)),
 }
 NUM_ENVS = 2
 EVERY = pytest.mark.parametrize("name", SMALL)
