@@ -2,13 +2,16 @@
 
 python benchmarks/tabular.py [--rounds 5]
 
-Every round measures all of them in turn; the medians are printed.
+Every round measures all of them in turn; the medians, and the medians of the ratios, go into the README.
 """
 
 import argparse
 import json
 import statistics
+import textwrap
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import gymnasium
@@ -77,6 +80,25 @@ def seconds(plan, mdp: polyak.MDP) -> float:
     return time.perf_counter() - began
 
 
+LOOP, ONE, MANY = "a plain Python loop over Gymnasium", "polyak, one seed", f"polyak, {SEEDS} seeds in one program"
+PLANNERS = {"value iteration": polyak.value_iteration, "modified policy iteration": polyak.modified_policy_iteration}
+
+
+def write_table(medians: dict[str, float], ratios: dict[str, float], rounds: int) -> None:
+    """Puts what was measured into the README, between its two marks."""
+    learning = ", ".join(f"{name} {medians[name]:,.0f} ({ratios[name]:.0f} x)" for name in (ONE, MANY))
+    planning = " and ".join(f"{name} {medians[name]:.1f} s" for name in PLANNERS)
+    text = (
+        f"With tables (`python benchmarks/tabular.py`, medians of {rounds} interleaved rounds), steps of Q-learning on "
+        f"{ID} per second: {LOOP} {medians[LOOP]:,.0f}, {learning}. In a random process of 100,000 states, 4 actions "
+        f"and 5 outcomes each, gamma 0.99, to within 1e-6: {planning}."
+    )
+    readme = Path(__file__).parents[1] / "README.md"
+    before, _, rest = readme.read_text().partition("<!-- tables -->\n")
+    _, _, after = rest.partition("<!-- /tables -->")
+    readme.write_text(f"{before}<!-- tables -->\n{textwrap.fill(text, 120)}\n<!-- /tables -->{after}")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=5)
@@ -85,19 +107,20 @@ def main() -> None:
     jax.config.update("jax_cpu_enable_async_dispatch", False)
     mdp = sparse_mdp()
     mdp.transition  # noqa: B018  built once, and not what is measured
-    measures = {
-        "plain Python loop, steps/s": lambda: plain_loop(STEPS // 4),
-        "polyak, 1 seed, steps/s": lambda: compiled(1),
-        f"polyak, {SEEDS} seeds, steps/s": lambda: compiled(SEEDS),
-        "value iteration, 100,000 states, s": lambda: seconds(polyak.value_iteration, mdp),
-        "modified policy iteration, 100,000 states, s": lambda: seconds(polyak.modified_policy_iteration, mdp),
+    measures: dict[str, Callable[[], float]] = {
+        LOOP: lambda: plain_loop(STEPS // 4),
+        ONE: lambda: compiled(1),
+        MANY: lambda: compiled(SEEDS),
+        **{name: partial(seconds, plan, mdp) for name, plan in PLANNERS.items()},
     }
-    rounds = [{name: measure() for name, measure in measures.items()} for _ in range(options.rounds)]
+    rounds = []
+    for _ in range(options.rounds):
+        rounds.append({name: measure() for name, measure in measures.items()})
+        print({name: round(value, 2) for name, value in rounds[-1].items()}, flush=True)
     medians = {name: statistics.median(found[name] for found in rounds) for name in measures}
-    for name, value in medians.items():
-        per_loop = value / medians["plain Python loop, steps/s"]
-        print(f"{name:46} {value:14,.2f}" + (f"  {per_loop:6.1f} x the loop" if "steps" in name else ""))
-    options.json.write_text(json.dumps({"rounds": rounds, "medians": medians}, indent=2) + "\n")
+    ratios = {name: statistics.median(found[name] / found[LOOP] for found in rounds) for name in (ONE, MANY)}
+    options.json.write_text(json.dumps({"rounds": rounds, "medians": medians, "ratios": ratios}, indent=2) + "\n")
+    write_table(medians, ratios, options.rounds)
 
 
 if __name__ == "__main__":
