@@ -31,8 +31,8 @@ def test_the_greedy_policy_returns_what_the_planned_one_returns_within_2_percent
 def test_on_the_cliff_sarsa_earns_more_while_it_learns_and_q_learning_once_it_has_learnt(tmp_path):
     """Example 6.6 of Sutton and Barto: alpha 0.5, epsilon 0.1, some 500 episodes.
 
-    With a step size that never falls, what SARSA ends with may walk in circles for ever, so that its greedy return has a
-    bound on one side only, and that one seed in five earns less than Q-learning on the way.
+    With a step size that never falls, what SARSA ends with may walk in circles for ever: its greedy return has a bound
+    on one side only, and one seed in five earns less than Q-learning on the way.
     """
     settings = {"learning_rate": 0.5, "gamma": 1.0, "exploration": polyak.EpsilonGreedy(0.1)}
     runs = {

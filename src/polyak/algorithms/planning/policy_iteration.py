@@ -3,7 +3,7 @@
 import numpy as np
 
 from polyak.algorithms.planning.policy_evaluation import followed, policy_evaluation_exact
-from polyak.algorithms.planning.solution import Solution, check_gamma, expected, not_settled, solution, uniform
+from polyak.algorithms.planning.solution import Solution, best_of, check_gamma, expected, not_settled, solution, uniform
 from polyak.envs.mdp import MDP
 
 STRICTLY = 1e-10  # how much better an action must be before it replaces another: less is rounding
@@ -25,7 +25,7 @@ def policy_iteration(mdp: MDP, gamma: float, *, max_iterations: int = 1_000) -> 
     policy = uniform(mdp)
     for iteration in range(1, max_iterations + 1):
         evaluated = policy_evaluation_exact(mdp, policy, gamma)
-        best = evaluated.q.max(1)
+        best = best_of(evaluated.q)
         improvable = best > expected(policy, evaluated.q) + STRICTLY * (1 + np.abs(best))
         if policy.ndim == 1 and not improvable.any():
             return solution(mdp, evaluated.values, gamma, iteration)
@@ -54,11 +54,11 @@ def modified_policy_iteration(
     residual = np.inf
     for iteration in range(1, max_iterations + 1):
         q = mdp.backup(values, gamma)
-        residual = float(np.abs(q.max(1) - values).max())
+        residual = float(np.abs(best_of(q) - values).max())
         if residual <= wanted:
             return solution(mdp, values, gamma, iteration)
         onward, reward = followed(mdp, q.argmax(1))
-        values = q.max(1)
+        values = best_of(q)
         for _ in range(sweeps):
             values = reward + gamma * (onward @ values)
     raise not_settled("modified policy iteration", max_iterations, residual)

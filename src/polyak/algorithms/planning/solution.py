@@ -1,6 +1,7 @@
 """What planners return, and what follows from how far their last step moved."""
 
 import dataclasses
+import functools
 
 import numpy as np
 
@@ -35,10 +36,15 @@ def solution(mdp: MDP, values: np.ndarray, gamma: float, iterations: int, policy
     Source: Puterman (1994), "Markov decision processes", theorem 6.3.1.
     """
     q = mdp.backup(values, gamma)
-    backed_up = q.max(1) if policy is None else expected(policy, q)
+    backed_up = best_of(q) if policy is None else expected(policy, q)
     residual = float(np.abs(backed_up - values).max())
     bound = residual / (1 - gamma) if gamma < 1 else np.inf
     return Solution(values, q, q.argmax(1) if policy is None else policy, iterations, residual, bound)
+
+
+def best_of(q: np.ndarray) -> np.ndarray:
+    """max_a q(s, a) for q [S, A]; returns [S]. An action at a time, for NumPy is slow along short rows."""
+    return functools.reduce(np.maximum, q.T)
 
 
 def expected(policy: np.ndarray, x: np.ndarray) -> np.ndarray:

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from polyak.algorithms.planning.solution import Solution, check_gamma, not_settled, solution
+from polyak.algorithms.planning.solution import Solution, best_of, check_gamma, not_settled, solution
 from polyak.envs.mdp import MDP
 
 
@@ -25,7 +25,7 @@ def value_iteration(mdp: MDP, gamma: float, *, tolerance: float = 1e-8, max_iter
     wanted = tolerance * (1 - gamma) if gamma < 1 else tolerance
     residual = np.inf
     for iteration in range(1, max_iterations + 1):
-        old, values = values, mdp.backup(values, gamma).max(1)
+        old, values = values, best_of(mdp.backup(values, gamma))
         residual = float(np.abs(values - old).max())
         if residual <= wanted:
             return solution(mdp, values, gamma, iteration)
