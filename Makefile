@@ -27,7 +27,7 @@ learn: $(VENV)/ready-to-test
 bench: $(VENV)/ready
 	$(BIN)/python benchmarks/speed.py
 
-# Figures of Sutton and Barto's book, drawn into docs/figures; a minute.
+# Figures of Sutton and Barto's book, drawn into docs/figures; half a minute.
 figures: $(VENV)/ready
 	$(BIN)/python benchmarks/figures.py
 
