@@ -436,3 +436,10 @@ def test_a_world_that_only_its_maker_knows_is_drawn_in_python(tmp_path, capsys):
     q_policy(np.zeros((6, 4))).save(tmp_path / "room.safetensors")
     assert cli.main(["draw", "room.safetensors"]) == 2
     assert "polyak.draw_values(mdp, policy)" in capsys.readouterr().err
+
+
+def test_where_there_is_neither_grid_nor_action_values_draw_says_so(tmp_path, capsys):
+    pi = np.full((500, 6), 1 / 6, np.float32)
+    table_policy(polyak.TabularCEM(), cross_entropy.State(pi), "Taxi-v4", 500, 6).save(tmp_path / "cab.safetensors")
+    assert cli.main(["draw", "cab.safetensors"]) == 2
+    assert "Taxi-v4 has no grid to draw on, and tabular-cem keeps no action values" in capsys.readouterr().err

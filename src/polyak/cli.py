@@ -222,6 +222,11 @@ def draw(
     if not policy.tables and what != "path":
         raise BadSetting(f"{policy.algorithm.name} keeps no table to draw; polyak watch {run} films what it does.")
     mdp = world_of(policy)
+    if not mdp.grid and "q" not in policy.tables:
+        raise BadSetting(
+            f"{mdp.id} has no grid to draw on, and {policy.algorithm.name} keeps no action values to draw as a table; "
+            f"polyak watch {run} films what it does."
+        )
     what = what or ("values" if mdp.grid else "q")
     file = Path(out) if out else (path.parent if path.is_file() else path) / f"{what}.png"
     if what == "values":
