@@ -96,17 +96,18 @@ def resume(run: str, /, progress: bool = True) -> None:
         raise KeyboardInterrupt
 
 
-def check(env: str, /, episodes: int = 5, seed: int = 0) -> int:
+def check(env: str, /, episodes: int = 5, seed: int = 0, patience: float = 60.0) -> int:
     """Play an environment with random actions and tell what is wrong with it; the exit status is 1 if there are errors.
 
     Args:
         env: an id, or package.module:name of what makes one; it is looked for in this folder too.
         episodes: how many are played.
         seed: of the first episode and of the random actions.
+        patience: seconds that a single call may take before it counts as hanging.
     """
     from polyak.envs.check import check as look
 
-    findings = look(_environment(env), episodes=episodes, seed=seed)
+    findings = look(_environment(env), episodes=episodes, seed=seed, patience=patience)
     print(findings)
     return 1 if findings.errors else 0
 

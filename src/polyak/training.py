@@ -190,8 +190,8 @@ def _look_at(env: "EnvLike") -> None:
 
     findings = check_in_short(env)
     if findings.errors:
-        first, *others = findings.errors
-        more = f" (and {len(others)} more: polyak.check(env) lists them)" if others else ""
+        first, count = findings.errors[0], len(findings.errors)
+        more = f" This is one of {count} errors; polyak.check(env) lists them." if count > 1 else ""
         raise errors.EnvironmentFault(f"{findings.id}: {first.sentence}{more}")
     for warning in findings.warnings:
         print(f"polyak: {findings.id}: {warning.sentence} ({warning.name})", file=sys.stderr)

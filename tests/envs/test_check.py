@@ -388,7 +388,7 @@ class Overtime(Walk):
 class ClockTerminates(Walk):
     def step(self, action):
         obs, reward, _, _, info = super().step(action)
-        return obs, reward, self.steps >= 15, False, info
+        return obs, reward, self.steps >= 25, False, info
 
 
 @broken("truncation-as-termination")
@@ -510,17 +510,19 @@ def names(findings):
     return [finding.name for finding in findings]
 
 
-@pytest.fixture
-def impatient(monkeypatch):
-    monkeypatch.setattr(checking, "PATIENCE", 0.5)
+@pytest.fixture(autouse=True)
+def brief(monkeypatch):
     monkeypatch.setattr(checking, "SECONDS", 1.0)
 
 
 @pytest.mark.parametrize("title", BROKEN)
-def test_what_is_wrong_is_named_and_nothing_else(title, impatient):
+def test_what_is_wrong_is_named_in_a_sentence_and_nothing_else_is(title):
     make, expected = BROKEN[title]
-    findings = polyak.check(make, episodes=SHORT)
+    findings = polyak.check(make, episodes=SHORT, patience=0.5)
     assert names(findings) == [expected], str(findings)
+    (finding,) = findings
+    assert finding.sentence.endswith(".") and "\n" not in finding.sentence and "  " not in finding.sentence
+    assert finding.sentence[0].isupper() or finding.sentence.startswith(("reset", "close"))
 
 
 def test_parts_of_an_observation_are_looked_at_one_by_one():
@@ -530,17 +532,20 @@ def test_parts_of_an_observation_are_looked_at_one_by_one():
     assert "the observation['more'][0] 61, which is not in Discrete(61)" in str(findings)
 
 
+def test_what_survives_reset_is_not_taken_for_shared_state():
+    """It makes no difference until the object has been played for long enough."""
+    kind = type("Wears", (Walk,), {"worn": 0, "push": wear})
+    findings = polyak.check(kind, episodes=SHORT)
+    assert not findings, str(findings)
+
+
+def wear(self, action):
+    self.worn += 1
+    return 0.0 if self.worn > 500 else Walk.push(self, action)
+
+
 def test_every_check_finds_something():
     assert {finding for _, finding in BROKEN.values()} == {name_of_check(look) for look, _ in CHECKS}
-
-
-@pytest.mark.parametrize("title", BROKEN)
-def test_a_finding_is_one_sentence(title, impatient):
-    if BROKEN[title][1] in ("hangs", "slow"):
-        pytest.skip("takes time, and is printed by the same code")
-    for finding in polyak.check(BROKEN[title][0], episodes=1):
-        assert finding.sentence.endswith(".") and "\n" not in finding.sentence and "  " not in finding.sentence
-        assert finding.sentence[0].isupper() or finding.sentence.startswith(("reset", "close", "observation_space"))
 
 
 @pytest.mark.parametrize("kind", GOOD)
@@ -585,7 +590,7 @@ def test_what_was_made_is_closed():
     closed = []
     kind = type("Closes", (Walk,), {"close": lambda self: closed.append(id(self))})
     polyak.check(kind)
-    assert len(set(closed)) == 2
+    assert len(set(closed)) == 3
 
 
 @pytest.mark.parametrize(
@@ -598,7 +603,7 @@ def test_a_mistake_of_the_users_is_no_finding(env, words):
         polyak.check(env)
 
 
-@pytest.mark.parametrize("how", [{"episodes": 0}, {"seed": -1}])
+@pytest.mark.parametrize("how", [{"episodes": 0}, {"seed": -1}, {"patience": 0.0}])
 def test_arguments_out_of_range_are_told(how):
     with pytest.raises(polyak.Error, match=next(iter(how))):
         polyak.check(Walk, **how)
@@ -641,6 +646,7 @@ TRUE_WARNINGS = {
 
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("id", SOON)
-def test_no_false_alarm_on_an_environment_of_gymnasiums(id):
+def test_no_false_alarm_on_an_environment_of_gymnasiums(id, monkeypatch):
+    monkeypatch.setattr(checking, "SECONDS", 10.0)  # on a busy machine too
     findings = polyak.check(id)
     assert set(names(findings)) == TRUE_WARNINGS.get(id, set()), str(findings)

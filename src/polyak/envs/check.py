@@ -22,13 +22,14 @@ from polyak.errors import BadSetting, EnvironmentFault, UnknownName
 ERROR, WARNING = "error", "warning"
 
 SECONDS = 10.0  # of playing, and as much again of repeating
-PATIENCE = 30.0  # seconds that one call may take
 SHORT_STEPS, SHORT_SECONDS = 20, 0.3  # of the look that `train` takes at an environment of the user's
+SHORT_PATIENCE = 600.0  # seconds: a simulator may take long to start, and training would wait for it too
 MISSING = (ImportError, gymnasium.error.DependencyNotInstalled)
 SLOW = 100.0  # steps a second, below which a million steps take three hours
 LARGE, SMALL = 1e4, 1e-4  # rewards beyond which the losses of most algorithms lose their scale
 MOST = float(np.finfo(np.float32).max)
-SAME_LENGTH, SAME_EPISODES = 10, 3  # so many episodes, so long and all of one length, look like a clock
+SAME_LENGTH, SAME_EPISODES = 20, 3  # so many episodes, so long and all of one length, look like a clock
+FIRST_LENGTH = 10  # of the first episode, at least, beside which episodes of a single step look like a fault
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,43 +81,45 @@ class Findings:
         return "\n".join([f"{self.id}: {found}", *(f"  {finding}" for finding in self.findings), *rest])
 
 
-def check(env: EnvLike, *, episodes: int = 5, seed: int = 0) -> Findings:
+def check(env: EnvLike, *, episodes: int = 5, seed: int = 0, patience: float = 60.0) -> Findings:
     """Plays an environment with random actions and tells what is wrong with it.
 
-    It makes two objects. The first is played for some episodes; then the same seed and actions are tried on the second,
-    again on the first, and on both by turns. Ten seconds of playing at most, and ten of repeating.
+    It makes three objects. The first is played for some episodes; then the same seed and actions are tried on a
+    second, again on the first, and on a third while the second is played too. It plays for ten
+    seconds at most, and repeats for ten at most.
 
     Args:
         env: an id, or a function that returns a `gymnasium.Env`.
         episodes: how many are played, each for a thousand steps at most.
         seed: of the first episode and of the random actions.
+        patience: seconds that a single call may take before it counts as hanging.
 
     Raises:
         UnknownName: there is no environment of that name.
-        BadSetting: `env` is an object, where polyak needs as many as it likes; or `episodes` or `seed` is out of range.
+        BadSetting: `env` is an object, where polyak needs as many as it likes; or another argument is out of range.
     """
     if episodes < 1:
         raise BadSetting(f"episodes is {episodes}; it takes at least one.")
     if seed < 0:
         raise BadSetting(f"seed is {seed}; seeds are whole numbers from 0.")
+    if not patience > 0:
+        raise BadSetting(f"patience is {patience}; it takes more than 0 seconds.")
     if isinstance(env, gymnasium.Env) or not (callable(env) or isinstance(env, str | MDP | CompiledEnv)):
         raise BadSetting(
             f"polyak makes as many environments as it needs, so it checks an id or a function that returns one, "
             f"not {type(env).__name__}."
         )
-    return _look(env, episodes=episodes, steps=EPISODE_STEPS, seed=seed, seconds=SECONDS)
+    return _look(env, episodes=episodes, steps=EPISODE_STEPS, seed=seed, seconds=SECONDS, patience=patience)
 
 
 def check_in_short(env: EnvLike) -> Findings:
     """The same in twenty steps and less than a second, for `train`."""
-    return _look(env, episodes=2, steps=SHORT_STEPS, seed=0, seconds=SHORT_SECONDS)
+    return _look(env, episodes=2, steps=SHORT_STEPS, seed=0, seconds=SHORT_SECONDS, patience=SHORT_PATIENCE)
 
 
-def _look(env: EnvLike, *, episodes: int, steps: int, seed: int, seconds: float) -> Findings:
+def _look(env: EnvLike, **how: Any) -> Findings:
     make_env = env if callable(env) else partial(make_original, env)
-    record = observe(
-        make_env, name_of(env), episodes=episodes, steps=steps, seed=seed, seconds=seconds, patience=PATIENCE
-    )
+    record = observe(make_env, name_of(env), **how)
     for call in record.calls:
         if call.error and (isinstance(call.error, UnknownName) or isinstance(call.error.__cause__, MISSING)):
             raise call.error  # nothing is wrong with the environment: it is not there
@@ -132,7 +135,7 @@ def judge(record: Record) -> Findings:
     ]
     found.sort(key=lambda finding: finding.severity)  # "error" comes first; otherwise they stay in the order of CHECKS
     speed = 1.0 / record.seconds_a_step if record.seconds_a_step else 0.0
-    complete = not record.stopped and len(record.made) == 2
+    complete = not record.stopped and len(record.made) > 1
     return Findings(record.id, tuple(found), len(record.episodes), len(record.steps), speed, complete)
 
 
@@ -186,9 +189,7 @@ def hangs(record: Record) -> str | None:
     call = next((call for call in record.calls if isinstance(call.error, TooLong)), None)
     if call is None:
         return None
-    return (
-        f"{_capital(call.where)} had not returned after {call.seconds:.0f} seconds; look there for what it waits for."
-    )
+    return f"{_capital(call.where)} had not returned after {call.seconds:.0f} seconds; find what it waits for there."
 
 
 # Spaces
@@ -523,15 +524,15 @@ def truncation_as_termination(record: Record) -> str | None:
         return None
     length = len((at_limit or ended)[0]) - 1
     return (
-        f"{len(at_limit or ended)} episodes ended at exactly step {length} with terminated=True; if that is a clock, "
-        f"return truncated=True instead, or the agent learns that nothing is worth anything then."
+        f"All {len(ended)} episodes that terminated did so at exactly step {length}; if that is a clock, return "
+        f"truncated=True instead of terminated=True, or the agent learns that nothing is worth anything then."
     )
 
 
 def stays_over(record: Record) -> str | None:
     """An episode after the first does not end at its first step."""
     lengths = [len(episode) - 1 for episode in record.finished]
-    if len(lengths) < SAME_EPISODES or lengths[0] < SAME_LENGTH or any(length != 1 for length in lengths[1:]):
+    if len(lengths) < SAME_EPISODES or lengths[0] < FIRST_LENGTH or any(length != 1 for length in lengths[1:]):
         return None
     return (
         f"The first episode had {lengths[0]} steps, and each of the {len(lengths) - 1} after it ended at its first; "
@@ -593,10 +594,10 @@ def reset_forgets(record: Record) -> str | None:
 def objects_share_state(record: Record) -> str | None:
     """Two objects do not disturb each other."""
     difference = _first_difference(record, "by turns")
-    if difference is None or global_randomness(record):
+    if difference is None or _first_difference(record, "fresh") or global_randomness(record):
         return None
     return (
-        f"{_capital(difference)} when a second object was played by turns with it; keep what changes in self, set in "
+        f"{_capital(difference)} when another object was played by turns with it; keep what changes in self, set in "
         f"__init__ or reset, not in the class or the module."
     )
 

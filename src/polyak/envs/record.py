@@ -209,6 +209,8 @@ def observe(
         record.differences["fresh"] = _replay(players[1], record, first_seed, until, "played on a second object")
         if steps >= EPISODE_STEPS and not record.stopped:
             _repeat_more(players, record, first_seed, other_seed, until)
+            if not record.stopped and not record.differences["fresh"]:
+                _repeat_by_turns(players, make_env, record, first_seed, until)
     finally:
         for player in players:
             if not any(isinstance(call.error, TooLong) for call in record.calls):
@@ -267,7 +269,7 @@ def _replay(
 
 
 def _repeat_more(players: list[Player], record: Record, seed: int, other_seed: int, until: float) -> None:
-    """Repeats on the object that has been played before, with another seed, and with two objects by turns."""
+    """Repeats on the object that has been played before, and looks at what resets with and without a seed give."""
     first, second = players
     actions = _random_actions(record.before[1], other_seed)
     first.play = second.play = "after a reset in the middle of an episode"
@@ -289,21 +291,35 @@ def _repeat_more(players: list[Player], record: Record, seed: int, other_seed: i
                 break
             again = second.reset()
 
-    if record.stopped or any(record.differences.values()):
-        return
-    elsewhere = [second.reset()]
+
+def _repeat_by_turns(
+    players: list[Player], make_env: Callable[[], Any], record: Record, seed: int, until: float
+) -> None:
+    """Repeats on a new object, which bears no trace of earlier episodes, while the second is played too."""
+    other = players[1]
+    other.play = "played by turns with a third object"
+    actions = _random_actions(record.before[1], seed)
+    elsewhere = [other.reset()]
 
     def act_elsewhere() -> None:
         if elsewhere[0].well_formed:
-            elsewhere[0] = second.reset() if elsewhere[0].over else second.step(next(actions))
+            elsewhere[0] = other.reset() if elsewhere[0].over else other.step(next(actions))
 
-    play = "played by turns with a second object"
-    record.differences["by turns"] = _replay(first, record, seed, until, play, act_elsewhere)
+    def repeat(play: str, meanwhile: Callable[[], None]) -> str | None:
+        env = _make(make_env, record, other.patience)
+        if env is None or record.stopped:
+            return None
+        players.append(Player(env, record, other.patience))
+        return _replay(players[-1], record, seed, until, play, meanwhile)
+
+    difference = repeat("played by turns with the second object", act_elsewhere)
+    if difference and not repeat("played alone again", lambda: None):
+        record.differences["by turns"] = difference
 
 
 def _make(make_env: Callable[[], Any], record: Record, patience: float) -> Any:
     """An environment, or None where there is none."""
-    call = attempt(Call("make", play="the second time" if record.made else ""), make_env, patience)
+    call = attempt(Call("make", play="once more" if record.made else ""), make_env, patience)
     if call.error is None:
         record.made.append(call.answer)
     if call.error is None and isinstance(call.answer, gymnasium.Env):
