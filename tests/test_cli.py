@@ -94,6 +94,7 @@ def test_list_names_what_there_is(tmp_path):
     assert "ppo" in polyak("list", "algorithms", cwd=tmp_path).stdout
     assert "CartPole-v1" in polyak("list", "envs", cwd=tmp_path).stdout
     assert "dqn" in polyak("list", "presets", cwd=tmp_path).stdout
+    assert "reused-buffer" in polyak("list", "checks", cwd=tmp_path).stdout
 
 
 def test_help_of_an_algorithm_shows_its_fields_and_the_defaults_of_the_preset(tmp_path):
@@ -114,6 +115,52 @@ def test_help_loads_nothing_heavy(tmp_path):
 def test_import_loads_no_jax():
     code = "import sys, polyak; dir(polyak); print('jax' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "False"
+
+
+BROKEN = """
+import gymnasium, numpy
+
+class Broken(gymnasium.Env):
+    observation_space = gymnasium.spaces.Box(-1.0, 1.0, (2,))
+    action_space = gymnasium.spaces.Discrete(2)
+    reward = None
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        return self.np_random.uniform(-1.0, 1.0, 2).astype(numpy.float32), {}
+
+    def step(self, action):
+        return self.reset()[0], self.reward, bool(self.np_random.random() < 0.2), False, {}
+
+class Suspicious(Broken):
+    reward = 1e6
+
+number = 7
+"""
+
+
+@pytest.mark.parametrize(
+    ("args", "status", "words"),
+    [
+        ("gymnasium:CartPole-v1 --episodes 2 --seed 3", 0, "nothing found in 2 episodes, "),
+        ("mine.envs:Broken", 1, "error    reward-not-a-number: Step 1 of episode 1 (seed "),
+        ("mine.envs:Suspicious", 0, "0 errors, 1 warning in 5 episodes"),
+        ("CartPol-v1", 2, "did you mean CartPole-v1"),
+        ("mine.envs:Brocken", 2, "no name in mine.envs named 'Brocken'; did you mean Broken?"),
+        ("mine.envs:number", 2, "not int"),
+        ("yours.envs:Broken", 2, "no module named 'yours' here"),
+        ("mine.unready:Broken", 2, "needs no_such_package"),
+        ("CartPole-v1 --episode 3", 2, "did you mean --episodes"),
+    ],
+)
+def test_check_tells_what_is_wrong_by_words_and_status(args, status, words, tmp_path):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "envs.py").write_text(BROKEN)
+    (tmp_path / "mine" / "unready.py").write_text("import no_such_package")
+    result = polyak("check", *args.split(), cwd=tmp_path)
+    assert result.returncode == status, result.stderr
+    assert words in (result.stderr if status == 2 else result.stdout)
+    assert "Traceback" not in result.stderr
 
 
 @pytest.mark.parametrize(

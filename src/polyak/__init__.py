@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from polyak.algorithms.tabular.td_lambda import TDLambda
     from polyak.algorithms.value.dqn import DQN
     from polyak.envs import CompiledEnv, make
+    from polyak.envs.check import Finding, Findings, check
     from polyak.envs.mdp import MDP
     from polyak.errors import Error
     from polyak.evaluation import Scores, evaluate
@@ -85,6 +86,7 @@ _HOMES = {
     "polyak.algorithms.tabular.off_policy_monte_carlo": ("OffPolicyMonteCarlo",),
     "polyak.algorithms.value.dqn": ("DQN",),
     "polyak.envs": ("CompiledEnv", "make"),
+    "polyak.envs.check": ("Finding", "Findings", "check"),
     "polyak.envs.mdp": ("MDP",),
     "polyak.errors": ("Error",),
     "polyak.evaluation": ("Scores", "evaluate"),
@@ -122,6 +124,8 @@ __all__ = [
     "EpsilonGreedy",
     "Error",
     "ExpectedSARSA",
+    "Finding",
+    "Findings",
     "Fourier",
     "LambdaReturn",
     "LinearQLearning",
@@ -151,6 +155,7 @@ __all__ = [
     "TabularPolicy",
     "Tiles",
     "backward_induction",
+    "check",
     "draw_curves",
     "draw_path",
     "draw_q",

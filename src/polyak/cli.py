@@ -16,6 +16,7 @@ polyak: reinforcement learning on JAX
 
 usage: polyak COMMAND ...
 
+  check ENV              look for what is wrong with an environment, an id or package.module:MyEnv
   train ALGORITHM ENV    train an agent, e.g. polyak train ppo CartPole-v1 --seeds 4
   evaluate RUN           play its final policies in Gymnasium: mean, IQM, 95 % interval
   watch RUN              film its best policy
@@ -23,7 +24,7 @@ usage: polyak COMMAND ...
   plot RUN...            draw return against steps, of several algorithms together if you like
   draw RUN               draw what a table learnt: values and arrows, action values, or a path
   resume RUN             go on with a run that was stopped
-  list WHAT              algorithms, envs or presets
+  list WHAT              algorithms, envs, presets or checks
 
 polyak COMMAND --help tells more; polyak train ALGORITHM --help lists that algorithm's settings.
 """
@@ -93,6 +94,22 @@ def resume(run: str, /, progress: bool = True) -> None:
 
     if training.resume(run, progress=progress).about["status"] == "stopped":
         raise KeyboardInterrupt
+
+
+def check(env: str, /, episodes: int = 5, seed: int = 0, patience: float = 60.0) -> int:
+    """Play an environment with random actions and tell what is wrong with it; the exit status is 1 if there are errors.
+
+    Args:
+        env: an id, or package.module:name of what makes one; it is looked for in this folder too.
+        episodes: how many are played.
+        seed: of the first episode and of the random actions.
+        patience: seconds that a single call may take before it counts as hanging.
+    """
+    from polyak.envs.check import check as look
+
+    findings = look(_environment(env), episodes=episodes, seed=seed, patience=patience)
+    print(findings)
+    return 1 if findings.errors else 0
 
 
 def evaluate(run: str, /, env: str | None = None, episodes: int = 100) -> None:
@@ -243,9 +260,14 @@ def list_names(what: str, /) -> None:
     """List what there is.
 
     Args:
-        what: algorithms, envs or presets.
+        what: algorithms, envs, presets or checks.
     """
-    listings: dict[str, Callable[[], list[str]]] = {"algorithms": _algorithms, "envs": _envs, "presets": _presets}
+    listings: dict[str, Callable[[], list[str]]] = {
+        "algorithms": _algorithms,
+        "envs": _envs,
+        "presets": _presets,
+        "checks": _checks,
+    }
     if what not in listings:
         raise UnknownName("list", what, listings)
     print("\n".join(listings[what]()))
@@ -285,6 +307,41 @@ def _presets() -> list[str]:
         known = f"IQM {proof['iqm']:g}, 95 % interval {proof['interval']}" if proof else "not measured"
         lines.append(f"{entry.algorithm:18} {entry.env:22} {entry.steps:>12,} steps  {known}")
     return lines
+
+
+def _checks() -> list[str]:
+    from polyak.envs.check import CHECKS, name_of_check
+
+    return [f"{name_of_check(look):28} {severity:8} {look.__doc__}" for look, severity in CHECKS]
+
+
+def _environment(name: str) -> Any:
+    """An id as it is; `package.module:name` as what it names, which is imported because the user asked for it."""
+    import importlib
+
+    from polyak.envs import BACKENDS
+
+    module_name, colon, attribute = name.partition(":")
+    if not colon or module_name in BACKENDS:
+        return name
+    sys.path.insert(0, "")  # this folder, as `python -m` does it
+    try:
+        module = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        if error.name is None or not f"{module_name}.".startswith(f"{error.name}."):
+            raise BadSetting(f"{module_name} needs {error.name}, which is not installed; install it.") from error
+        raise BadSetting(
+            f"There is no module named {error.name!r} here; before a colon comes one of your modules, or one of "
+            f"{', '.join(BACKENDS)}."
+        ) from error
+    except Exception as error:
+        raise BadSetting(f"{module_name} could not be imported: {type(error).__name__}: {error}; repair it.") from error
+    finally:
+        sys.path.remove("")
+    if not hasattr(module, attribute):
+        public = [known for known in vars(module) if not known.startswith("_")]
+        raise UnknownName(f"name in {module_name}", attribute, public)
+    return getattr(module, attribute)
 
 
 def _policies(path: Path) -> list:
@@ -360,23 +417,24 @@ def _tyro(target: Any, args: list[str], prog: str, **how: Any) -> Any:
         raise BadSetting(f"{said.rstrip('.')}; see `{prog} --help`.") from None
 
 
-def _simple(function: Callable[..., None], name: str) -> Callable[[list[str]], None]:
+def _simple(function: Callable[..., int | None], name: str) -> Callable[[list[str]], int | None]:
     """A command whose options are the arguments of a function."""
 
     @functools.wraps(function)
-    def with_options(*given: Any, **options: Any) -> Callable[[], None]:
+    def with_options(*given: Any, **options: Any) -> Callable[[], int | None]:
         return functools.partial(function, *given, **options)  # run when tyro no longer holds standard error
 
-    def command(args: list[str]) -> None:
+    def command(args: list[str]) -> int | None:
         import inspect
 
         _refuse_unknown(args, list(inspect.signature(function).parameters), f"polyak {name}")
-        _tyro(with_options, args, f"polyak {name}")()
+        return _tyro(with_options, args, f"polyak {name}")()
 
     return command
 
 
-COMMANDS: dict[str, Callable[[list[str]], None]] = {
+COMMANDS: dict[str, Callable[[list[str]], int | None]] = {
+    "check": _simple(check, "check"),
     "train": train,
     "evaluate": _simple(evaluate, "evaluate"),
     "watch": _simple(watch, "watch"),
@@ -389,7 +447,10 @@ COMMANDS: dict[str, Callable[[list[str]], None]] = {
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Runs a command; returns the exit status: 0, 2 for a mistake of the user's, 130 after Ctrl-C."""
+    """Runs a command; returns the exit status.
+
+    It is 0, or 1 if `check` found errors, 2 for a mistake of the user's, 130 after Ctrl-C.
+    """
     args = list(sys.argv[1:] if argv is None else argv)
     if not args or args[0] in ("-h", "--help", "help"):
         print(HELP, end="")
@@ -402,7 +463,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         if args[0] not in COMMANDS:
             raise UnknownName("command", args[0], COMMANDS)
-        COMMANDS[args[0]](args[1:])
+        return COMMANDS[args[0]](args[1:]) or 0
     except Error as error:
         print(f"polyak: {error}", file=sys.stderr)
         return 2

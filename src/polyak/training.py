@@ -6,6 +6,7 @@ import os
 import platform
 import shutil
 import signal
+import sys
 import threading
 import time
 from collections.abc import Iterable
@@ -117,6 +118,9 @@ def train(
 ) -> Run:
     """Trains an agent and returns the run.
 
+    An environment of your own is looked at first, for twenty steps (`polyak.check` looks longer): an error is raised
+    before anything is written, and warnings go to standard error.
+
     Args:
         algorithm: a name, which takes the preset of that pair where there is one; or an algorithm with your settings.
         env: a Gymnasium id, a function that returns a `gymnasium.Env`, or whatever else `polyak.make` takes.
@@ -154,6 +158,8 @@ def train(
             raise BadSetting(f"{label} is {value}; it must be at least 1.")
     if not 0 <= seed < 2**32 - seeds:
         raise BadSetting(f"seed is {seed}; seeds are whole numbers from 0 to 2^32.")
+    if callable(env):
+        _look_at(env)
     folder = store.new_folder(out, algorithm.name, name)
     about = {
         "format": 1,
@@ -176,6 +182,19 @@ def train(
         "returns": {},
     }
     return _train(folder, about, algorithm, env, progress, processes)
+
+
+def _look_at(env: "EnvLike") -> None:
+    """The short form of `polyak.check`, for environments that nobody else has looked at."""
+    from polyak.envs.check import check_in_short
+
+    findings = check_in_short(env)
+    if findings.errors:
+        first, count = findings.errors[0], len(findings.errors)
+        more = f" This is one of {count} errors; polyak.check(env) lists them." if count > 1 else ""
+        raise errors.EnvironmentFault(f"{findings.id}: {first.sentence}{more}")
+    for warning in findings.warnings:
+        print(f"polyak: {findings.id}: {warning.sentence} ({warning.name})", file=sys.stderr)
 
 
 def resume(path: str | os.PathLike, env: "EnvLike | None" = None, *, progress: bool = True) -> Run:

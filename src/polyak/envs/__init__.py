@@ -59,7 +59,7 @@ def make(env: EnvLike, num_envs: int = 1) -> CompiledEnv | HostEnv:
         if isinstance(env, gymnasium.Env) or not callable(env):
             raise BadSetting(
                 f"polyak makes as many environments as it needs, so it takes an id or a function that returns one, "
-                f"not {type(env).__name__}; `lambda: env` will do for a single one."
+                f"not {type(env).__name__}; pass its class, or `lambda: MyEnv(...)`."
             )
         return GymnasiumVector(env, num_envs)
     backend, id = split(env)
