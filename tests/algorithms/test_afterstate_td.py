@@ -12,13 +12,13 @@ from polyak.agent import Spec, Step
 from polyak.algorithms.tabular.afterstate_td import AfterstateTD
 from polyak.engines.compiled import CompiledEngine
 from polyak.envs import make
-from polyak.envs.contests import by_chance, by_policy, contest, in_every_way
 from polyak.envs.tictactoe import AFTER, EMPTY, LEGAL, OPPONENTS, OVER, TURNED, WON, minimax
 from polyak.errors import BadSetting
 from polyak.parts.exploration import UCB, Boltzmann, EpsilonGreedy, NoisyGreedy
 from polyak.parts.schedules import StepSize
 from polyak.presets import preset
 from polyak.settings import build
+from tests.envs.contests import by_chance, by_policy, contest, in_every_way
 
 ACTIONS, AFTERSTATES = 3, 20
 SPACES = gymnasium.spaces.Box(-1, AFTERSTATES - 1, (ACTIONS,), np.int32), gymnasium.spaces.Discrete(ACTIONS)

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from polyak.envs import make, make_original
 from polyak.envs.base import CompiledEnv
-from polyak.envs.contests import Record, by_chance, by_policy, contest, in_every_way
 from polyak.envs.tictactoe import AFTER, EMPTY, LEGAL, OPPONENTS, OVER, TURNED, minimax, perfect_moves
 from polyak.errors import BadSetting, UnknownName
+from tests.envs.contests import Record, by_chance, by_policy, contest, in_every_way
 
 # ---- the game on paper: nine letters, of which X moves first
 

@@ -151,11 +151,6 @@ def drawn_together(algorithm: Algorithm, spec: Spec) -> int:
     return SHARED if single else 1
 
 
-def chunk_of(algorithm: Algorithm, spec: Spec, wanted_steps: int) -> int:
-    """Iterations per chunk for about `wanted_steps` environment steps, at least one."""
-    return max(1, wanted_steps // (algorithm.block_length * spec.num_envs))
-
-
 def check_iterations(iterations: int, chunk: int) -> None:
     """The noise of a chunk is drawn for `chunk` iterations; more would use its last row again."""
     if not 1 <= iterations <= chunk:
