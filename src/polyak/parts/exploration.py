@@ -7,7 +7,7 @@ and who always takes the first of them goes left for ever.
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -143,6 +143,19 @@ class UCB:
     def probabilities(self, q: Array, visits: PyTree, progress: Array) -> Array:
         bounds = explore.upper_confidence(q, visits, self.initial)
         return explore.uniform_over(bounds == bounds.max())
+
+
+class NoiseAhead(NamedTuple):
+    """The randomness of one step of a learner that chooses its next action before it takes it."""
+
+    first: PyTree  # chooses the action where an episode begins
+    next: PyTree  # chooses A', the action after this one
+
+
+def noise_ahead(exploration: Exploration, key: Key, shape: tuple[int, ...], num_actions: int) -> NoiseAhead:
+    """Draws what `prod(shape)` steps of such a learner need."""
+    first_key, next_key = jax.random.split(key)
+    return NoiseAhead(exploration.noise(first_key, shape, num_actions), exploration.noise(next_key, shape, num_actions))
 
 
 def _allowed(q: Array) -> Array:

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from polyak.agent import Agent, Array, Key, PyTree, Spec, Step, no_memory, one_by_one
 from polyak.errors import BadSetting
 from polyak.ops import td
-from polyak.parts.exploration import EpsilonGreedy, Exploration
+from polyak.parts.exploration import EpsilonGreedy, Exploration, NoiseAhead, noise_ahead
 from polyak.parts.features import Features, Tiles, linear_in
 from polyak.parts.schedules import StepSize, step_size
 
@@ -56,15 +56,13 @@ class LinearQLearning:
             none, all_fresh = jnp.zeros(spec.num_envs, jnp.int32), jnp.ones(spec.num_envs, bool)
             return State(w, jnp.int32(0), none, all_fresh, jnp.zeros((spec.num_envs, *w.shape)))
 
-        def noise(key: Key, shape: tuple[int, ...]) -> Noise:
-            first_key, next_key = jax.random.split(key)
-            draw = self.exploration.noise
-            return Noise(draw(first_key, shape, num_actions), draw(next_key, shape, num_actions))
+        def noise(key: Key, shape: tuple[int, ...]) -> NoiseAhead:
+            return noise_ahead(self.exploration, key, shape, num_actions)
 
         def choose(q: Array, step: Array, noise: PyTree) -> Array:
             return self.exploration.choose(q, (), step / spec.total_steps, noise)
 
-        def act(state: State, carry: tuple[()], obs: Array, noise: Noise, explore: bool):
+        def act(state: State, carry: tuple[()], obs: Array, noise: NoiseAhead, explore: bool):
             q = jax.vmap(x.of)(obs) @ state.w.T
             if not explore:
                 return jnp.argmax(q, -1).astype(jnp.int32) + first_action, carry, ()
@@ -95,13 +93,6 @@ class LinearQLearning:
             return state._replace(next_action=(), fresh=(), z=())
 
         return Agent(init, no_memory, noise, act, observe, learn, policy)
-
-
-class Noise(NamedTuple):
-    """The randomness of one step."""
-
-    first: PyTree  # chooses the action where an episode begins
-    next: PyTree  # chooses A', the action after this one
 
 
 class State(NamedTuple):

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 
 from polyak.agent import Agent, Array, Key, PyTree, Spec, Step, no_memory, one_by_one
 from polyak.ops import td
-from polyak.parts.exploration import EpsilonGreedy, Exploration
+from polyak.parts.exploration import EpsilonGreedy, Exploration, NoiseAhead, noise_ahead
 from polyak.parts.schedules import StepSize, step_size
 from polyak.parts.tables import add, look_up, rows_of
 
@@ -49,15 +49,13 @@ class SARSA:
             visits = jnp.zeros_like(q) if self.exploration.counts or alpha.counts else ()
             return State(q, visits, jnp.int32(0), none, all_fresh)
 
-        def noise(key: Key, shape: tuple[int, ...]) -> Noise:
-            first_key, next_key = jax.random.split(key)
-            draw = self.exploration.noise
-            return Noise(draw(first_key, shape, rows.num_actions), draw(next_key, shape, rows.num_actions))
+        def noise(key: Key, shape: tuple[int, ...]) -> NoiseAhead:
+            return noise_ahead(self.exploration, key, shape, rows.num_actions)
 
         def choose(state: State, s: Array, noise: PyTree) -> Array:
             return self.exploration.choose(state.q[s], look_up(state.visits, s), state.step / spec.total_steps, noise)
 
-        def act(state: State, carry: tuple[()], obs: Array, noise: Noise, explore: bool):
+        def act(state: State, carry: tuple[()], obs: Array, noise: NoiseAhead, explore: bool):
             s = rows.state(obs)
             if not explore:
                 return jnp.argmax(state.q[s], -1).astype(jnp.int32) + rows.first_action, carry, ()
@@ -85,13 +83,6 @@ class SARSA:
             return state._replace(visits=(), next_action=(), fresh=())
 
         return Agent(init, no_memory, noise, act, observe, learn, policy)
-
-
-class Noise(NamedTuple):
-    """The randomness of one step."""
-
-    first: PyTree  # chooses the action where an episode begins
-    next: PyTree  # chooses A', the action after this one
 
 
 class State(NamedTuple):
