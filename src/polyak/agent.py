@@ -9,6 +9,7 @@ from typing import Any, ClassVar, NamedTuple, Protocol
 
 import gymnasium
 import jax
+import jax.numpy as jnp
 
 Array = jax.Array
 Key = jax.Array
@@ -53,6 +54,9 @@ class Agent(NamedTuple):
     learn: Callable[[PyTree, Step, Key], tuple[PyTree, dict[str, Array]]]  # state, block, key -> state, metrics
     policy: Callable[[PyTree], PyTree]
     """state -> the same state with all that `act` does not read replaced by (): what is kept when training is over."""
+    cut: Callable[[PyTree, Array], PyTree] = lambda state, which: state
+    """state, which [B] -> state, after the present episodes of those environments were lost: what the state remembers
+    of them is as if they had been truncated after the last step. Agents that remember nothing of them need none."""
 
 
 class Algorithm(Protocol):
@@ -81,6 +85,15 @@ class Algorithm(Protocol):
 def no_memory(batch: int) -> tuple[()]:
     """`Agent.start` of every feed-forward agent."""
     return ()
+
+
+def forget(memory: PyTree, which: Array) -> PyTree:
+    """Zeros in the rows [B] of `which`; leaves [B, ...]."""
+
+    def cleared(leaf: Array) -> Array:
+        return jnp.where(which.reshape(-1, *[1] * (leaf.ndim - 1)), jnp.zeros_like(leaf), leaf)
+
+    return jax.tree.map(cleared, memory)
 
 
 def one_by_one(block: Step) -> Step:

@@ -23,7 +23,7 @@ usage: polyak COMMAND ...
   play GAME              play against a learner, e.g. polyak play tic-tac-toe
   plot RUN...            draw return against steps, of several algorithms together if you like
   draw RUN               draw what a table learnt: values and arrows, action values, or a path
-  resume RUN             go on with a run that was stopped
+  resume RUN             go on with a run that was stopped or killed
   list WHAT              algorithms, envs, presets or checks
 
 polyak COMMAND --help tells more; polyak train ALGORITHM --help lists that algorithm's settings.
@@ -50,6 +50,10 @@ class TrainOptions:
     """The folder in which the run's own folder is made."""
     processes: int | None = None
     """Worker processes on a CPU; by default one a core, and 0 trains in this process."""
+    checkpoint_every: int | None = None
+    """Environment steps between two checkpoints of a seed; by default one is made every minute."""
+    keep_checkpoints: int = 2
+    """How many checkpoints are kept, the newest; besides them the one with the best evaluation."""
     progress: bool = True
     """Show how it goes."""
 
@@ -83,16 +87,17 @@ def train(args: list[str]) -> None:
         raise KeyboardInterrupt
 
 
-def resume(run: str, /, progress: bool = True) -> None:
-    """Go on with a run that was stopped.
+def resume(run: str, /, processes: int | None = None, progress: bool = True) -> None:
+    """Go on with a run that was stopped, killed or cut off, exactly where its newest checkpoint is.
 
     Args:
         run: the run folder.
+        processes: worker processes on a CPU; by default one a core, and 0 trains in this process.
         progress: show how it goes.
     """
     from polyak import training
 
-    if training.resume(run, progress=progress).about["status"] == "stopped":
+    if training.resume(run, progress=progress, processes=processes).about["status"] == "stopped":
         raise KeyboardInterrupt
 
 

@@ -1,9 +1,8 @@
 """Training from the outside: `train` starts it, `resume` goes on with it, `Run` is what comes of it."""
 
+import contextlib
 import datetime
-import importlib.metadata
 import os
-import platform
 import shutil
 import signal
 import sys
@@ -21,6 +20,7 @@ from polyak.errors import BadFile, BadSetting
 from polyak.evaluation import Scores
 from polyak.processes import Workers, accelerator_expected, cores
 from polyak.runs import store
+from polyak.runs.files import FolderLock
 from polyak.runs.progress import Display, display
 from polyak.worker import Event, Job, train_seeds
 
@@ -115,6 +115,8 @@ def train(
     out: str | os.PathLike = "runs",
     progress: bool = True,
     processes: int | None = None,
+    checkpoint_every: int | None = None,
+    keep_checkpoints: int = 2,
 ) -> Run:
     """Trains an agent and returns the run.
 
@@ -133,6 +135,8 @@ def train(
         out: the folder in which the run's own folder is made.
         progress: whether to show how it goes.
         processes: worker processes on a CPU, at most one a seed; by default one a core, and 0 trains in this process.
+        checkpoint_every: environment steps between two checkpoints of a seed; by default one is made every minute.
+        keep_checkpoints: how many are kept, the newest; besides them the one with the best evaluation.
 
     Returns:
         The run; after Ctrl-C one that `polyak.resume` can go on with.
@@ -153,8 +157,14 @@ def train(
         raise BadSetting(f"There is no preset for {algorithm.name} on {name}, so say how many steps: steps=100_000.")
     defaults = found.num_envs if found else algorithm.default_num_envs
     num_envs = defaults if num_envs is None else num_envs
-    for label, value in (("steps", steps), ("seeds", seeds), ("num_envs", num_envs), ("eval_episodes", eval_episodes)):
-        if value < 1:
+    whole = {"steps": steps, "seeds": seeds, "num_envs": num_envs, "eval_every": eval_every}
+    whole |= {
+        "eval_episodes": eval_episodes,
+        "checkpoint_every": checkpoint_every,
+        "keep_checkpoints": keep_checkpoints,
+    }
+    for label, value in whole.items():
+        if value is not None and value < 1:
             raise BadSetting(f"{label} is {value}; it must be at least 1.")
     if not 0 <= seed < 2**32 - seeds:
         raise BadSetting(f"seed is {seed}; seeds are whole numbers from 0 to 2^32.")
@@ -172,16 +182,18 @@ def train(
         "num_envs": num_envs,
         "eval_every": eval_every,
         "eval_episodes": eval_episodes,
+        "checkpoint_every": checkpoint_every,
+        "keep_checkpoints": keep_checkpoints,
         "settings": settings.describe(algorithm),
         "preset": found is not None,
-        "versions": _versions(),
+        "versions": store.versions(),
         "cores": cores(),
         "started": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "wall_seconds": 0.0,
         "steps_per_second": 0.0,
         "returns": {},
     }
-    return _train(folder, about, algorithm, env, progress, processes)
+    return _train(folder, about, algorithm, env, progress, processes, new=True)
 
 
 def _look_at(env: "EnvLike") -> None:
@@ -197,15 +209,22 @@ def _look_at(env: "EnvLike") -> None:
         print(f"polyak: {findings.id}: {warning.sentence} ({warning.name})", file=sys.stderr)
 
 
-def resume(path: str | os.PathLike, env: "EnvLike | None" = None, *, progress: bool = True) -> Run:
-    """Goes on with a run that was stopped by Ctrl-C; a finished one is returned as it is.
+def resume(
+    path: str | os.PathLike, env: "EnvLike | None" = None, *, progress: bool = True, processes: int | None = None
+) -> Run:
+    """Goes on with a run that was interrupted, by Ctrl-C, a kill or a power cut; a finished one is returned as it is.
 
-    A compiled run continues as if it had never stopped; elsewhere the agent does, and fresh episodes begin.
+    It goes on from the newest checkpoint that is whole, as if it had never stopped: the same run writes the same bytes.
+    Only where an environment can neither be copied nor replayed, its episode is cut as truncated, and a line says so.
 
     Args:
         path: the run folder.
         env: the function that makes the environment, for a run that was trained on one.
         progress: whether to show how it goes.
+        processes: as in `train`.
+
+    Raises:
+        BadFile: it is no run of polyak, another process trains it, or all its checkpoints are damaged.
     """
     run = Run(path)
     about = run.about
@@ -214,15 +233,15 @@ def resume(path: str | os.PathLike, env: "EnvLike | None" = None, *, progress: b
     if env is None and about["custom_env"]:
         raise BadSetting(f"{run.path} was trained on a function; pass it: polyak.resume({str(run.path)!r}, env).")
     algorithm = settings.build(about["algorithm"], about["settings"])
-    return _train(run.path, about | {"status": "running"}, algorithm, env or about["env"], progress, None)
+    return _train(run.path, about | {"status": "running"}, algorithm, env or about["env"], progress, processes)
 
 
 class _Recorder:
     """Turns events into rows, progress and the facts of `run.json`."""
 
     def __init__(self, folder: Path, about: dict[str, Any], show: Display):
-        self.about, self.show = about, show
-        self.writer = store.MetricWriter(folder)
+        self.folder, self.about, self.show = folder, about, show
+        self.began, self.wall_seconds = time.perf_counter(), about["wall_seconds"]
         self.steps = dict.fromkeys(about["seeds"], 0) | {int(seed): about["steps"] for seed in about["returns"]}
         self.latest: dict[int, float] = {}
         self.timed: dict[str, list[float]] = {}  # worker -> steps, seconds
@@ -233,7 +252,6 @@ class _Recorder:
         if kind == "hello":
             self.about |= {key: event[key] for key in ("device", "engine", "environment")}
         elif kind == "chunk":
-            self.writer.write((seed, step, name, value) for name, value in event["metrics"].items())
             self.latest[seed] = event["metrics"].get("episode_return", self.latest.get(seed, np.nan))
             self.steps[seed] = step
             timed = self.timed.setdefault(event.get("worker", ""), [0.0, 0.0])
@@ -241,17 +259,26 @@ class _Recorder:
             timed[1] += event["timed_seconds"]
             values = [value for value in self.latest.values() if np.isfinite(value)]
             self.show.update(sum(self.steps.values()), float(np.mean(values)) if values else None)
-        elif kind == "evaluation":
-            self.writer.write([(seed, step, "evaluation_return", float(np.mean(event["returns"])))])
+        elif kind == "checkpoint":
+            self.write_about()
+        elif kind == "notice":
+            self.show.say(f"seed {seed}: {event['text']}" if seed >= 0 else event["text"])
         elif kind == "finished":
-            self.writer.write([(seed, step, "final_return", float(np.mean(event["returns"])))])
             self.about["returns"][str(seed)] = event["returns"]
+            self.write_about()  # from here on nobody trains this seed again,
+            shutil.rmtree(self.folder / "checkpoints" / str(seed), ignore_errors=True)  # so nobody needs these
         elif kind == "stopped":
             self.stopped = True
         elif kind == "error":
             if not event["type"]:
                 raise RuntimeError(f"training failed in a worker:\n{event['message']}")
             raise errors.restored(event["type"], event["message"])
+
+    def write_about(self) -> None:
+        """Brings `run.json` up to date."""
+        self.about["wall_seconds"] = round(self.wall_seconds + time.perf_counter() - self.began, 3)
+        self.about["steps_per_second"] = round(self.steps_per_second, 1)
+        store.write_about(self.folder, self.about)
 
     @property
     def steps_per_second(self) -> float:
@@ -261,7 +288,13 @@ class _Recorder:
 
 
 def _train(
-    folder: Path, about: dict[str, Any], algorithm: Algorithm, env: Any, progress: bool, processes: int | None
+    folder: Path,
+    about: dict[str, Any],
+    algorithm: Algorithm,
+    env: Any,
+    progress: bool,
+    processes: int | None,
+    new: bool = False,
 ) -> Run:
     """Trains the seeds of a run that have not finished."""
     seeds = [seed for seed in about["seeds"] if str(seed) not in about["returns"]]
@@ -269,42 +302,59 @@ def _train(
     if accelerator_expected():
         count = min(count, 1)  # one process, which trains all seeds under one vmap
     shares = [tuple(seeds[k::count]) for k in range(count)] or [tuple(seeds)]
-    name, plan = about["env"], (about["steps"], about["num_envs"], about["eval_every"], about["eval_episodes"])
-    steps, num_envs, eval_every, eval_episodes = plan
-    jobs = [
-        Job(algorithm, env, name, steps, share, num_envs, eval_every, eval_episodes, FINAL_EPISODES, str(folder))
-        for share in shares
-    ]
+    jobs = [_job(about, algorithm, env, share, folder) for share in shares]
     show = display(progress)
     recorder = _Recorder(folder, about, show)
+    if (lock := FolderLock.of(folder)) is None:
+        raise BadFile(f"Another process trains {folder}; wait for it, or stop it first.")
     store.write_about(folder, about)
-    began = time.perf_counter()
-    title = f"{about['algorithm']} on {name}, {steps:,} steps, seeds {_span(about['seeds'])} -> {folder}"
-    show.start(title, steps * len(about["seeds"]))
+    store.MetricWriter(folder).close()  # workers find the table there
+    title = (
+        f"{about['algorithm']} on {about['env']}, {about['steps']:,} steps, seeds {_span(about['seeds'])} -> {folder}"
+    )
+    show.start(title, about["steps"] * len(about["seeds"]))
     try:
         if count:
             _in_workers(jobs, recorder)
-        else:
+        elif seeds:
             _in_process(jobs[0], recorder)
-        about["status"] = "stopped" if recorder.stopped else "finished"
+        about["status"] = "finished" if len(about["returns"]) == len(about["seeds"]) else "stopped"
     except BaseException:
         about["status"] = "failed"
         raise
     finally:
         show.stop()
-        recorder.writer.close()
-        about["wall_seconds"] = round(about["wall_seconds"] + time.perf_counter() - began, 3)
-        about["steps_per_second"] = round(recorder.steps_per_second, 1)
-        if about["status"] == "failed" and not any(recorder.steps.values()):
+        store.compact(folder)
+        if about["status"] == "failed" and not any(recorder.steps.values()) and new:
             shutil.rmtree(folder)  # nothing was learnt, and an empty run would only be in the way
         else:
-            store.write_about(folder, about)
+            recorder.write_about()
+            with contextlib.suppress(OSError):
+                (folder / "checkpoints").rmdir()  # unless there are some
+        lock.close()
     run = Run(folder)
     if progress:
         if about["status"] == "finished":
             run.plot()
         show.say(_farewell(run, recorder))
     return run
+
+
+def _job(about: dict[str, Any], algorithm: Algorithm, env: Any, seeds: tuple[int, ...], folder: Path) -> Job:
+    return Job(
+        algorithm,
+        env,
+        about["env"],
+        about["steps"],
+        seeds,
+        about["num_envs"],
+        about["eval_every"],
+        about["eval_episodes"],
+        FINAL_EPISODES,
+        str(folder),
+        about["checkpoint_every"],
+        about["keep_checkpoints"],
+    )
 
 
 def _in_workers(jobs: list[Job], recorder: _Recorder) -> None:
@@ -357,9 +407,3 @@ def _farewell(run: Run, recorder: _Recorder) -> str:
 def _span(seeds: Iterable[int]) -> str:
     seeds = list(seeds)
     return str(seeds[0]) if len(seeds) == 1 else f"{seeds[0]}-{seeds[-1]}"
-
-
-def _versions() -> dict[str, str]:
-    """What a result depends on."""
-    packages = ("polyak", "jax", "jaxlib", "equinox", "optax", "gymnasium", "gymnax", "numpy")
-    return {"python": platform.python_version(), **{name: importlib.metadata.version(name) for name in packages}}

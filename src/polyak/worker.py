@@ -20,14 +20,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from polyak.errors import Error
+from polyak.runs import store
 
 if TYPE_CHECKING:
     from polyak.agent import Agent, Algorithm, Spec
     from polyak.engines.common import Engine, Loop
     from polyak.policy import Policy
+    from polyak.runs.keeper import Keeper
 
 CHUNKS = 50  # looks at a run, at least
 CHUNK_STEPS = 10_000  # environment steps between two looks, at most
+CHECKPOINT_SECONDS = 60.0  # between two checkpoints, where nothing else is asked for
 
 Event = dict[str, Any]
 
@@ -46,6 +49,8 @@ class Job:
     eval_episodes: int
     final_episodes: int
     folder: str
+    checkpoint_every: int | None = None  # environment steps; None for once a minute
+    keep_checkpoints: int = 2
 
 
 def train_seeds(job: Job, emit: Callable[[Event], None], stopping: Callable[[], bool]) -> None:
@@ -53,7 +58,7 @@ def train_seeds(job: Job, emit: Callable[[Event], None], stopping: Callable[[], 
 
     Args:
         job: what to do.
-        emit: called with each event; `kind` is hello, chunk, evaluation, finished or stopped.
+        emit: called with each event; `kind` is hello, chunk, evaluation, checkpoint, notice, finished or stopped.
         stopping: asked between chunks; once it is true the state is saved and training ends.
     """
     import jax
@@ -62,6 +67,7 @@ def train_seeds(job: Job, emit: Callable[[Event], None], stopping: Callable[[], 
     from polyak.agent import Spec
     from polyak.engines.compiled import CompiledEngine
     from polyak.engines.host import HostEngine
+    from polyak.runs.keeper import Keeper
 
     env = envs.make(job.env, job.num_envs)
     envs.make_original(job.env).close()  # better now than after an hour that the final score cannot be had
@@ -84,11 +90,24 @@ def train_seeds(job: Job, emit: Callable[[Event], None], stopping: Callable[[], 
             "environment": type(env).__name__,
         }
     )
+    keeper = Keeper(Path(job.folder), job.seeds, job.keep_checkpoints, emit)
+    metrics = store.MetricWriter(Path(job.folder))
     try:
-        for seeds in [job.seeds] if batched else [(seed,) for seed in job.seeds]:
-            _Training(job, spec, agent, engine, seeds, batched, emit, stopping).run()
+        for seeds in _together(job.seeds, keeper) if batched else [(seed,) for seed in job.seeds]:
+            _Training(job, spec, agent, engine, seeds, batched, keeper, metrics, emit, stopping).run()
     finally:
+        keeper.close()
+        metrics.close()
         engine.close()
+
+
+def _together(seeds: tuple[int, ...], keeper: "Keeper") -> list[tuple[int, ...]]:
+    """Seeds that are equally far, which one program can advance: all of them, unless a kill parted them."""
+    shares: dict[int, list[int]] = {}
+    for seed in seeds:
+        last = keeper.last[seed]
+        shares.setdefault(last.step if last else 0, []).append(seed)
+    return [tuple(share) for share in shares.values()]
 
 
 @dataclasses.dataclass
@@ -101,6 +120,8 @@ class _Training:
     engine: "Engine"
     seeds: tuple[int, ...]
     batched: bool
+    keeper: "Keeper"
+    metrics: "store.MetricWriter"
     emit: Callable[[Event], None]
     stopping: Callable[[], bool]
 
@@ -109,20 +130,18 @@ class _Training:
         self.warmup = min(self.total, -(-self.job.algorithm.learning_starts // self.engine.block_size))
         every = max(1, (self.job.eval_every or self.job.steps) // self.engine.block_size)
         self._evaluations = range(every, self.total, every) if self.job.eval_every else range(0)
+        self._saved, self._saved_at = 0, time.monotonic()  # the position of the last checkpoint, and when it was begun
 
     def run(self) -> None:
         """Trains to the end, or until told to stop."""
-        import jax.numpy as jnp
-
-        loop = self.engine.init(jnp.array(self.seeds) if self.batched else self.seeds[0])
-        position = 0
-        if self._state_file(self.seeds[0]).exists():
-            loop, position = self._restore(loop)
+        loop, position = self._begin()
         for end in self._stops(position):
             while position < end:
                 if self.stopping():
-                    self._save_state(loop, position)
+                    self._stop(loop, position)
                     return
+                if self._checkpoint_is_due(position):
+                    self._save(loop, position)
                 count = min(self.engine.chunk, end - position)
                 learn = position >= self.warmup
                 began = time.perf_counter()
@@ -133,15 +152,41 @@ class _Training:
                 self.engine.warm.add(learn)
                 self._tell(position, metrics, seconds if timed else 0.0, count if timed else 0)
             if position in self._evaluations:
-                for seed, policy in self._policies(loop):
-                    returns = self._play(policy, self.job.eval_episodes)
-                    self.emit({"kind": "evaluation", "seed": seed, "step": self._steps(position), "returns": returns})
+                self._evaluate(loop, position)
         for seed, policy in self._policies(loop):
             policy.save(Path(self.job.folder) / f"policy-{seed}.safetensors")
             returns = self._play(policy, self.job.final_episodes)
+            self.metrics.write([(seed, self._steps(position), "final_return", sum(returns) / len(returns))])
             self.emit({"kind": "finished", "seed": seed, "step": self._steps(position), "returns": returns})
+
+    def _begin(self) -> tuple["Loop", int]:
+        """The state to go on from: the newest checkpoint's, or that of a run that has not begun."""
+        import jax.numpy as jnp
+
+        from polyak.runs import keeper, state
+
+        loop = self.engine.init(jnp.array(self.seeds) if self.batched else self.seeds[0])
+        found = [last for seed in self.seeds if (last := self.keeper.last[seed])]
+        step, position = (found[0].step, found[0].about["position"]) if found else (0, 0)
         for seed in self.seeds:
-            self._state_file(seed).unlink(missing_ok=True)
+            if self.metrics.forget(seed, step) and not found:
+                self._notice(seed, "It was interrupted before its first checkpoint, so it begins again.")
+        if not found:
+            return loop, 0
+        for seed, checkpoint in zip(self.seeds, found, strict=True):
+            keeper.refuse_other(checkpoint, self._about(seed))
+            if checkpoint.about["versions"] != store.versions():
+                self._notice(seed, "Packages have changed since it was interrupted, so numbers may differ in rounding.")
+        loop = state.restore(loop, found, self.batched)
+        loop, cut = self.engine.resume(loop, keeper.environments_of(found[0]))
+        self._saved = position
+        if cut:
+            self._notice(
+                self.seeds[0],
+                f"{cut} of {self.job.num_envs} environments could not be put where they were: their episodes at step "
+                f"{step:,} are cut as truncated, and new ones begin.",
+            )
+        return loop, position
 
     def _stops(self, position: int) -> Iterator[int]:
         """The iterations at which something other than training happens."""
@@ -153,11 +198,29 @@ class _Training:
     def _tell(self, position: int, metrics: dict[str, Any], seconds: float, count: int) -> None:
         import numpy as np
 
+        step, rows = self._steps(position), []
         for k, seed in enumerate(self.seeds):
             values = {name: float(np.asarray(value).reshape(-1)[k]) for name, value in metrics.items()}
             values = {name: value for name, value in values.items() if np.isfinite(value)}
+            rows += [(seed, step, name, value) for name, value in values.items()]
             timing = {"timed_steps": count * self.engine.block_size, "timed_seconds": seconds / len(self.seeds)}
-            self.emit({"kind": "chunk", "seed": seed, "step": self._steps(position), "metrics": values, **timing})
+            self.emit({"kind": "chunk", "seed": seed, "step": step, "metrics": values, **timing})
+        self.metrics.write(rows)
+        self.keeper.tell()
+
+    def _notice(self, seed: int, text: str) -> None:
+        self.emit({"kind": "notice", "seed": seed, "text": text})
+
+    def _evaluate(self, loop: "Loop", position: int) -> None:
+        """Plays with the present policies, and keeps a checkpoint where one is better than all before."""
+        scores = {}
+        for seed, policy in self._policies(loop):
+            returns = self._play(policy, self.job.eval_episodes)
+            scores[seed] = sum(returns) / len(returns)
+            self.metrics.write([(seed, self._steps(position), "evaluation_return", scores[seed])])
+            self.emit({"kind": "evaluation", "seed": seed, "step": self._steps(position), "returns": returns})
+        if any((best := self.keeper.best[seed]) is None or score > best[0] for seed, score in scores.items()):
+            self._save(loop, position, scores)
 
     def _policies(self, loop: "Loop") -> Iterator[tuple[int, "Policy"]]:
 
@@ -177,35 +240,50 @@ class _Training:
 
         return evaluate(policy, self.job.env, episodes=episodes).returns[0].tolist()
 
-    def _state_file(self, seed: int) -> Path:
-        return Path(self.job.folder) / f"state-{seed}.safetensors"
+    def _checkpoint_is_due(self, position: int) -> bool:
+        if self.job.checkpoint_every is not None:
+            return self._steps(position - self._saved) >= self.job.checkpoint_every
+        return not self.keeper.busy and time.monotonic() - self._saved_at >= CHECKPOINT_SECONDS
 
-    def _save_state(self, loop: "Loop", position: int) -> None:
-        from polyak.runs import tensors
+    def _save(self, loop: "Loop", position: int, scores: dict[int, float] | None = None) -> None:
+        """Copies the state, which a thread writes while training goes on."""
+        from polyak.runs.keeper import Content
+        from polyak.runs.state import capture
 
-        if not position:  # nothing was learnt, and `resume` begins with this seed
-            for seed in self.seeds:
-                self.emit({"kind": "stopped", "seed": seed, "step": 0})
-            return
-        kept = self.engine.portable(loop)
+        self.keeper.wait()
+        self._saved, self._saved_at = position, time.monotonic()
+        self.metrics.sync()
+        environments, contents = self.engine.environments(), {}
         for k, seed in enumerate(self.seeds):  # each alone: those that go on later may be others
-            tensors.save(self._state_file(seed), self._of_seed(kept, k), {"position": position})
+            captured = capture(loop, self.keeper.last[seed], k if self.batched else None)
+            about = {"position": position, "score": (scores or {}).get(seed), "memories": captured.memories}
+            contents[seed] = Content(captured, environments, self._about(seed) | about)
+        self.keeper.save(self._steps(position), contents)
+
+    def _about(self, seed: int) -> dict[str, Any]:
+        """What a checkpoint is of."""
+        from polyak import settings
+
+        job = self.job
+        return {
+            "algorithm": job.algorithm.name,
+            "settings": settings.describe(job.algorithm),
+            "env": job.name,
+            "num_envs": job.num_envs,
+            "steps": job.steps,
+            "seed": seed,
+            "versions": store.versions(),
+        }
+
+    def _stop(self, loop: "Loop", position: int) -> None:
+        """Saves everything; `resume` goes on from there."""
+        if position != self._saved:
+            self._save(loop, position)
+        self.keeper.wait()
         for seed, policy in self._policies(loop):
-            policy.save(Path(self.job.folder) / f"policy-{seed}.safetensors")
+            if position:  # else nothing was learnt
+                policy.save(Path(self.job.folder) / f"policy-{seed}.safetensors")
             self.emit({"kind": "stopped", "seed": seed, "step": self._steps(position)})
-
-    def _restore(self, loop: "Loop") -> tuple["Loop", int]:
-        import jax
-        import jax.numpy as jnp
-
-        from polyak.runs import tensors
-
-        files = [self._state_file(seed) for seed in self.seeds]
-        position = int(tensors.about(files[0])["position"])
-        like = self._of_seed(self.engine.portable(loop), 0)
-        found = [tensors.load(file, like) for file in files]
-        together = jax.tree.map(lambda *leaves: jnp.stack(leaves), *found) if self.batched else found[0]
-        return self.engine.resume(loop, together), position
 
 
 def main() -> None:
@@ -230,7 +308,10 @@ def main() -> None:
     threading.Thread(target=wait_for_the_end, daemon=True).start()
 
     def emit(event: Event) -> None:
-        print(json.dumps(event), file=events, flush=True)
+        try:
+            print(json.dumps(event), file=events, flush=True)
+        except BrokenPipeError:  # the parent is gone; what was learned is saved all the same
+            stop.set()
 
     import jax
 

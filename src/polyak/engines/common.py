@@ -72,12 +72,16 @@ class Engine(Protocol):
         """Makes up to `chunk` iterations, with or without learning; returns the means of what was measured."""
         ...
 
-    def portable(self, loop: Loop) -> PyTree:
-        """The part of the loop's state that a file can keep."""
+    def environments(self) -> dict[str, Any] | None:
+        """The environments' states as JSON, where they live outside the loop; else None."""
         ...
 
-    def resume(self, loop: Loop, found: PyTree) -> Loop:
-        """The loop to go on with, from a new one and what `portable` had kept."""
+    def resume(self, loop: Loop, environments: dict[str, Any] | None) -> tuple[Loop, int]:
+        """Goes on from a loop that was saved, after `init` with the same seed.
+
+        Returns:
+            The loop, and how many environments could not be put where they were: their episodes are cut as truncated.
+        """
         ...
 
     def close(self) -> None:

@@ -5,7 +5,7 @@ number of iterations is an argument of the program, not a part of it, so that on
 """
 
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -56,12 +56,11 @@ class CompiledEngine:
         loop, metrics = (self._train if learn else self._fill)(loop, iterations)
         return loop, jax.device_get(metrics)
 
-    def portable(self, loop: Loop) -> Loop:
-        """Everything: a compiled run goes on as if it had never stopped."""
-        return loop
+    def environments(self) -> None:
+        """The loop holds everything."""
 
-    def resume(self, loop: Loop, found: Loop) -> Loop:
-        return found
+    def resume(self, loop: Loop, environments: dict[str, Any] | None) -> tuple[Loop, int]:
+        return loop, 0
 
     def close(self) -> None:
         """Nothing to let go of."""

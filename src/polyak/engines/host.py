@@ -75,13 +75,20 @@ class HostEngine:
         loop = Loop(agent, (), obs, carry, episodes, loop.key, loop.iteration + jnp.int32(iterations))
         return loop, jax.device_get(named(episodes, {}, 1)) | means
 
-    def portable(self, loop: Loop) -> PyTree:
-        """The agent and the counters; the environments' own states cannot be kept, so fresh episodes follow."""
-        return {"agent": loop.agent, "iteration": loop.iteration}
+    def environments(self) -> dict[str, Any]:
+        return self.env.snapshot()
 
-    def resume(self, loop: Loop, found: PyTree) -> Loop:
-        obs = self.env.reset(int(found["iteration"]))
-        return loop._replace(agent=found["agent"], iteration=found["iteration"], obs=obs)
+    def resume(self, loop: Loop, environments: dict[str, Any] | None) -> tuple[Loop, int]:
+        assert environments is not None  # `environments` gave it
+        obs, cut = self.env.restore(environments)
+        loop = loop._replace(obs=np.array(loop.obs))
+        if cut.any():
+            lost = jnp.asarray(cut)
+            carry = choose(lost, self.agent.start(self.num_envs), loop.carry)
+            episodes = loop.episodes._replace(running=jnp.where(lost, 0.0, loop.episodes.running))
+            loop = loop._replace(agent=self.agent.cut(loop.agent, lost), carry=carry, episodes=episodes)
+            loop.obs[cut] = obs[cut]
+        return loop, int(cut.sum())
 
     def close(self) -> None:
         self.env.close()

@@ -1,7 +1,7 @@
 """What an engine asks of an environment: either pure functions that compile, or a batch that is stepped from Python."""
 
 from collections.abc import Callable
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import gymnasium
 import jax
@@ -52,6 +52,19 @@ class HostEnv(Protocol):
 
     def step(self, action: np.ndarray) -> HostStep:
         """Applies actions [B, ...]; where an episode ends, the next one is begun."""
+        ...
+
+    def snapshot(self) -> dict[str, Any]:
+        """Where the environments are, as JSON."""
+        ...
+
+    def restore(self, snapshot: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:
+        """Puts environments that were reset with the same seed where a snapshot found them.
+
+        Returns:
+            obs [B, ...], and [B] bool where that cannot be had and an episode begins instead; the other rows of obs
+            mean nothing, because whoever goes on with them has seen them.
+        """
         ...
 
     def close(self) -> None:

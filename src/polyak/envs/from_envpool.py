@@ -1,8 +1,10 @@
 """EnvPool environments: many at once in C++ threads (Weng et al., 2022), for simulators that are slow in Python."""
 
+from typing import Any
+
 import numpy as np
 
-from polyak.envs.base import HostStep
+from polyak.envs.base import HostStep, environment_seeds
 from polyak.errors import EnvironmentFault, UnknownName
 from polyak.spaces import storage_type
 
@@ -30,14 +32,17 @@ class EnvPoolVector:
         self.action_space = self._pool.action_space
         self.max_episode_steps = self._pool.spec.config.max_episode_steps
         self._dtype = storage_type(self.observation_space)
+        self._seed, self._steps = 0, 0
 
     def reset(self, seed: int | None = None) -> np.ndarray:
         if seed is not None:  # EnvPool takes a seed only when it is made
+            self._seed = seed
             self._pool.close()
             self._pool = self._make(seed % 2**31)
         return self._cast(self._pool.reset()[0])
 
     def step(self, action: np.ndarray) -> HostStep:
+        self._steps += 1
         next_obs, reward, terminated, truncated, _ = self._pool.step(action)
         next_obs = obs = self._cast(next_obs)
         over = np.flatnonzero(terminated | truncated)
@@ -45,6 +50,15 @@ class EnvPoolVector:
             obs = next_obs.copy()
             obs[over] = self._pool.reset(over)[0]
         return HostStep(next_obs, obs, reward.astype(np.float32), terminated, truncated)
+
+    def snapshot(self) -> dict[str, Any]:
+        """Nothing of a pool can be kept but how far it has come, so that the episodes to come are new ones."""
+        return {"steps": self._steps}
+
+    def restore(self, snapshot: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:
+        self._steps = int(snapshot["steps"])
+        seed, *_ = environment_seeds(self._seed + self._steps, 1)
+        return self.reset(seed), np.ones(self.num_envs, bool)
 
     def close(self) -> None:
         self._pool.close()

@@ -151,6 +151,12 @@ class GymnasiumVector:
             self._fault(i, "step returned an observation with NaN or infinity in it", "finite numbers")
         return HostStep(next_obs, next_obs, reward, terminated, truncated), over
 
+    def snapshot(self) -> dict[str, Any]:
+        return {}
+
+    def restore(self, snapshot: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:
+        return self.begin([None] * self.num_envs), np.ones(self.num_envs, bool)
+
     def close(self) -> None:
         for env in self.envs:
             env.close()

@@ -14,6 +14,7 @@ class Replay(NamedTuple):
     storage: PyTree  # leaves [capacity, ...]
     position: Array  # [] int32, where the next block goes
     size: Array  # [] int32, how many transitions are stored
+    laps: Array  # [] int32, how often the ring has come full circle
 
 
 class UniformReplay(NamedTuple):
@@ -30,7 +31,7 @@ class UniformReplay(NamedTuple):
     def init(self, example: PyTree) -> Replay:
         """An empty memory for transitions that look like `example` (one transition, shapes and types)."""
         storage = jax.tree.map(lambda leaf: jnp.zeros((self.capacity, *leaf.shape), leaf.dtype), example)
-        return Replay(storage, jnp.int32(0), jnp.int32(0))
+        return Replay(storage, jnp.int32(0), jnp.int32(0), jnp.int32(0))
 
     def add(self, replay: Replay, block: PyTree) -> Replay:
         """Stores a block with leaves [T, B, ...], T * B = block_size."""
@@ -39,11 +40,24 @@ class UniformReplay(NamedTuple):
             rows = leaf.reshape(self.block_size, *leaf.shape[2:]).astype(store.dtype)
             return jax.lax.dynamic_update_slice_in_dim(store, rows, replay.position, 0)
 
+        end = replay.position + self.block_size
         return Replay(
             jax.tree.map(write, replay.storage, block),
-            (replay.position + self.block_size) % self.capacity,
+            end % self.capacity,
             jnp.minimum(replay.size + self.block_size, self.capacity),
+            replay.laps + end // self.capacity,
         )
+
+    def cut(self, replay: Replay, which: Array) -> Replay:
+        """Marks the newest transition of the environments in `which` [B] as truncated: what follows is not its future.
+
+        As in every memory of steps, the storage has the fields `terminated` and `truncated`.
+        """
+        num_envs = which.shape[0]
+        newest = (replay.position - num_envs + jnp.arange(num_envs)) % self.capacity
+        storage, ended = replay.storage, replay.storage.terminated[newest]
+        truncated = storage.truncated.at[newest].set(storage.truncated[newest] | (which & ~ended & (replay.size > 0)))
+        return replay._replace(storage=storage._replace(truncated=truncated))
 
     def sample_indices(self, replay: Replay, key: Key, shape: tuple[int, ...]) -> Array:
         """Indices of `shape`, uniform over what is stored, with repetition.

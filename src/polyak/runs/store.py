@@ -1,8 +1,11 @@
 """The files of one run: `run.json` for what it is, `metrics.sqlite` for what was measured, readable while it grows."""
 
+import contextlib
 import datetime
+import importlib.metadata
 import json
 import os
+import platform
 import sqlite3
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -11,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from polyak.errors import BadFile
+from polyak.runs.files import write_atomically
 
 Row = tuple[int, int, str, float]  # seed, step, name, value
 
@@ -38,9 +42,7 @@ def slug(env: str) -> str:
 
 def write_about(folder: Path, about: dict[str, Any]) -> None:
     """Writes `run.json`, whole or not at all."""
-    unfinished = folder / "run.json.part"
-    unfinished.write_text(json.dumps(about, indent=2) + "\n")
-    os.replace(unfinished, folder / "run.json")
+    write_atomically(folder / "run.json", (json.dumps(about, indent=2) + "\n").encode())
 
 
 def read_about(folder: Path) -> dict[str, Any]:
@@ -58,13 +60,19 @@ def read_about(folder: Path) -> dict[str, Any]:
         raise BadFile(f"{folder / 'run.json'} cannot be read: {error}.") from error
 
 
+def versions() -> dict[str, str]:
+    """Of what a result depends on."""
+    packages = ("polyak", "jax", "jaxlib", "equinox", "optax", "gymnasium", "gymnax", "numpy")
+    return {"python": platform.python_version(), **{name: importlib.metadata.version(name) for name in packages}}
+
+
 class MetricWriter:
-    """Appends to `metrics.sqlite`: one row a seed, step and name."""
+    """Appends to `metrics.sqlite`: one row a seed, step and name. Several processes may write, and others read."""
 
     def __init__(self, folder: Path):
-        self._db = sqlite3.connect(folder / "metrics.sqlite")
+        self._db = sqlite3.connect(folder / "metrics.sqlite", timeout=60.0)
         self._db.execute("PRAGMA journal_mode=WAL")  # readers never wait for the writer
-        self._db.execute("PRAGMA synchronous=OFF")  # a lost row is a lost point of a curve, not a lost run
+        self._db.execute("PRAGMA synchronous=NORMAL")  # what was synced stays, also when the power fails
         self._db.execute(
             "CREATE TABLE IF NOT EXISTS metrics (seed INTEGER, step INTEGER, name TEXT, value REAL,"
             " PRIMARY KEY (name, seed, step)) WITHOUT ROWID"
@@ -75,9 +83,25 @@ class MetricWriter:
         with self._db:
             self._db.executemany("INSERT OR REPLACE INTO metrics VALUES (?, ?, ?, ?)", rows)
 
+    def forget(self, seed: int, step: int) -> int:
+        """Removes what a seed measured after a step, because it goes on from there; returns how many rows."""
+        with self._db:
+            return self._db.execute("DELETE FROM metrics WHERE seed = ? AND step > ?", (seed, step)).rowcount
+
+    def sync(self) -> None:
+        """Waits until the disk has all rows: a checkpoint must not know of more steps than the curves."""
+        self._db.execute("PRAGMA wal_checkpoint")
+
     def close(self) -> None:
-        self._db.execute("PRAGMA journal_mode=DELETE")  # leaves one file where there were three
         self._db.close()
+
+
+def compact(folder: Path) -> None:
+    """Leaves one file of measurements where there were three, if nobody else is reading them."""
+    with contextlib.suppress(sqlite3.Error):
+        db = sqlite3.connect(folder / "metrics.sqlite")
+        db.execute("PRAGMA journal_mode=DELETE")
+        db.close()
 
 
 def _query(folder: Path, text: str, arguments: Sequence[Any] = ()) -> list[tuple]:

@@ -1,7 +1,6 @@
 """Pytrees of arrays in safetensors files, which hold numbers and names and nothing that could run."""
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -12,22 +11,31 @@ import safetensors.numpy
 
 from polyak.agent import PyTree
 from polyak.errors import BadFile
+from polyak.runs.files import write_atomically
 
 
 def _is_key(leaf: Any) -> bool:
     return jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
 
 
+def named(tree: PyTree, row: int | None = None) -> dict[str, np.ndarray]:
+    """Copies of all leaves, or of a row of each, under the names of their places in the tree; keys as their numbers."""
+    found = {}
+    for place, leaf in jax.tree.flatten_with_path(tree)[0]:
+        leaf = np.asarray(jax.random.key_data(leaf) if hasattr(leaf, "dtype") and _is_key(leaf) else leaf)
+        found[jax.tree_util.keystr(place)] = np.array(leaf if row is None else leaf[row], order="C")
+    return found
+
+
+def as_bytes(tensors: dict[str, np.ndarray], about: dict[str, Any] | None = None) -> bytes:
+    """A safetensors file; the same numbers give the same bytes."""
+    metadata = None if about is None else {"polyak": json.dumps(about, sort_keys=True)}
+    return safetensors.numpy.save(tensors, metadata=metadata)
+
+
 def save(path: Path, tree: PyTree, about: dict[str, Any]) -> None:
     """Writes every leaf under the name of its place in the tree, and `about` as JSON; the file appears whole or not."""
-    tensors = {}
-    for place, leaf in jax.tree.flatten_with_path(tree)[0]:
-        leaf = jax.random.key_data(leaf) if hasattr(leaf, "dtype") and _is_key(leaf) else leaf
-        tensors[jax.tree_util.keystr(place)] = np.asarray(leaf, order="C")
-    data = safetensors.numpy.save(tensors, metadata={"polyak": json.dumps(about, sort_keys=True)})
-    unfinished = path.with_suffix(".part")
-    unfinished.write_bytes(data)
-    os.replace(unfinished, path)
+    write_atomically(path, as_bytes(named(tree), about))
 
 
 def about(path: Path) -> dict[str, Any]:
@@ -44,14 +52,19 @@ def about(path: Path) -> dict[str, Any]:
     return found
 
 
-def load(path: Path, like: PyTree) -> PyTree:
-    """Reads a tree that looks like `like` (arrays or shapes); raises `BadFile` where names, shapes or types differ."""
+def read(path: Path) -> dict[str, np.ndarray]:
+    """The arrays of a file by name; raises `BadFile`."""
     try:
-        tensors = safetensors.numpy.load_file(path)
+        return safetensors.numpy.load_file(path)
     except FileNotFoundError:
         raise BadFile(f"There is no file {path}.") from None
     except (safetensors.SafetensorError, ValueError, OSError) as error:
         raise BadFile(f"{path} is damaged: {error}.") from error
+
+
+def load(path: Path, like: PyTree) -> PyTree:
+    """Reads a tree that looks like `like` (arrays or shapes); raises `BadFile` where names, shapes or types differ."""
+    tensors = read(path)
     places, tree = jax.tree.flatten_with_path(like)
     names = [jax.tree_util.keystr(place) for place, _ in places]
     if set(names) != set(tensors):

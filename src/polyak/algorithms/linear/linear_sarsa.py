@@ -13,7 +13,7 @@ from typing import ClassVar, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from polyak.agent import Agent, Array, Key, PyTree, Spec, Step, no_memory, one_by_one
+from polyak.agent import Agent, Array, Key, PyTree, Spec, Step, forget, no_memory, one_by_one
 from polyak.errors import BadSetting
 from polyak.ops import td
 from polyak.parts.exploration import EpsilonGreedy, Exploration, NoiseAhead, noise_ahead
@@ -92,7 +92,10 @@ class LinearSARSA:
         def policy(state: State) -> State:
             return state._replace(next_action=(), fresh=(), z=())
 
-        return Agent(init, no_memory, noise, act, observe, learn, policy)
+        def cut(state: State, which: Array) -> State:
+            return state._replace(fresh=state.fresh | which, z=forget(state.z, which))
+
+        return Agent(init, no_memory, noise, act, observe, learn, policy, cut)
 
 
 class State(NamedTuple):

@@ -16,7 +16,7 @@ import gymnasium
 import jax
 import jax.numpy as jnp
 
-from polyak.agent import Agent, Array, Key, PyTree, Spec, Step, no_memory
+from polyak.agent import Agent, Array, Key, PyTree, Spec, Step, forget, no_memory
 from polyak.errors import BadSetting
 from polyak.ops import policy_gradient, returns, td
 from polyak.parts import networks
@@ -196,7 +196,12 @@ class PPO:
         def policy(state: State) -> State:
             return state._replace(parameters=Parameters(state.parameters.policy, ()), optimiser=(), rewards=())
 
-        return Agent(init, no_memory, noise, act, observe, learn, policy)
+        def cut(state: State, which: Array) -> State:
+            if not self.normalize_reward:
+                return state
+            return state._replace(rewards=state.rewards._replace(total=forget(state.rewards.total, which)))
+
+        return Agent(init, no_memory, noise, act, observe, learn, policy, cut)
 
 
 class Parameters(NamedTuple):

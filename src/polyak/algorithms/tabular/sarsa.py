@@ -82,7 +82,10 @@ class SARSA:
         def policy(state: State) -> State:
             return state._replace(visits=(), next_action=(), fresh=())
 
-        return Agent(init, no_memory, noise, act, observe, learn, policy)
+        def cut(state: State, which: Array) -> State:
+            return state._replace(fresh=state.fresh | which)
+
+        return Agent(init, no_memory, noise, act, observe, learn, policy, cut)
 
 
 class State(NamedTuple):

@@ -13,7 +13,7 @@ from typing import ClassVar, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from polyak.agent import Agent, Array, Key, PyTree, Spec, Step, no_memory, one_by_one
+from polyak.agent import Agent, Array, Key, PyTree, Spec, Step, forget, no_memory, one_by_one
 from polyak.ops import td
 from polyak.parts.policies import TabularPolicy
 from polyak.parts.schedules import StepSize, step_size
@@ -82,7 +82,10 @@ class TDLambda:
         def policy(state: State) -> State:
             return state._replace(visits=(), trace=())
 
-        return Agent(init, no_memory, noise, act, observe, learn, policy)
+        def cut(state: State, which: Array) -> State:
+            return state._replace(trace=forget(state.trace, which))
+
+        return Agent(init, no_memory, noise, act, observe, learn, policy, cut)
 
 
 class State(NamedTuple):

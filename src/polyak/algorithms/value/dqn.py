@@ -194,7 +194,10 @@ class DQN:
         def policy(state: State) -> State:
             return state._replace(target=(), optimiser=(), replay=())
 
-        return Agent(init, no_memory, noise, act, observe, learn, policy)
+        def cut(state: State, which: Array) -> State:
+            return state._replace(replay=replay.cut(state.replay, which))
+
+        return Agent(init, no_memory, noise, act, observe, learn, policy, cut)
 
 
 class Transition(NamedTuple):

@@ -1,0 +1,189 @@
+"""Checkpoints on disk: each is a folder that is there whole, with a checksum of every file, or not at all.
+
+A checkpoint is written into a folder with a temporary name, file by file, each of them synced; then its manifest, which
+holds the size and the SHA-256 of all others; then it gets its name, and the folder that it lies in is synced. Whatever
+interrupts that, the checkpoint before it is untouched. A reader takes only what its manifest confirms.
+
+    checkpoints/0/step-000000102400/manifest.json    sizes, hashes, and what the checkpoint is of
+                                    state.safetensors
+                                    replay-0-000003.safetensors    a piece of a replay memory; those that did not change
+                                                                   are hard links to those of the checkpoint before
+"""
+
+import contextlib
+import hashlib
+import json
+import os
+import re
+import shutil
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from polyak.errors import BadFile
+from polyak.runs.files import sync_folder, write_durably
+
+FORMAT = 1
+MANIFEST = "manifest.json"
+LARGEST_MANIFEST = 2**24  # bytes; one of a memory of a million Atari frames has 100,000
+
+_FOLDER = re.compile(r"step-\d{12,18}")
+_FILE = re.compile(r"[a-z][a-z0-9-]*\.(safetensors|json)")
+
+
+class Checkpoint(NamedTuple):
+    """A complete checkpoint whose files are what its manifest says."""
+
+    path: Path
+    step: int  # environment steps
+    about: dict[str, Any]  # what `save` was given
+    files: dict[str, dict[str, Any]]  # name -> size in bytes, sha256
+
+
+def save(
+    folder: Path,
+    step: int,
+    fresh: Iterable[tuple[str, bytes]],
+    about: Mapping[str, Any],
+    before: Checkpoint | None = None,
+    unchanged: Iterable[str] = (),
+) -> Checkpoint:
+    """Writes a checkpoint, whole or not at all.
+
+    Args:
+        folder: where the checkpoints of one seed lie.
+        step: environment steps so far; gives the checkpoint its name.
+        fresh: names and contents of the files to write, taken one by one.
+        about: what else a reader has to know, as JSON.
+        before: an earlier checkpoint, and
+        unchanged: names of files of it that are part of this one too, as hard links where the disk can do that.
+
+    Raises:
+        OSError: the disk is full, or the folder cannot be written; earlier checkpoints are as they were.
+    """
+    unfinished, path = folder / f".unfinished-{step:012d}", folder / f"step-{step:012d}"
+    files: dict[str, dict[str, Any]] = {}
+    folder.mkdir(parents=True, exist_ok=True)
+    _remove(unfinished)
+    unfinished.mkdir()
+    try:
+        for name, data in fresh:
+            write_durably(unfinished / name, data)
+            files[name] = {"size": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+        for name in unchanged:
+            assert before is not None  # whose files they are
+            _link(before.path / name, unfinished / name)
+            files[name] = before.files[name]
+        sync_folder(unfinished)
+        manifest = {"format": FORMAT, "step": step, "about": dict(about), "files": files}
+        write_durably(unfinished / MANIFEST, _sealed(manifest))
+        sync_folder(unfinished)
+        _remove(path)  # there is one only if it was found damaged
+        unfinished.rename(path)
+        sync_folder(folder)
+    except OSError:
+        _remove(unfinished)
+        raise
+    return Checkpoint(path, step, dict(about), files)
+
+
+def read_manifest(path: Path) -> Checkpoint:
+    """What a checkpoint says of itself; raises `BadFile` where a letter of that was changed."""
+    try:
+        with open(path / MANIFEST, "rb") as file:
+            data = file.read(LARGEST_MANIFEST + 1)
+        manifest = json.loads(data)
+        if len(data) > LARGEST_MANIFEST or data != _sealed({k: v for k, v in manifest.items() if k != "sha256"}):
+            raise BadFile(f"{path / MANIFEST} is damaged.")
+        if manifest["format"] != FORMAT:
+            raise BadFile(f"{path} has format {manifest['format']}; this version of polyak reads format {FORMAT}.")
+        found = Checkpoint(path, int(manifest["step"]), dict(manifest["about"]), dict(manifest["files"]))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise BadFile(f"{path} is not complete: {error!r}.") from error
+    if path.name != f"step-{found.step:012d}":
+        raise BadFile(f"{path} is in truth the checkpoint of step {found.step}.")
+    return found
+
+
+def verify(path: Path) -> Checkpoint:
+    """Reads every file of a checkpoint and compares it with the manifest; raises `BadFile` where they differ."""
+    found = read_manifest(path)
+    for name, known in found.files.items():
+        if not _FILE.fullmatch(name) or (path / name).is_symlink():
+            raise BadFile(f"{path} names the file {name!r}, which no checkpoint has.")
+        try:
+            with open(path / name, "rb") as file:
+                same_size = os.fstat(file.fileno()).st_size == known["size"]
+                if not same_size or hashlib.file_digest(file, "sha256").hexdigest() != known["sha256"]:
+                    raise BadFile(f"{path / name} is damaged.")
+        except (OSError, KeyError, TypeError) as error:
+            raise BadFile(f"{path / name} cannot be read: {error}.") from error
+    return found
+
+
+def newest(folder: Path, tell: Callable[[str], None]) -> Checkpoint | None:
+    """The newest checkpoint that is whole; None where none was ever written.
+
+    Args:
+        folder: where the checkpoints of one seed lie.
+        tell: is told in a line of every newer one that is damaged.
+
+    Raises:
+        BadFile: there are checkpoints, and all are damaged.
+    """
+    faults = []
+    for path in all_of(folder):
+        try:
+            found = verify(path)
+        except BadFile as error:
+            faults.append(str(error))
+        else:
+            for fault in faults:
+                tell(f"{fault} Going back to the checkpoint before, at step {found.step:,}.")
+            return found
+    if faults:
+        raise BadFile(f"No checkpoint in {folder} can be used, so training cannot go on from there: {faults[0]}")
+    return None
+
+
+def all_of(folder: Path) -> list[Path]:
+    """The checkpoints in a folder by name, the newest first, whether they are whole or not."""
+    names = os.listdir(folder) if folder.is_dir() else []
+    return [folder / name for name in sorted((n for n in names if _FOLDER.fullmatch(n)), key=_step, reverse=True)]
+
+
+def prune(folder: Path, keep: int, best: Path | None) -> None:
+    """Removes what an interrupted save left, and all checkpoints but the newest `keep` and the best one."""
+    for path in all_of(folder)[max(keep, 1) :]:
+        if path != best:
+            _remove(path)
+    for path in folder.glob(".unfinished-*"):
+        _remove(path)
+
+
+def _step(name: str) -> int:
+    return int(name.removeprefix("step-"))
+
+
+def _sealed(manifest: dict[str, Any]) -> bytes:
+    """A manifest as the bytes that are written, with a checksum of its own, so that no letter can change unnoticed."""
+    text = json.dumps(manifest, indent=1, sort_keys=True)
+    return json.dumps(manifest | {"sha256": hashlib.sha256(text.encode()).hexdigest()}, indent=1).encode() + b"\n"
+
+
+def _link(source: Path, target: Path) -> None:
+    try:
+        os.link(source, target)
+    except OSError:
+        if not source.exists():
+            raise
+        shutil.copyfile(source, target)  # a disk without hard links
+        with open(target, "rb") as file:
+            os.fsync(file.fileno())
+
+
+def _remove(path: Path) -> None:
+    """Removes a folder if it is there; its manifest first: what a crash leaves is not taken for whole."""
+    with contextlib.suppress(FileNotFoundError):
+        (path / MANIFEST).unlink()
+    shutil.rmtree(path, ignore_errors=True)

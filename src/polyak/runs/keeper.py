@@ -1,0 +1,151 @@
+"""Who saves checkpoints while training goes on: in a thread of its own, the newest and the best of every seed."""
+
+import contextlib
+import json
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from polyak.errors import BadFile
+from polyak.runs import checkpoint
+from polyak.runs.checkpoint import Checkpoint
+from polyak.runs.files import FolderLock
+from polyak.runs.state import Captured
+
+ENVIRONMENTS = "environments.json"
+LARGEST_ENVIRONMENTS = 2**28  # bytes
+
+PATIENCE = 60.0  # seconds to wait for another process that trains the same seed
+
+Event = dict[str, Any]
+
+
+def folder_of(run: Path, seed: int) -> Path:
+    """Where the checkpoints of a seed lie."""
+    return run / "checkpoints" / str(seed)
+
+
+class Content(NamedTuple):
+    """What a checkpoint of one seed is made of, all of it in the host's memory."""
+
+    state: Captured
+    environments: dict[str, Any] | None
+    about: dict[str, Any]
+
+    def files(self) -> Iterator[tuple[str, bytes]]:
+        """Names and contents of the new files."""
+        yield from self.state.files()
+        if self.environments is not None:
+            yield ENVIRONMENTS, json.dumps(self.environments).encode()
+
+
+class Keeper:
+    """The checkpoints of some seeds of a run.
+
+    Attributes:
+        last: by seed the newest checkpoint that is whole, if there is one.
+        best: by seed the score and the path of the checkpoint with the best evaluation, if there was one.
+    """
+
+    def __init__(self, run: Path, seeds: Sequence[int], keep: int, emit: Callable[[Event], None]):
+        self.run, self.keep, self.emit = run, keep, emit
+        self._thread = threading.Thread()
+        self._news: queue.SimpleQueue[Event] = queue.SimpleQueue()
+        self._locks = [self._locked(seed) for seed in seeds]
+        self.last = {seed: self._newest(seed) for seed in seeds}
+        self.best = {seed: self._best_of(seed) for seed in seeds}
+
+    @property
+    def busy(self) -> bool:
+        """Whether the last checkpoints are still being written."""
+        return self._thread.is_alive()
+
+    def save(self, step: int, contents: Mapping[int, Content]) -> None:
+        """Begins to write a checkpoint of each seed, once those before are written."""
+        self.wait()
+        self._thread = threading.Thread(target=self._write, args=(step, contents), name="checkpoints")
+        self._thread.start()
+
+    def wait(self) -> None:
+        """Until everything is written."""
+        if self._thread.is_alive():
+            self._thread.join()
+        self.tell()
+
+    def tell(self) -> None:
+        """Emits what the writing thread has to tell."""
+        while not self._news.empty():
+            self.emit(self._news.get())
+
+    def close(self) -> None:
+        """Waits until everything is written, and lets others go on with these seeds."""
+        try:
+            self.wait()
+        finally:
+            for lock in self._locks:
+                lock.close()
+
+    def _write(self, step: int, contents: Mapping[int, Content]) -> None:
+        for seed, content in contents.items():
+            folder, before = folder_of(self.run, seed), self.last[seed]
+            began = time.perf_counter()
+            try:
+                found = checkpoint.save(folder, step, content.files(), content.about, before, content.state.unchanged)
+                score, best = content.about["score"], self.best[seed]
+                if score is not None and (best is None or score > best[0]):
+                    self.best[seed] = best = (score, found.path)
+                self.last[seed] = found
+                checkpoint.prune(folder, self.keep, best[1] if best else None)
+            except OSError as error:
+                good = f"the last good one is {before.path}" if before else "there is no earlier one"
+                text = f"The checkpoint at step {step:,} could not be written ({error.strerror}); {good}."
+                self._news.put({"kind": "notice", "seed": seed, "text": text})
+            else:
+                written = sum(found.files[name]["size"] for name in set(found.files) - set(content.state.unchanged))
+                event = {"kind": "checkpoint", "seed": seed, "step": step, "path": str(found.path)}
+                self._news.put(event | {"bytes": written, "seconds": time.perf_counter() - began})
+
+    def _newest(self, seed: int) -> Checkpoint | None:
+        return checkpoint.newest(
+            folder_of(self.run, seed), lambda text: self.emit({"kind": "notice", "seed": seed, "text": text})
+        )
+
+    def _locked(self, seed: int) -> FolderLock:
+        """The right to write checkpoints of a seed; whoever was killed may need a moment until he is gone."""
+        folder = folder_of(self.run, seed)
+        folder.mkdir(parents=True, exist_ok=True)
+        deadline = time.monotonic() + PATIENCE
+        while (lock := FolderLock.of(folder)) is None:
+            if time.monotonic() > deadline:
+                raise BadFile(f"Another process trains seed {seed} of {self.run}; wait for it, or stop it.")
+            time.sleep(0.1)
+        return lock
+
+    def _best_of(self, seed: int) -> tuple[float, Path] | None:
+        """The best of the checkpoints that are whole enough to tell their score."""
+        scores = []
+        for path in checkpoint.all_of(folder_of(self.run, seed)):
+            with contextlib.suppress(BadFile):
+                about = checkpoint.read_manifest(path).about
+                if about.get("score") is not None:
+                    scores.append((float(about["score"]), path))
+        return max(scores, default=None)
+
+
+def environments_of(found: Checkpoint) -> dict[str, Any] | None:
+    """The environments' states that a checkpoint holds."""
+    if ENVIRONMENTS not in found.files:
+        return None
+    if found.files[ENVIRONMENTS]["size"] > LARGEST_ENVIRONMENTS:
+        raise BadFile(f"{found.path / ENVIRONMENTS} is larger than polyak writes it.")
+    return json.loads((found.path / ENVIRONMENTS).read_bytes())
+
+
+def refuse_other(found: Checkpoint, expected: Mapping[str, Any]) -> None:
+    """Raises `BadFile` if a checkpoint is of another seed, environment or setting than is to go on from it."""
+    for name, value in expected.items():
+        if name != "versions" and found.about.get(name) != value:
+            raise BadFile(f"{found.path} is of {name} {found.about.get(name)!r}, and the run is of {value!r}.")

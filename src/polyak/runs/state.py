@@ -1,0 +1,173 @@
+"""The state of training as the contents of a checkpoint.
+
+All small arrays go into one file. A replay memory may be thousands of times larger, and between two checkpoints only a
+part of it changes, so it goes into files of its own, each with so many rows of the ring: those in which nothing was
+written since the checkpoint before are not copied, not hashed and not written again.
+"""
+
+import re
+from collections.abc import Iterator, Sequence
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import numpy as np
+
+from polyak.agent import Array, PyTree
+from polyak.errors import BadFile
+from polyak.parts.replay import Replay
+from polyak.runs import tensors
+from polyak.runs.checkpoint import Checkpoint
+
+PIECE_BYTES = 2**24
+STATE = "state.safetensors"
+
+
+class Captured(NamedTuple):
+    """A copy of one seed's state in the host's memory, which another thread can write while training goes on."""
+
+    tensors: dict[str, np.ndarray]
+    pieces: dict[str, dict[str, np.ndarray]]  # file name -> rows of a memory's arrays; those that are new
+    unchanged: list[str]  # the files of pieces that are as they were in the checkpoint before
+    memories: list[dict[str, int]]  # of each memory: added, rows in a piece
+
+    def files(self) -> Iterator[tuple[str, bytes]]:
+        """Names and contents of the new files."""
+        yield STATE, tensors.as_bytes(self.tensors)
+        for name, rows in self.pieces.items():
+            yield name, tensors.as_bytes(rows)
+
+
+def capture(tree: PyTree, before: Checkpoint | None, row: int | None) -> Captured:
+    """Copies what a checkpoint has to hold.
+
+    Args:
+        tree: the state; with leading axis [seeds] where several train in one program.
+        before: the checkpoint that the new one may share files with.
+        row: which seed; None where there is only one.
+    """
+    memories, small = _taken_apart(tree)
+    pieces: dict[str, dict[str, np.ndarray]] = {}
+    unchanged, abouts = [], []
+    for number, memory in enumerate(memories):
+        ring = _Ring.of(memory, row)
+        known = before.about["memories"][number] if before else None
+        old = known["added"] if known and known["rows"] == ring.rows else None
+        for piece in range(-(-ring.size // ring.rows)):
+            name = _name(number, piece)
+            if old is not None and before is not None and name in before.files and not ring.touched(piece, old):
+                unchanged.append(name)
+            else:
+                start = piece * ring.rows
+                count = min(ring.rows, ring.capacity - start)
+                pieces[name] = tensors.named(jax.tree.map(partial(_cut, row, start, count), memory.storage))
+        abouts.append({"added": ring.added, "rows": ring.rows})
+    return Captured(tensors.named(small, row), pieces, unchanged, abouts)
+
+
+def restore(tree: PyTree, checkpoints: Sequence[Checkpoint], batched: bool) -> PyTree:
+    """Fills a new state with what checkpoints hold; the memories of `tree` are overwritten in place.
+
+    Args:
+        tree: of the same shapes.
+        checkpoints: one; with `batched` one for each seed, in the order of the leading axis.
+
+    Raises:
+        BadFile: they are of another algorithm, environment or version.
+    """
+    memories, small = _taken_apart(tree)
+    like = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[batched:], leaf.dtype), small)
+    found = [tensors.load(checkpoint.path / STATE, like) for checkpoint in checkpoints]
+    small = jax.tree.map(lambda *leaves: jax.numpy.stack(leaves), *found) if batched else found[0]
+    storages = [memory.storage for memory in memories]
+    for row, checkpoint in enumerate(checkpoints):
+        for name in checkpoint.files:
+            if piece := _PIECE.fullmatch(name):
+                number = int(piece[1])
+                start = int(piece[2]) * checkpoint.about["memories"][number]["rows"]
+                rows = tensors.read(checkpoint.path / name)
+                storages[number] = _filled(storages[number], row if batched else None, start, rows, name)
+    return _put_together(small, storages)
+
+
+class _Ring(NamedTuple):
+    """Where a memory's ring stands."""
+
+    capacity: int
+    size: int
+    added: int  # rows, since the beginning
+    rows: int  # of a piece
+
+    @staticmethod
+    def of(memory: Replay, row: int | None) -> "_Ring":
+        shapes = [leaf.shape if row is None else leaf.shape[1:] for leaf in jax.tree.leaves(memory.storage)]
+        types = [leaf.dtype for leaf in jax.tree.leaves(memory.storage)]
+        bytes_a_row = sum(int(np.prod(shape[1:])) * kind.itemsize for shape, kind in zip(shapes, types, strict=True))
+        position, size, laps = (
+            int(np.asarray(count)[... if row is None else row]) for count in (memory.position, memory.size, memory.laps)
+        )
+        capacity = shapes[0][0]
+        return _Ring(capacity, size, laps * capacity + position, max(1, PIECE_BYTES // bytes_a_row))
+
+    def touched(self, piece: int, old: int) -> bool:
+        """Whether a row of a piece was written since `old` rows had been added."""
+        start, end = piece * self.rows, min((piece + 1) * self.rows, self.capacity)
+        first = start + -(-(old - end + 1) // self.capacity) * self.capacity  # the first lap that is not before `old`
+        return max(first, old) < self.added
+
+
+def _taken_apart(tree: PyTree) -> tuple[list[Replay], PyTree]:
+    """The replay memories of a state, and the state with empty memories."""
+    leaves, structure = jax.tree.flatten(tree, is_leaf=_is_memory)
+    memories = [leaf for leaf in leaves if isinstance(leaf, Replay)]
+    emptied = [leaf._replace(storage=()) if isinstance(leaf, Replay) else leaf for leaf in leaves]
+    return memories, jax.tree.unflatten(structure, emptied)
+
+
+def _put_together(small: PyTree, storages: list[PyTree]) -> PyTree:
+    waiting = iter(storages)
+    return jax.tree.map(
+        lambda node: node._replace(storage=next(waiting)) if isinstance(node, Replay) else node,
+        small,
+        is_leaf=_is_memory,
+    )
+
+
+def _is_memory(node: PyTree) -> bool:
+    return isinstance(node, Replay)
+
+
+def _name(number: int, piece: int) -> str:
+    return f"replay-{number}-{piece:06d}.safetensors"
+
+
+_PIECE = re.compile(r"replay-(\d+)-(\d{6,})\.safetensors")
+
+
+def _filled(storage: PyTree, row: int | None, start: int, rows: dict[str, np.ndarray], name: str) -> PyTree:
+    """The memory with the rows of a file put where they belong."""
+    places, structure = jax.tree.flatten_with_path(storage)
+    leaves = []
+    for place, leaf in places:
+        found, shape = rows.get(jax.tree_util.keystr(place)), leaf.shape[1 if row is None else 2 :]
+        if found is None or len(rows) != len(places) or found.shape[1:] != shape or found.dtype != leaf.dtype:
+            raise BadFile(f"{name} in the checkpoint does not hold what this replay memory keeps.")
+        leaves.append(_put(leaf, row, start, found))
+    return jax.tree.unflatten(structure, leaves)
+
+
+@partial(jax.jit, static_argnums=2)
+def _cut(row: int | None, start: int, count: int, leaf: Array) -> Array:
+    """Some rows of an array [capacity, ...], or of row `row` of an array [seeds, capacity, ...]."""
+    if row is None:
+        return jax.lax.dynamic_slice_in_dim(leaf, start, count)
+    rest = leaf.shape[2:]
+    return jax.lax.dynamic_slice(leaf, (row, start, *[0] * len(rest)), (1, count, *rest))[0]
+
+
+@partial(jax.jit, donate_argnums=0)
+def _put(leaf: Array, row: int | None, start: int, rows: Array) -> Array:
+    """The array with some of its rows replaced, in place."""
+    if row is None:
+        return jax.lax.dynamic_update_slice_in_dim(leaf, rows, start, 0)
+    return jax.lax.dynamic_update_slice(leaf, rows[None], (row, start, *[0] * (leaf.ndim - 2)))
