@@ -352,8 +352,8 @@ def _job(about: dict[str, Any], algorithm: Algorithm, env: Any, seeds: tuple[int
         about["eval_episodes"],
         FINAL_EPISODES,
         str(folder),
-        about["checkpoint_every"],
-        about["keep_checkpoints"],
+        about.get("checkpoint_every"),
+        about.get("keep_checkpoints", 2),
     )
 
 

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 CHUNKS = 50  # looks at a run, at least
 CHUNK_STEPS = 10_000  # environment steps between two looks, at most
 CHECKPOINT_SECONDS = 60.0  # between two checkpoints, where nothing else is asked for
+SMALL = 2**26  # bytes of checkpoints that are worth waiting for
 
 Event = dict[str, Any]
 
@@ -128,8 +129,8 @@ class _Training:
     def __post_init__(self) -> None:
         self.total = -(-self.job.steps // self.engine.block_size)
         self.warmup = min(self.total, -(-self.job.algorithm.learning_starts // self.engine.block_size))
-        every = max(1, (self.job.eval_every or self.job.steps) // self.engine.block_size)
-        self._evaluations = range(every, self.total, every) if self.job.eval_every else range(0)
+        self._evaluations = self._every(self.job.eval_every)
+        self._checkpoints = self._every(self.job.checkpoint_every)
         self._saved, self._saved_at = 0, time.monotonic()  # the position of the last checkpoint, and when it was begun
 
     def run(self) -> None:
@@ -190,7 +191,13 @@ class _Training:
 
     def _stops(self, position: int) -> Iterator[int]:
         """The iterations at which something other than training happens."""
-        return iter(sorted(mark for mark in {self.warmup, self.total, *self._evaluations} if mark > position))
+        marks = {self.warmup, self.total, *self._evaluations, *self._checkpoints}
+        return iter(sorted(mark for mark in marks if mark > position))
+
+    def _every(self, steps: int | None) -> range:
+        """The iterations after every so many steps, before the last."""
+        iterations = max(1, steps // self.engine.block_size) if steps else self.total
+        return range(iterations, self.total, iterations)
 
     def _steps(self, position: int) -> int:
         return position * self.engine.block_size
@@ -242,7 +249,7 @@ class _Training:
 
     def _checkpoint_is_due(self, position: int) -> bool:
         if self.job.checkpoint_every is not None:
-            return self._steps(position - self._saved) >= self.job.checkpoint_every
+            return position in self._checkpoints and position > self._saved
         return not self.keeper.busy and time.monotonic() - self._saved_at >= CHECKPOINT_SECONDS
 
     def _save(self, loop: "Loop", position: int, scores: dict[int, float] | None = None) -> None:
@@ -259,6 +266,8 @@ class _Training:
             about = {"position": position, "score": (scores or {}).get(seed), "memories": captured.memories}
             contents[seed] = Content(captured, environments, self._about(seed) | about)
         self.keeper.save(self._steps(position), contents)
+        if self.job.checkpoint_every is not None and sum(content.state.bytes for content in contents.values()) < SMALL:
+            self.keeper.wait()  # training on meanwhile would gain less than a kill could lose
 
     def _about(self, seed: int) -> dict[str, Any]:
         """What a checkpoint is of."""

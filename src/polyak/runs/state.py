@@ -19,6 +19,8 @@ from polyak.parts.replay import Replay
 from polyak.runs import tensors
 from polyak.runs.checkpoint import Checkpoint
 
+File = tuple[str, bytes]  # name, contents
+
 PIECE_BYTES = 2**24
 STATE = "state.safetensors"
 
@@ -31,7 +33,12 @@ class Captured(NamedTuple):
     unchanged: list[str]  # the files of pieces that are as they were in the checkpoint before
     memories: list[dict[str, int]]  # of each memory: added, rows in a piece
 
-    def files(self) -> Iterator[tuple[str, bytes]]:
+    @property
+    def bytes(self) -> int:
+        """How much is to be written."""
+        return sum(array.nbytes for arrays in (self.tensors, *self.pieces.values()) for array in arrays.values())
+
+    def files(self) -> Iterator[File]:
         """Names and contents of the new files."""
         yield STATE, tensors.as_bytes(self.tensors)
         for name, rows in self.pieces.items():

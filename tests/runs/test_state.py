@@ -1,0 +1,86 @@
+"""A state in and out of checkpoints, and how little of a replay memory each of them writes."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from polyak.errors import BadFile
+from polyak.parts.replay import UniformReplay
+from polyak.runs import checkpoint, state
+
+ROWS = 8  # of a piece
+
+
+@pytest.fixture(autouse=True)
+def small_pieces(monkeypatch):
+    monkeypatch.setattr(state, "PIECE_BYTES", ROWS * 4)
+
+
+def block_of(first: int) -> dict:
+    return {"number": first + jnp.arange(4, dtype=jnp.int32).reshape(2, 2)}
+
+
+MEMORY = UniformReplay.of(52, 4)  # six pieces of 8 rows and one of 4
+ADD = jax.jit(MEMORY.add)
+EMPTY = {"replay": MEMORY.init({"number": jnp.int32(0)}), "key": jax.random.key(3), "w": jnp.arange(3.0)}
+
+
+def save(folder, step: int, tree, before, row=None) -> tuple[checkpoint.Checkpoint, state.Captured]:
+    captured = state.capture(tree, before, row)
+    about = {"memories": captured.memories}
+    return checkpoint.save(folder, step, captured.files(), about, before, captured.unchanged), captured
+
+
+def assert_equal(first, second) -> None:
+    def bare(leaf):
+        return jax.random.key_data(leaf) if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key) else leaf
+
+    jax.tree.map(lambda a, b: np.testing.assert_array_equal(bare(a), bare(b)), first, second)
+
+
+def fresh():
+    """A new state; the arrays of the last one may have been given away."""
+    return jax.tree.map(jnp.copy, EMPTY) | {"w": jnp.zeros(3)}
+
+
+@settings(max_examples=25, deadline=None, derandomize=True)
+@given(gaps=st.lists(st.integers(0, 30), min_size=1, max_size=6))
+def test_every_checkpoint_restores_what_it_was_made_of_and_writes_only_what_changed(gaps, tmp_path_factory):
+    folder, tree, before, added = tmp_path_factory.mktemp("saves"), dict(EMPTY), None, 0
+    for number, gap in enumerate(gaps):
+        was = added
+        for _ in range(gap):
+            tree["replay"] = ADD(tree["replay"], block_of(added))
+            added += 4
+        before, captured = save(folder, number, tree, before)
+        touched = {(row % MEMORY.capacity) // ROWS for row in range(was, added)}
+        assert len(captured.pieces) == len(touched)
+        assert len(captured.unchanged) == -(-min(added, MEMORY.capacity) // ROWS) - len(touched)
+        assert_equal(state.restore(fresh(), [checkpoint.verify(before.path)], batched=False), tree)
+
+
+def test_seeds_that_share_a_program_are_saved_one_by_one(tmp_path):
+    trees = []
+    for seed in (0, 1):
+        tree = dict(EMPTY) | {"w": jnp.arange(3.0) + seed}
+        for i in range(3 + 9 * seed):
+            tree["replay"] = ADD(tree["replay"], block_of(100 * seed + 4 * i))
+        trees.append(tree)
+    together = jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
+    saved = [save(tmp_path / str(row), 1, together, None, row)[0] for row in (0, 1)]
+    for row in (0, 1):
+        assert_equal(state.restore(fresh(), [saved[row]], batched=False), trees[row])
+    both = jax.tree.map(lambda *leaves: jnp.stack(leaves), fresh(), fresh())
+    assert_equal(state.restore(both, saved, batched=True), together)
+
+
+def test_a_checkpoint_of_another_state_is_refused(tmp_path):
+    saved, _ = save(tmp_path, 1, EMPTY | {"replay": ADD(fresh()["replay"], block_of(0))}, None)
+    other = UniformReplay.of(52, 4).init({"number": jnp.float32(0)})
+    with pytest.raises(BadFile, match="replay"):
+        state.restore(fresh() | {"replay": other}, [saved], batched=False)
+    with pytest.raises(BadFile, match="float32"):
+        state.restore(fresh() | {"w": jnp.zeros(4)}, [saved], batched=False)
