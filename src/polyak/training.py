@@ -204,17 +204,21 @@ def resume(path: str | os.PathLike, env: "EnvLike | None" = None, *, progress: b
 
     Args:
         path: the run folder.
-        env: the function that makes the environment, for a run that was trained on one.
+        env: the environment, for a run that was trained on a function; by default the one that `run.json` names.
         progress: whether to show how it goes.
     """
+    from polyak.envs import without_import
+
     run = Run(path)
     about = run.about
     if about["status"] == "finished":
         return run
     if env is None and about["custom_env"]:
         raise BadSetting(f"{run.path} was trained on a function; pass it: polyak.resume({str(run.path)!r}, env).")
+    env = env if env is not None else without_import(about["env"])
     algorithm = settings.build(about["algorithm"], about["settings"])
-    return _train(run.path, about | {"status": "running"}, algorithm, env or about["env"], progress, None)
+    store.check_writable(run.path)
+    return _train(run.path, about | {"status": "running"}, algorithm, env, progress, None)
 
 
 class _Recorder:
@@ -276,6 +280,7 @@ def _train(
         for share in shares
     ]
     show = display(progress)
+    is_new = not (folder / "run.json").exists()
     recorder = _Recorder(folder, about, show)
     store.write_about(folder, about)
     began = time.perf_counter()
@@ -295,7 +300,7 @@ def _train(
         recorder.writer.close()
         about["wall_seconds"] = round(about["wall_seconds"] + time.perf_counter() - began, 3)
         about["steps_per_second"] = round(recorder.steps_per_second, 1)
-        if about["status"] == "failed" and not any(recorder.steps.values()):
+        if about["status"] == "failed" and is_new and not any(recorder.steps.values()):
             shutil.rmtree(folder)  # nothing was learnt, and an empty run would only be in the way
         else:
             store.write_about(folder, about)

@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from polyak.errors import Error
+from polyak.errors import BadFile, Error
 
 if TYPE_CHECKING:
     from polyak.agent import Agent, Algorithm, Spec
@@ -199,9 +199,15 @@ class _Training:
         import jax.numpy as jnp
 
         from polyak.runs import tensors
+        from polyak.runs.documents import array, record, whole
 
         files = [self._state_file(seed) for seed in self.seeds]
-        position = int(tensors.about(files[0])["position"])
+        about = [tensors.verify(file) for file in files]
+        try:
+            array(record({"position": whole(1, self.total)}))(about, "the state")
+        except ValueError as error:
+            raise BadFile(f"{files[0].parent} cannot be gone on with: {error}.") from error
+        position = about[0]["position"]
         like = self._of_seed(self.engine.portable(loop), 0)
         found = [tensors.load(file, like) for file in files]
         together = jax.tree.map(lambda *leaves: jnp.stack(leaves), *found) if self.batched else found[0]

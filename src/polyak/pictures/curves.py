@@ -64,7 +64,7 @@ def draw_curves(
         canvas.fill_between(grid, low, high, color=color, alpha=0.2, linewidth=0)
         canvas.plot(grid, mean, color=color, linewidth=2, label=label)
     canvas.set_xlabel("environment steps of each seed")
-    canvas.set_ylabel(metric.replace("_", " "))
+    canvas.set_ylabel(plain(metric.replace("_", " ")))
     canvas.xaxis.set_major_formatter(EngFormatter())
     canvas.spines[["top", "right"]].set_visible(False)
     canvas.grid(alpha=0.25)
@@ -85,8 +85,13 @@ def _labels(runs: Sequence["Run"]) -> list[str]:
         if len(alike) > 1:
             name += f" ({', '.join(differ) or run.path.name})"
         seeds = len(run.seeds)
-        labels.append(f"{name}, {seeds} seed{'' if seeds == 1 else 's'}")
+        labels.append(f"{plain(name)}, {seeds} seed{'' if seeds == 1 else 's'}")
     return labels
+
+
+def plain(text: str) -> str:
+    """Text that matplotlib takes for no mathematics."""
+    return text.replace("$", r"\$")
 
 
 def summary_band(steps: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
