@@ -352,6 +352,16 @@ HOSTILE: dict[str, tuple[Callable[[Workshop], list[str]], str | None]] = {
         lambda w: w.database(SCHEMA, "INSERT INTO metrics VALUES (0, 1, 'episode_return', zeroblob(10000000))"),
         "cannot be read",
     ),
+    "a value that no axis holds": (
+        lambda w: w.database(
+            SCHEMA, ANY_TABLE.replace("1.0", "1.7e308"), "INSERT INTO metrics VALUES (1, 1, 'episode_return', -1.7e308)"
+        ),
+        "none of its values is finite",
+    ),
+    "a metric in no encoding": (
+        lambda w: w.database(SCHEMA, "INSERT INTO metrics VALUES (0, 1, CAST(x'97' AS TEXT), 1.0)"),
+        "cannot be read",
+    ),
     "a metric that clears the screen": (
         lambda w: w.database(SCHEMA, ANY_TABLE, "INSERT INTO metrics VALUES (0, 1, char(27) || '[2J', 1.0)"),
         "no name of a metric",
@@ -382,6 +392,15 @@ def flipped(content: bytes, dice: random.Random) -> bytes:
     if dice.random() < 0.25:
         return content[:at]
     return content[:at] + bytes([content[at] ^ dice.randrange(1, 256)]) + content[at + 1 :]
+
+
+def mutated_database(dice: random.Random) -> bytes:
+    """The sample's database with some bytes changed, most of them where its structure is, or with its end cut off."""
+    content = bytearray((SAMPLES / "run" / "metrics.sqlite").read_bytes())
+    for _ in range(dice.choice([1, 1, 2, 10])):
+        at = dice.choice([dice.randrange(200), 4096 + dice.randrange(200), dice.randrange(len(content))])
+        content[at] = dice.randrange(256)
+    return bytes(content if dice.random() < 0.9 else content[: dice.randrange(len(content))])
 
 
 WRONG = [None, True, -1, 2**70, 0.5, "", "x", "../x", [], [[]], ["x"], {}, {"x": 1}]  # of every type of JSON
@@ -439,7 +458,10 @@ def malformed_description(base: Parts, path: Path, dice: random.Random) -> None:
         place[dice.choice(["x", "__class__", "py/object"])] = dice.choice(WRONG)
     else:
         wrong = _of_another_type(place[field], dice)
-        while wrong is None and field in ("max_episode_steps", "max_grad_norm"):
+        while (wrong is None and field in ("max_episode_steps", "max_grad_norm")) or (field, wrong) == (
+            "learning_rate",
+            0.5,  # where a text stands too
+        ):
             wrong = _of_another_type(place[field], dice)
         place[field] = wrong
     policy_file(path, base.entries, about, base.data)

@@ -39,6 +39,23 @@ def watch(commands: list[list[str]], folder: Path) -> tuple[list[dict[str, Any]]
     return answers, used
 
 
+def malformed_commands(count: int, samples: tuple[Path, Path], folder: Path, dice: random.Random) -> dict:
+    """Malformed files, and a command for each; three tenths are run folders."""
+    folder.mkdir()
+    parts = [hostile.parts_of(sample) for sample in samples]
+    commands = {}
+    for number in range(count):
+        path, kind = folder / str(number), 10 * number // count
+        if kind < 7:
+            make = hostile.malformed_header if kind < 4 else hostile.malformed_description
+            make(dice.choice(parts), path, dice)
+        else:
+            hostile.malformed_run(path, dice)
+        verb = dice.choice(["evaluate", "watch", "draw"] + ["plot", "resume"] * (kind >= 7))
+        commands[str(number)] = [verb, str(path)]
+    return commands
+
+
 @pytest.fixture(scope="module")
 def samples(tmp_path_factory) -> tuple[Path, Path]:
     return hostile.sealed_samples(tmp_path_factory.mktemp("samples"))
@@ -56,17 +73,7 @@ def answers(samples, tmp_path_factory):
     commands = {}
     for number, (name, (make, _)) in enumerate(hostile.HOSTILE.items()):
         commands[name] = make(hostile.Workshop(inside / str(number), outside, table, network))
-    dice = random.Random(4)
-    (inside / "malformed").mkdir()
-    for number in range(1000):
-        path = inside / "malformed" / str(number)
-        if number < 700:
-            make = hostile.malformed_header if number < 400 else hostile.malformed_description
-            make(dice.choice((table, network)), path, dice)
-        else:
-            hostile.malformed_run(path, dice)
-        verb = dice.choice(["evaluate", "watch", "draw"] + ["plot", "resume"] * (number >= 700))
-        commands[str(number)] = [verb, str(path)]
+    commands |= malformed_commands(1000, samples, inside / "malformed", random.Random(4))
     # what the user asks for himself: the watch must see that
     folder = str(inside / str(list(hostile.HOSTILE).index("the picture is a link")))
     commands["asked"] = ["evaluate", f"{folder}/policy-0.safetensors", "--env", "gymnasium:asked:Env-v0"]

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from polyak.training import Run
 
 POINTS = 60  # of the common grid on which seeds are compared
+LARGEST = 1e100  # beyond it a value is as good as infinite, and matplotlib finds no ticks for it
 
 
 def draw_curves(
@@ -48,12 +49,17 @@ def draw_curves(
     curves = []
     for run, label in zip(runs, _labels(runs), strict=True):
         try:
-            curves.append((label, *run.metrics(metric)))
+            steps, values = run.metrics(metric)
+            values = np.where(np.abs(values) < LARGEST, values, np.nan)
+            if np.isfinite(values).any():
+                curves.append((label, steps, values))
         except UnknownName:
             if metric != "episode_return":  # which a run has as soon as an episode has ended
                 raise
     if not curves:
-        raise BadFile(f"{runs[0].path} has no {metric} to draw yet: no episode has ended.")
+        raise BadFile(
+            f"{runs[0].path} has no {metric} to draw yet: no episode has ended, or none of its values is finite."
+        )
     canvas = axes or new_axes(7, 4.2)
     for number, (label, steps, values) in enumerate(curves):
         color = f"C{number}"

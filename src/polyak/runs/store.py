@@ -174,7 +174,7 @@ def _query(folder: Path, statement: str, arguments: Sequence[Any] = ()) -> list[
         if db.execute("SELECT sql FROM sqlite_master").fetchall() != [(SCHEMA,)]:
             raise sqlite3.DatabaseError("it has another schema than polyak's")
         return db.execute(statement, arguments).fetchall()
-    except (sqlite3.Error, MemoryError) as error:
+    except (sqlite3.Error, ValueError, MemoryError) as error:  # ValueError: text that is not UTF-8
         raise BadFile(f"{path} cannot be read: {error or 'there is not enough memory'}.") from error
     finally:
         db.close()
