@@ -18,7 +18,7 @@ MAY_IMPORT = {
     "algorithms": {"agent", "errors", "spaces", "ops", "parts"},
     "algorithms/planning": {"errors", "envs.mdp", "algorithms.planning"},  # a model is all that it works on
     "envs": {"agent", "errors", "spaces", "envs"},
-    "pictures": {"errors", "envs", "algorithms.planning.solution", "policy", "runs.store", "training.Run", "pictures"},
+    "pictures": {"errors", "envs", "algorithms.planning.solution", "policy", "runs", "training.Run", "pictures"},
     "engines": {"agent", "errors", "envs.base", "engines"},
 }
 

@@ -243,13 +243,22 @@ def test_a_fall_from_the_cliff_is_dashed():
 def make_run(folder, algorithm="q-learning", seeds=2, metric="episode_return", returns=None, **settings) -> polyak.Run:
     folder.mkdir()
     about = {
+        "format": 1,
+        "status": "stopped",
         "algorithm": algorithm,
         "env": "room",
+        "custom_env": True,
+        "steps": 30,
         "seeds": list(range(seeds)),
+        "num_envs": 1,
+        "eval_every": None,
+        "eval_episodes": 1,
         "settings": settings,
-        "returns": returns,
+        "wall_seconds": 0.0,
+        "steps_per_second": 0.0,
+        "returns": returns or {},
     }
-    store.write_about(folder, {"format": 1, **about})
+    store.write_about(folder, about)
     writer = store.MetricWriter(folder)
     writer.write([(seed, step, metric, seed + step) for seed in range(seeds) for step in (10, 20, 30)])
     writer.close()

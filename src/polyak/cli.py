@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from polyak.errors import BadSetting, Error, UnknownName
+from polyak.errors import BadSetting, Error, UnknownName, printable
 
 HELP = """\
 polyak: reinforcement learning on JAX
@@ -87,17 +87,18 @@ def train(args: list[str]) -> None:
         raise KeyboardInterrupt
 
 
-def resume(run: str, /, processes: int | None = None, progress: bool = True) -> None:
+def resume(run: str, /, env: str | None = None, processes: int | None = None, progress: bool = True) -> None:
     """Go on with a run that was stopped, killed or cut off, exactly where its newest checkpoint is.
 
     Args:
         run: the run folder.
+        env: the environment, where its name in the run folder is not to be trusted; by default that one.
         processes: worker processes on a CPU; by default one a core, and 0 trains in this process.
         progress: show how it goes.
     """
     from polyak import training
 
-    if training.resume(run, progress=progress, processes=processes).about["status"] == "stopped":
+    if training.resume(run, env, progress=progress, processes=processes).about["status"] == "stopped":
         raise KeyboardInterrupt
 
 
@@ -470,12 +471,16 @@ def main(argv: list[str] | None = None) -> int:
             raise UnknownName("command", args[0], COMMANDS)
         return COMMANDS[args[0]](args[1:]) or 0
     except Error as error:
-        print(f"polyak: {error}", file=sys.stderr)
+        print(f"polyak: {printable(str(error))}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:  # `polyak list envs | head`
         sys.stderr.close()
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        print(f"polyak: {printable(f'{where}{error.strerror or error}.')}", file=sys.stderr)
+        return 2
     except SystemExit as end:
         return int(end.code or 0)
     return 0

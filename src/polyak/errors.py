@@ -42,3 +42,8 @@ def restored(kind: str, message: str) -> Error:
     error = Error.__new__(known.get(kind, Error))
     Exception.__init__(error, message)
     return error
+
+
+def printable(text: str) -> str:
+    """Text as one line that a terminal only shows: what would move its cursor or change its colours becomes `?`."""
+    return "".join(letter if letter.isprintable() else "?" for letter in " ".join(text.split()))

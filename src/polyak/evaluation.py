@@ -97,12 +97,15 @@ def evaluate(
     Raises:
         polyak.Error: the environment is unknown, or it breaks Gymnasium's interface.
     """
-    from polyak.envs import MDP, make_original
+    from polyak.envs import MDP, make_original, without_import
     from polyak.envs.from_gymnasium import GymnasiumVector
+    from polyak.policy import Policy
 
     if episodes < 1:
         raise BadSetting(f"episodes is {episodes}; it takes at least one.")
-    env = env if env is not None else getattr(policy, "env", None)
+    if env is None:
+        env = getattr(policy, "env", None)
+        env = without_import(env) if isinstance(env, str) else env
     if env is None:
         raise BadSetting("evaluate needs to know the environment: evaluate(policy, env).")
     if isinstance(env, MDP):
@@ -110,6 +113,8 @@ def evaluate(
     count = min(episodes, PARALLEL)
     vector = GymnasiumVector(lambda: make_original(env), count, name=env if isinstance(env, str) else None)
     try:
+        if isinstance(policy, Policy):
+            policy.check_actions(vector.action_space, vector.id)
         return Scores(play(policy, vector, episodes, seed)[None])
     finally:
         vector.close()

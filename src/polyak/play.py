@@ -47,6 +47,7 @@ def opponent(game: str, write: TextIO, run: str | None = None, seed: int | None 
         raise BadSetting(
             f"{run} learnt {policy.env}, not {game}; leave --run out, and an opponent will learn it first."
         )
+    policy.check_actions(GAMES[game]().action_space, game)
     return policy
 
 

@@ -1,5 +1,6 @@
 """What a user keeps of a training: a function from observations to actions, and the file that holds it."""
 
+import math
 import os
 from pathlib import Path
 from typing import Any
@@ -10,11 +11,50 @@ import numpy as np
 
 from polyak import settings
 from polyak.agent import Algorithm, PyTree, Spec
-from polyak.errors import BadFile, BadSetting
+from polyak.errors import BadFile, BadSetting, Error
 from polyak.runs import tensors
+from polyak.runs.documents import array, mapping, maybe, one_of, record, setting, text, whole
 from polyak.spaces import storage_type
 
-FORMAT = 1
+FORMAT = 2  # 1 is read too: the same without a SHA-256
+BOX_TYPES = "bool int8 uint8 int16 uint16 int32 uint32 int64 uint64 float16 float32 float64".split()
+SMALL = 2**16  # entries that a space may have whatever the size of the file
+SMALL_TABLE = 2**22  # the same for states times actions, each of which a given policy has a probability for
+
+_ENTRIES = 2**40
+_numbers_as_text = array(text(40), least=1, most=2**24)
+_SPACES = {
+    "Discrete": record({"kind": text(8), "n": whole(1, _ENTRIES), "start": whole(-(2**62), 2**62)}),
+    "Box": record(
+        {
+            "kind": text(8),
+            "shape": array(whole(0, _ENTRIES), most=32),
+            "dtype": one_of(BOX_TYPES),
+            "low": _numbers_as_text,
+            "high": _numbers_as_text,
+        }
+    ),
+}
+
+
+def _check_space(value: Any, place: str) -> None:
+    record({"kind": one_of(_SPACES)}, closed=False)(value, place)
+    _SPACES[value["kind"]](value, place)
+
+
+_DESCRIPTION = record(
+    {
+        "format": one_of([1, FORMAT]),
+        "algorithm": text(200),
+        "settings": mapping(text(200), setting),
+        "env": text(200),
+        "num_envs": whole(1, 2**31 - 1),
+        "max_episode_steps": maybe(whole(1, 2**53)),
+        "total_steps": whole(1, 2**53),
+        "observation_space": _check_space,
+        "action_space": _check_space,
+    }
+)
 
 
 class Policy:
@@ -53,6 +93,17 @@ class Policy:
         if obs.shape[1:] == shape and obs.ndim == len(shape) + 1:
             return np.asarray(self._act(self.state, obs))
         raise BadSetting(f"The policy reads observations of shape {shape}, or a batch of them, not {obs.shape}.")
+
+    def check_actions(self, space: gymnasium.Space, env: str) -> None:
+        """Raises `BadSetting` where its actions are none of the environment's."""
+        own = self.spec.action_space
+        if isinstance(own, gymnasium.spaces.Discrete) and isinstance(space, gymnasium.spaces.Discrete):
+            own_start, start = int(own.start), int(space.start)
+            fits = start <= own_start and own_start + int(own.n) <= start + int(space.n)
+        else:
+            fits = type(own) is type(space) and own.shape == space.shape
+        if not fits:
+            raise BadSetting(f"The policy's actions are {own}, and those of {env} are {space}.")
 
     @property
     def tables(self) -> dict[str, np.ndarray]:
@@ -96,23 +147,27 @@ def load(path: str | os.PathLike) -> Policy:
     """
     path = Path(path)
     about = tensors.about(path)
-    if about.get("format") != FORMAT:
-        raise BadFile(f"{path} has format {about.get('format')!r}; this version of polyak reads format {FORMAT}.")
+    if type(about.get("format")) is int and about["format"] > FORMAT:
+        raise BadFile(f"{path} has format {about['format']}; this version of polyak reads formats 1 and {FORMAT}.")
+    if about.get("format") != 1:  # which had nothing to verify
+        about = tensors.verify(path)
     try:
+        _DESCRIPTION(about, "")
         algorithm = settings.build(about["algorithm"], about["settings"])
-        spec = Spec(
-            _space_from_json(about["observation_space"]),
-            _space_from_json(about["action_space"]),
-            int(about["num_envs"]),
-            about["max_episode_steps"],
-            int(about["total_steps"]),
-        )
-        env = str(about["env"])
-    except (KeyError, TypeError, ValueError, AssertionError) as error:
-        raise BadFile(f"{path} does not describe a policy: {error!r}.") from error
-    agent = algorithm.agent(spec)
-    like = jax.eval_shape(lambda key: agent.policy(agent.init(key)), jax.random.key(0))
-    return Policy(algorithm, spec, tensors.load(path, like), env)
+        size = path.stat().st_size
+        observed, acted = (_space_from_json(about[name], size) for name in ("observation_space", "action_space"))
+        states, actions = (int(getattr(space, "n", 1)) for space in (observed, acted))
+        if states * actions > max(SMALL_TABLE, 64 * size):
+            raise ValueError(f"its file is too small for {states:,} states and {actions:,} actions")
+        spec = Spec(observed, acted, about["num_envs"], about["max_episode_steps"], about["total_steps"])
+        agent = algorithm.agent(spec)
+        like = jax.eval_shape(lambda key: agent.policy(agent.init(key)), jax.random.key(0))
+    except Error as error:
+        raise BadFile(f"{path} does not describe a policy that can be: {error}") from error
+    except Exception as error:  # of whatever kind: how an agent fails that nobody could have built is not foreseen
+        reason = str(error).partition("\n")[0][:200].rstrip(".") or type(error).__name__
+        raise BadFile(f"{path} does not describe a policy: {reason}.") from error
+    return Policy(algorithm, spec, tensors.load(path, like), about["env"])
 
 
 def _space_to_json(space: gymnasium.Space) -> dict[str, Any]:
@@ -130,18 +185,25 @@ def _numbers(bound: np.ndarray) -> list[str]:
     return [repr(value.item()) for value in (values[:1] if (values == values[0]).all() else values)]
 
 
-def _space_from_json(found: dict[str, Any]) -> gymnasium.Space:
+def _space_from_json(found: dict[str, Any], file_size: int) -> gymnasium.Space:
+    """A space that has passed `_check_space`; raises `ValueError`, before it allocates, if its file is too small.
+
+    What is learnt has at least a number for each entry of what it reads, so that an honest file is larger than that.
+    """
+    shape = (found["n"],) if found["kind"] == "Discrete" else tuple(found["shape"])
+    if math.prod(shape) > max(SMALL, file_size):
+        raise ValueError(f"its file is too small for a space of {math.prod(shape):,} entries")
     if found["kind"] == "Discrete":
-        return gymnasium.spaces.Discrete(int(found["n"]), start=int(found["start"]))
-    if found["kind"] == "Box":
-        shape, dtype = tuple(int(size) for size in found["shape"]), np.dtype(str(found["dtype"]))
-        if dtype.kind not in "biuf":
-            raise ValueError(f"a Box of {dtype}")
-        low, high = (_bound(found[end], shape).astype(dtype) for end in ("low", "high"))
-        return gymnasium.spaces.Box(low, high, shape, dtype.type)
-    raise ValueError(f"a space of kind {found['kind']!r}")
+        return gymnasium.spaces.Discrete(found["n"], start=found["start"])
+    dtype = np.dtype(found["dtype"])
+    with np.errstate(all="raise"):
+        low, high = (_bound(found[end], shape, dtype) for end in ("low", "high"))
+    return gymnasium.spaces.Box(low, high, shape, dtype.type)
 
 
-def _bound(numbers: list[str], shape: tuple[int, ...]) -> np.ndarray:
-    values = np.array([float(number) for number in numbers])
+def _bound(numbers: list[str], shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+    read = float if dtype.kind == "f" else int if dtype.kind in "iu" else ("False", "True").index
+    values = np.array([read(number) for number in numbers], dtype)
+    if np.isnan(values).any():
+        raise ValueError("a bound is not a number")
     return np.full(shape, values[0]) if len(values) == 1 else values.reshape(shape)

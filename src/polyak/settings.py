@@ -50,7 +50,7 @@ RANGES: dict[str, tuple[float, float]] = {
     "exploration_final_eps": SHARE,
     "huber_delta": POSITIVE,
     "max_grad_norm": POSITIVE,
-    "n_steps": (1, math.inf),
+    "n_steps": (1, 2**24),
     "planning_steps": (1, math.inf),
     "session_length": (1, math.inf),
     "elite_share": SHARE,
@@ -114,7 +114,7 @@ def check(algorithm: Any) -> None:
         low, high = RANGES[field.name]
         if not low <= value <= high or (field.name == "gradient_steps" and value == 0):
             wanted = {POSITIVE: "more than 0", NOT_NEGATIVE: "0 or more", SHARE: "between 0 and 1"}
-            expected = wanted.get((low, high), f"at least {low:g}")
+            expected = wanted.get((low, high), f"at least {low:g}" + (f" and at most {high:,}" if value > high else ""))
             raise BadSetting(f"{algorithm.name}'s {field.name} is {value}; it must be {expected}.")
 
 

@@ -219,21 +219,25 @@ def resume(
 
     Args:
         path: the run folder.
-        env: the function that makes the environment, for a run that was trained on one.
+        env: the environment, for a run that was trained on a function; by default the one that `run.json` names.
         progress: whether to show how it goes.
         processes: as in `train`.
 
     Raises:
         BadFile: it is no run of polyak, another process trains it, or all its checkpoints are damaged.
     """
+    from polyak.envs import without_import
+
     run = Run(path)
     about = run.about
     if about["status"] == "finished":
         return run
     if env is None and about["custom_env"]:
         raise BadSetting(f"{run.path} was trained on a function; pass it: polyak.resume({str(run.path)!r}, env).")
+    env = env if env is not None else without_import(about["env"])
     algorithm = settings.build(about["algorithm"], about["settings"])
-    return _train(run.path, about | {"status": "running"}, algorithm, env or about["env"], progress, processes)
+    store.check_writable(run.path)
+    return _train(run.path, about | {"status": "running"}, algorithm, env, progress, processes)
 
 
 class _Recorder:
@@ -325,7 +329,7 @@ def _train(
     finally:
         show.stop()
         store.compact(folder)
-        if about["status"] == "failed" and not any(recorder.steps.values()) and new:
+        if about["status"] == "failed" and new and not any(recorder.steps.values()):
             shutil.rmtree(folder)  # nothing was learnt, and an empty run would only be in the way
         else:
             recorder.write_about()

@@ -14,8 +14,8 @@ from unittest.mock import patch
 
 from polyak.runs import checkpoint
 
-FIRST = [("state.safetensors", b"first " * 100), ("replay-0-000000.safetensors", b"memory " * 100)]
-SECOND = [("state.safetensors", b"second " * 100)]
+FIRST = [("state.safetensors", [b"first " * 100]), ("replay-0-000000.safetensors", [b"memory ", b"of " * 100])]
+SECOND = [("state.safetensors", [b"second " * 100])]
 KEPT = ["replay-0-000000.safetensors"]
 CALLS = ("mkdir", "link", "rename", "replace", "fsync", "unlink", "rmdir", "open")
 ENDED = 77
@@ -61,7 +61,7 @@ class Interruption:
 
     def _open(self, *args):
         file = self.around(open)(*args)
-        return _CountedFile(file, self) if "w" in args[1] else file
+        return _CountedFile(file, self) if "x" in args[1] else file
 
 
 class _CountedFile:

@@ -10,7 +10,7 @@ from polyak.envs.from_gymnasium import GymnasiumVector, make_one, name_of
 from polyak.envs.mdp import MDP
 from polyak.envs.probes import PROBES
 from polyak.envs.tictactoe import GAMES
-from polyak.errors import BadSetting, UnknownName
+from polyak.errors import BadFile, BadSetting, UnknownName
 
 EnvLike = str | CompiledEnv | MDP | Callable[..., gymnasium.Env]
 
@@ -29,6 +29,23 @@ def split(env: str) -> tuple[str | None, str]:
     if backend not in BACKENDS:
         raise UnknownName("kind of environment", backend, BACKENDS)
     return backend, id
+
+
+def without_import(env: str) -> str:
+    """An id that was found in a file, if making it imports no module that the file names: `module:Env-v0` does.
+
+    Who gives such an id himself wants that module; who opens a file did not ask for it.
+
+    Raises:
+        BadFile: it would.
+    """
+    prefix, colon, id = env.partition(":")
+    if (colon and prefix not in BACKENDS) or ":" in (id if colon else prefix):
+        raise BadFile(
+            f"The environment {env!r} comes from a file and names a module, which polyak does not import for a file; "
+            "if you trust it, give the environment yourself, with --env."
+        )
+    return env
 
 
 def make(env: EnvLike, num_envs: int = 1) -> CompiledEnv | HostEnv:
@@ -92,4 +109,16 @@ def make_original(env: EnvLike, render_mode: str | None = None) -> gymnasium.Env
     return AsGymnasium(env) if isinstance(env, CompiledEnv) else make_one(env, render_mode)
 
 
-__all__ = ["BACKENDS", "MDP", "TWINS", "CompiledEnv", "EnvLike", "HostEnv", "make", "make_original", "name_of", "split"]
+__all__ = [
+    "BACKENDS",
+    "MDP",
+    "TWINS",
+    "CompiledEnv",
+    "EnvLike",
+    "HostEnv",
+    "make",
+    "make_original",
+    "name_of",
+    "split",
+    "without_import",
+]

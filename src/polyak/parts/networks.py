@@ -26,6 +26,8 @@ ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
     "gelu": jax.nn.gelu,
 }
 
+MOST_LAYERS = 100  # hidden ones
+
 Initialiser = Callable[[Key, int, int], tuple[Array, Array]]  # key, inputs, outputs -> weight [outputs, inputs], bias
 
 
@@ -254,6 +256,8 @@ def network_from_text(text: str) -> Network:
         settings["hidden"] = widths
         if min(widths) < 1:
             raise BadSetting(f"The network {text!r} has a layer without units; widths start at 1.")
+        if len(widths) > MOST_LAYERS:
+            raise BadSetting(f"A network of {len(widths)} layers is asked for, and {MOST_LAYERS} are the most.")
     if activation:
         if activation not in ACTIVATIONS:
             raise UnknownName("activation", activation, ACTIVATIONS)

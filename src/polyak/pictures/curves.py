@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from polyak.training import Run
 
 POINTS = 60  # of the common grid on which seeds are compared
+LARGEST = 1e100  # beyond it a value is as good as infinite, and matplotlib finds no ticks for it
 
 
 def draw_curves(
@@ -48,12 +49,17 @@ def draw_curves(
     curves = []
     for run, label in zip(runs, _labels(runs), strict=True):
         try:
-            curves.append((label, *run.metrics(metric)))
+            steps, values = run.metrics(metric)
+            values = np.where(np.abs(values) < LARGEST, values, np.nan)
+            if np.isfinite(values).any():
+                curves.append((label, steps, values))
         except UnknownName:
             if metric != "episode_return":  # which a run has as soon as an episode has ended
                 raise
     if not curves:
-        raise BadFile(f"{runs[0].path} has no {metric} to draw yet: no episode has ended.")
+        raise BadFile(
+            f"{runs[0].path} has no {metric} to draw yet: no episode has ended, or none of its values is finite."
+        )
     canvas = axes or new_axes(7, 4.2)
     for number, (label, steps, values) in enumerate(curves):
         color = f"C{number}"
@@ -64,7 +70,7 @@ def draw_curves(
         canvas.fill_between(grid, low, high, color=color, alpha=0.2, linewidth=0)
         canvas.plot(grid, mean, color=color, linewidth=2, label=label)
     canvas.set_xlabel("environment steps of each seed")
-    canvas.set_ylabel(metric.replace("_", " "))
+    canvas.set_ylabel(plain(metric.replace("_", " ")))
     canvas.xaxis.set_major_formatter(EngFormatter())
     canvas.spines[["top", "right"]].set_visible(False)
     canvas.grid(alpha=0.25)
@@ -85,8 +91,13 @@ def _labels(runs: Sequence["Run"]) -> list[str]:
         if len(alike) > 1:
             name += f" ({', '.join(differ) or run.path.name})"
         seeds = len(run.seeds)
-        labels.append(f"{name}, {seeds} seed{'' if seeds == 1 else 's'}")
+        labels.append(f"{plain(name)}, {seeds} seed{'' if seeds == 1 else 's'}")
     return labels
+
+
+def plain(text: str) -> str:
+    """Text that matplotlib takes for no mathematics."""
+    return text.replace("$", r"\$")
 
 
 def summary_band(steps: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:

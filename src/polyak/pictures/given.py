@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from polyak.algorithms.planning.solution import Solution, check_policy
-from polyak.envs import split
+from polyak.envs import split, without_import
 from polyak.envs.mdp import MDP
 from polyak.errors import BadSetting, EnvironmentFault, UnknownName
 from polyak.policy import Policy
@@ -66,7 +66,7 @@ def world_of(policy: Policy) -> MDP:
     Raises:
         BadSetting: it is not known as an MDP, or only whoever made it knows it.
     """
-    backend, id = split(policy.env)
+    backend, id = split(without_import(policy.env))
     try:
         if backend is None or backend == "gymnasium":
             return MDP.from_gymnasium(id)

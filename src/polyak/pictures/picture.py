@@ -13,6 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from polyak.errors import BadFile, BadSetting
+from polyak.runs.files import write_atomically
 from polyak.runs.store import slug
 
 ENDINGS = (".png", ".svg", ".pdf")
@@ -47,8 +48,10 @@ class Picture:
         path = Path(path)
         if path.suffix.lower() not in ENDINGS:
             raise BadSetting(f"{path} cannot be drawn: the ending of a picture is {', '.join(ENDINGS[:-1])} or .pdf.")
+        buffer = io.BytesIO()
+        self.figure.savefig(buffer, format=path.suffix.lower()[1:], dpi=DPI, **CROP)
         try:
-            self.figure.savefig(path, dpi=DPI, **CROP)
+            write_atomically(path, buffer.getvalue())
         except OSError as error:
             raise BadFile(f"{path} cannot be written: {error.strerror}; choose another place.") from error
         self.path = path

@@ -16,12 +16,13 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from polyak.errors import BadFile
-from polyak.runs.files import sync_folder, write_durably
+from polyak.runs.documents import mapping, one_of, parse_json, record, text, whole
+from polyak.runs.files import Buffer, is_link_or_special, open_regular, read_limited, sync_folder, write_durably
 
 FORMAT = 1
 MANIFEST = "manifest.json"
@@ -29,6 +30,22 @@ LARGEST_MANIFEST = 2**24  # bytes; one of a memory of a million Atari frames has
 
 _FOLDER = re.compile(r"step-\d{12,18}")
 _FILE = re.compile(r"[a-z][a-z0-9-]*\.(safetensors|json)")
+
+
+def _file_name(name: str, place: str) -> None:
+    if not _FILE.fullmatch(name) or name == MANIFEST:
+        raise ValueError(f"{place} is no name of a file of a checkpoint")
+
+
+_SCHEMA = record(
+    {
+        "format": one_of([FORMAT]),
+        "step": whole(0, 10**15),
+        "about": record({}, closed=False),
+        "files": mapping(_file_name, record({"size": whole(0, 2**62), "sha256": text(64)})),
+        "sha256": text(64),
+    }
+)
 
 
 class Checkpoint(NamedTuple):
@@ -43,7 +60,7 @@ class Checkpoint(NamedTuple):
 def save(
     folder: Path,
     step: int,
-    fresh: Iterable[tuple[str, bytes]],
+    fresh: Iterable[tuple[str, Sequence[Buffer]]],
     about: Mapping[str, Any],
     before: Checkpoint | None = None,
     unchanged: Iterable[str] = (),
@@ -53,7 +70,7 @@ def save(
     Args:
         folder: where the checkpoints of one seed lie.
         step: environment steps so far; gives the checkpoint its name.
-        fresh: names and contents of the files to write, taken one by one.
+        fresh: names and contents of the files to write, taken one by one, each in parts that follow each other.
         about: what else a reader has to know, as JSON.
         before: an earlier checkpoint, and
         unchanged: names of files of it that are part of this one too, as hard links where the disk can do that.
@@ -67,16 +84,19 @@ def save(
     _remove(unfinished)
     unfinished.mkdir()
     try:
-        for name, data in fresh:
-            write_durably(unfinished / name, data)
-            files[name] = {"size": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+        for name, parts in fresh:
+            write_durably(unfinished / name, parts)
+            sha = hashlib.sha256()
+            for part in parts:
+                sha.update(part)
+            files[name] = {"size": sum(map(len, parts)), "sha256": sha.hexdigest()}
         for name in unchanged:
             assert before is not None  # whose files they are
             _link(before.path / name, unfinished / name)
             files[name] = before.files[name]
         sync_folder(unfinished)
         manifest = {"format": FORMAT, "step": step, "about": dict(about), "files": files}
-        write_durably(unfinished / MANIFEST, _sealed(manifest))
+        write_durably(unfinished / MANIFEST, [_sealed(manifest)])
         sync_folder(unfinished)
         _remove(path)  # there is one only if it was found damaged
         unfinished.rename(path)
@@ -90,34 +110,30 @@ def save(
 def read_manifest(path: Path) -> Checkpoint:
     """What a checkpoint says of itself; raises `BadFile` where a letter of that was changed."""
     try:
-        with open(path / MANIFEST, "rb") as file:
-            data = file.read(LARGEST_MANIFEST + 1)
-        manifest = json.loads(data)
-        if len(data) > LARGEST_MANIFEST or data != _sealed({k: v for k, v in manifest.items() if k != "sha256"}):
-            raise BadFile(f"{path / MANIFEST} is damaged.")
-        if manifest["format"] != FORMAT:
-            raise BadFile(f"{path} has format {manifest['format']}; this version of polyak reads format {FORMAT}.")
-        found = Checkpoint(path, int(manifest["step"]), dict(manifest["about"]), dict(manifest["files"]))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise BadFile(f"{path} is not complete: {error!r}.") from error
-    if path.name != f"step-{found.step:012d}":
-        raise BadFile(f"{path} is in truth the checkpoint of step {found.step}.")
-    return found
+        data = read_limited(path / MANIFEST, LARGEST_MANIFEST)
+        manifest = parse_json(data, _SCHEMA)
+        if data != _sealed({key: value for key, value in manifest.items() if key != "sha256"}):
+            raise ValueError("its manifest is damaged")
+        if path.name != f"step-{manifest['step']:012d}":
+            raise ValueError(f"it is in truth the checkpoint of step {manifest['step']}")
+    except (OSError, ValueError) as error:
+        raise BadFile(f"{path} is not complete: {getattr(error, 'strerror', None) or error}.") from error
+    return Checkpoint(path, manifest["step"], manifest["about"], manifest["files"])
 
 
 def verify(path: Path) -> Checkpoint:
     """Reads every file of a checkpoint and compares it with the manifest; raises `BadFile` where they differ."""
     found = read_manifest(path)
     for name, known in found.files.items():
-        if not _FILE.fullmatch(name) or (path / name).is_symlink():
-            raise BadFile(f"{path} names the file {name!r}, which no checkpoint has.")
         try:
-            with open(path / name, "rb") as file:
-                same_size = os.fstat(file.fileno()).st_size == known["size"]
-                if not same_size or hashlib.file_digest(file, "sha256").hexdigest() != known["sha256"]:
-                    raise BadFile(f"{path / name} is damaged.")
-        except (OSError, KeyError, TypeError) as error:
-            raise BadFile(f"{path / name} cannot be read: {error}.") from error
+            if is_link_or_special(path / name):
+                raise OSError("it is no plain file")
+            file, size = open_regular(path / name)
+            with file:
+                if size != known["size"] or hashlib.file_digest(file, "sha256").hexdigest() != known["sha256"]:
+                    raise OSError("it is not what was written")
+        except OSError as error:
+            raise BadFile(f"{path / name} is damaged: {error.strerror or error}.") from error
     return found
 
 

@@ -13,7 +13,7 @@ from polyak.errors import BadFile
 from polyak.runs import checkpoint
 from polyak.runs.checkpoint import Checkpoint
 from polyak.runs.files import FolderLock
-from polyak.runs.state import Captured
+from polyak.runs.state import Captured, File
 
 ENVIRONMENTS = "environments.json"
 LARGEST_ENVIRONMENTS = 2**28  # bytes
@@ -35,11 +35,11 @@ class Content(NamedTuple):
     environments: dict[str, Any] | None
     about: dict[str, Any]
 
-    def files(self) -> Iterator[tuple[str, bytes]]:
+    def files(self) -> Iterator[File]:
         """Names and contents of the new files."""
         yield from self.state.files()
         if self.environments is not None:
-            yield ENVIRONMENTS, json.dumps(self.environments).encode()
+            yield ENVIRONMENTS, [json.dumps(self.environments).encode()]
 
 
 class Keeper:

@@ -18,8 +18,9 @@ from polyak.errors import BadFile
 from polyak.parts.replay import Replay
 from polyak.runs import tensors
 from polyak.runs.checkpoint import Checkpoint
+from polyak.runs.files import Buffer
 
-File = tuple[str, bytes]  # name, contents
+File = tuple[str, Sequence[Buffer]]  # name, contents part by part
 
 PIECE_BYTES = 2**24
 STATE = "state.safetensors"
@@ -40,9 +41,9 @@ class Captured(NamedTuple):
 
     def files(self) -> Iterator[File]:
         """Names and contents of the new files."""
-        yield STATE, tensors.as_bytes(self.tensors)
+        yield STATE, tensors.as_file(self.tensors)
         for name, rows in self.pieces.items():
-            yield name, tensors.as_bytes(rows)
+            yield name, tensors.as_file(rows)
 
 
 def capture(tree: PyTree, before: Checkpoint | None, row: int | None) -> Captured:

@@ -7,6 +7,7 @@ import json
 import os
 import platform
 import sqlite3
+import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,64 @@ from typing import Any
 import numpy as np
 
 from polyak.errors import BadFile
-from polyak.runs.files import write_atomically
+from polyak.runs.documents import (
+    array,
+    boolean,
+    mapping,
+    maybe,
+    number,
+    one_of,
+    read_json,
+    record,
+    setting,
+    text,
+    whole,
+)
+from polyak.runs.files import is_link_or_special, write_atomically
+
+LIMIT = 2**26  # bytes of `run.json`: the returns of ten thousand seeds
+MOST_SEEDS = 10_000
+MOST_COPIES = 2**20  # environments side by side, and episodes of an evaluation
+NAME_LIMIT = 200  # characters
+VALUE_LIMIT = 10_000  # bytes of one entry of the database
+MOST_EMPTY = 10**7  # places of a metric's array that may be empty, whatever the number of values
+DATABASE = "metrics.sqlite"
+SUPER_JOURNAL = bytes.fromhex("d9d505f920a163d7")  # how a journal ends that names a file for SQLite to delete
+# What SQLite keeps of `MetricWriter`'s statement. A database with more or other in it is not ours: a view or a virtual
+# table would compute what we read, a trigger what we write.
+SCHEMA = (
+    "CREATE TABLE metrics (seed INTEGER, step INTEGER, name TEXT, value REAL,"
+    " PRIMARY KEY (name, seed, step)) WITHOUT ROWID"
+)
+
+_seed = whole(0, 2**32 - 1)
+
+
+def _seed_key(value: Any, place: str) -> None:
+    if not (value.isascii() and value.isdecimal() and len(value) <= 10 and value == str(int(value))):
+        raise ValueError(f"{place} is not a seed")
+
+
+_RUN = record(
+    {
+        "format": one_of([1]),
+        "status": one_of(["running", "stopped", "finished", "failed"]),
+        "algorithm": text(NAME_LIMIT),
+        "env": text(NAME_LIMIT),
+        "custom_env": boolean,
+        "steps": whole(1, 10**15),
+        "seeds": array(_seed, least=1, most=MOST_SEEDS),
+        "num_envs": whole(1, MOST_COPIES),
+        "eval_every": maybe(whole(1, 10**15)),
+        "eval_episodes": whole(1, MOST_COPIES),
+        "settings": mapping(text(NAME_LIMIT), setting),
+        "wall_seconds": number,
+        "steps_per_second": number,
+        "returns": mapping(_seed_key, array(number, least=1)),
+    },
+    {"checkpoint_every": maybe(whole(1, 10**15)), "keep_checkpoints": whole(1, 10**6)},
+    closed=False,  # later versions may write more
+)
 
 Row = tuple[int, int, str, float]  # seed, step, name, value
 
@@ -46,18 +104,21 @@ def write_about(folder: Path, about: dict[str, Any]) -> None:
 
 
 def read_about(folder: Path) -> dict[str, Any]:
-    """What `run.json` says; raises `BadFile` where the folder holds no run."""
+    """What `run.json` says, each field of the type that its users rely on.
+
+    Names in it are only names: none is ever used as a path. Raises `BadFile` where the folder holds no run.
+    """
     if not folder.is_dir():
         raise BadFile(f"There is no run folder {folder}.")
     try:
-        about = json.loads((folder / "run.json").read_text())
-        if not isinstance(about, dict) or about.get("format") != 1:
-            raise ValueError("its format is not 1")
+        about = read_json(folder / "run.json", _RUN, LIMIT)
+        if len(set(about["seeds"])) < len(about["seeds"]) or not set(about["returns"]) <= set(map(str, about["seeds"])):
+            raise ValueError("a seed occurs twice, or returns belong to none")
         return about
     except FileNotFoundError:
         raise BadFile(f"{folder} holds no run.json, so it is not a run of polyak.") from None
     except (ValueError, OSError) as error:
-        raise BadFile(f"{folder / 'run.json'} cannot be read: {error}.") from error
+        raise BadFile(f"{folder / 'run.json'} cannot be read: {getattr(error, 'strerror', None) or error}.") from error
 
 
 def versions() -> dict[str, str]:
@@ -104,32 +165,67 @@ def compact(folder: Path) -> None:
         db.close()
 
 
-def _query(folder: Path, text: str, arguments: Sequence[Any] = ()) -> list[tuple]:
-    path = folder / "metrics.sqlite"
+def check_writable(folder: Path) -> None:
+    """Raises `BadFile` where writing metrics would reach outside the folder, or the database is damaged or not ours."""
+    _refuse_links(folder)
+    journal = folder / "metrics.sqlite-journal"
+    if journal.exists() and journal.read_bytes().endswith(SUPER_JOURNAL):
+        raise BadFile(
+            f"{journal} names another file, which SQLite would delete; remove {journal.name} if you trust it."
+        )
+    if (folder / DATABASE).exists() and _query(folder, "PRAGMA quick_check(1)") != [("ok",)]:
+        raise BadFile(f"{folder / DATABASE} is damaged; remove it, and the curves begin anew.")
+
+
+def _refuse_links(folder: Path) -> None:
+    """SQLite follows links when it opens a database, and writes beside what they point to."""
+    for ending in ("", "-wal", "-shm", "-journal"):
+        if is_link_or_special(path := folder / f"{DATABASE}{ending}"):
+            raise BadFile(f"{path} is a link or no file, and polyak opens databases nowhere but in the run folder.")
+
+
+def _query(folder: Path, statement: str, arguments: Sequence[Any] = ()) -> list[tuple]:
+    """Rows from `metrics.sqlite`, which is not trusted: it can neither compute nor change anything."""
+    path = folder / DATABASE
     if not path.exists():
-        raise BadFile(f"{folder} holds no metrics.sqlite.")
+        raise BadFile(f"{folder} holds no {DATABASE}.")
+    _refuse_links(folder)
     db = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)
     try:
-        return db.execute(text, arguments).fetchall()
-    except sqlite3.DatabaseError as error:
-        raise BadFile(f"{path} cannot be read: {error}.") from error
+        db.execute("PRAGMA query_only=ON")
+        db.execute("PRAGMA trusted_schema=OFF")
+        db.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, VALUE_LIMIT)
+        if sys.version_info >= (3, 12):
+            db.setconfig(sqlite3.SQLITE_DBCONFIG_DEFENSIVE, True)
+        if db.execute("SELECT sql FROM sqlite_master").fetchall() != [(SCHEMA,)]:
+            raise sqlite3.DatabaseError("it has another schema than polyak's")
+        return db.execute(statement, arguments).fetchall()
+    except (sqlite3.Error, ValueError, MemoryError) as error:  # ValueError: text that is not UTF-8
+        raise BadFile(f"{path} cannot be read: {error or 'there is not enough memory'}.") from error
     finally:
         db.close()
 
 
 def metric_names(folder: Path) -> list[str]:
     """The names of all that was measured."""
-    return [name for (name,) in _query(folder, "SELECT DISTINCT name FROM metrics ORDER BY name")]
+    names = [name for (name,) in _query(folder, "SELECT DISTINCT name FROM metrics ORDER BY name")]
+    if not all(isinstance(name, str) and len(name) <= NAME_LIMIT and name.isprintable() for name in names):
+        raise BadFile(f"{folder / DATABASE} holds a name that is no name of a metric.")
+    return names
 
 
 def read_metric(folder: Path, name: str, seeds: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
     """Steps [points] and values [seeds, points]; NaN where a seed has no value at a step."""
     rows = _query(folder, "SELECT seed, step, value FROM metrics WHERE name = ?", (name,))
-    steps = np.array(sorted({step for _, step, _ in rows}), int)
-    column = {int(step): i for i, step in enumerate(steps)}
+    if not all(type(seed) is int and type(step) is int and type(value) in (float, int) for seed, step, value in rows):
+        raise BadFile(f"{folder / DATABASE} holds something other than numbers under {name}.")
     row = {seed: i for i, seed in enumerate(seeds)}
+    rows = [entry for entry in rows if entry[0] in row]
+    steps = np.array(sorted({step for _, step, _ in rows}), int)
+    if len(row) * len(steps) > MOST_EMPTY + 10 * len(rows):
+        raise BadFile(f"{folder / DATABASE} holds too few values of {name} for so many seeds and steps.")
+    column = {int(step): i for i, step in enumerate(steps)}
     values = np.full((len(seeds), len(steps)), np.nan)
     for seed, step, value in rows:
-        if seed in row:
-            values[row[seed], column[step]] = value
+        values[row[seed], column[step]] = value
     return steps, values

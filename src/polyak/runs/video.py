@@ -2,12 +2,14 @@
 
 import importlib.util
 import os
+import tempfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from polyak.envs import EnvLike, make_original
+from polyak.envs import EnvLike, make_original, name_of, without_import
+from polyak.envs.from_gymnasium import describe
 from polyak.errors import BadSetting, EnvironmentFault
 from polyak.evaluation import LONGEST
 from polyak.policy import Policy
@@ -41,7 +43,8 @@ def film(policy: Policy, path: Path | None, folder: Path, env: EnvLike | None = 
         raise BadSetting(f"{path} is neither .mp4 nor .gif.")
     if path.suffix == ".mp4" and not can_encode:
         raise BadSetting("Writing .mp4 needs `pip install polyak[video]`; .gif works without.")
-    world = make_original(env if env is not None else policy.env, render_mode="rgb_array")
+    world = make_original(env if env is not None else without_import(policy.env), render_mode="rgb_array")
+    policy.check_actions(world.action_space, name_of(env or policy.env))
     if "rgb_array" not in world.metadata.get("render_modes", []):
         raise EnvironmentFault(f"{policy.env} cannot be drawn: it has no render mode rgb_array.")
     frames, returns = [], []
@@ -51,14 +54,22 @@ def film(policy: Policy, path: Path | None, folder: Path, env: EnvLike | None = 
             frames.append(_picture(world.render()))
             total, over, steps = 0.0, False, 0
             while not over and steps < LONGEST:
-                obs, reward, terminated, truncated, _ = world.step(policy(obs))
+                action = policy(obs)
+                try:
+                    obs, reward, terminated, truncated, _ = world.step(action)
+                except Exception as error:
+                    what = f"step {steps} of episode {episode} raised {describe(error)}"
+                    raise EnvironmentFault(f"{name_of(env or policy.env)}: {what}.") from error
                 frames.append(_picture(world.render()))
                 total, over, steps = total + float(reward), terminated or truncated, steps + 1
             returns.append(total)
         rate = int(world.metadata.get("render_fps", 30))
     finally:
         world.close()
-    (_write_mp4 if path.suffix == ".mp4" else _write_gif)(path, frames, rate)
+    with tempfile.TemporaryDirectory(prefix=".", suffix=".part", dir=path.parent) as own:
+        unfinished = Path(own) / path.name
+        (_write_mp4 if path.suffix == ".mp4" else _write_gif)(unfinished, frames, rate)
+        os.replace(unfinished, path)  # of a link it takes the place; nothing is written through it
     return path, returns
 
 
