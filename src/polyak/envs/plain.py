@@ -166,7 +166,7 @@ class _Writer:
         owner = x
         while type(owner.base) is np.ndarray:
             owner = owner.base
-        if owner is not x and x.nbytes <= owner.nbytes and owner.flags.forc and DTYPE.fullmatch(owner.dtype.str):
+        if owner is not x and 0 < x.nbytes <= owner.nbytes and owner.flags.forc and DTYPE.fullmatch(owner.dtype.str):
             offset = x.__array_interface__["data"][0] - owner.__array_interface__["data"][0]
             return {"view": self.value(owner, depth), **layout, "strides": list(x.strides), "offset": offset}
         order: Any = "F" if x.flags.fnc else "C"  # sums of floats depend on it
@@ -214,10 +214,10 @@ class _Reader:
                 return fresh
         raise ValueError(f"it holds {str(data)[:60]!r}")
 
-    def key(self, data: Any, depth: int) -> Any:
+    def key(self, data: Any, depth: int, fresh: Any = MISSING) -> Any:
         if not _is_value(data):
             raise ValueError("a key is not plain")
-        return self.value(data, MISSING, depth)
+        return self.value(data, fresh, depth)
 
     def mutable(self, place: int, fresh: Any, depth: int) -> Any:
         if not 0 <= place < len(self.objects) <= MOST_OBJECTS:
@@ -232,25 +232,26 @@ class _Reader:
                 made.extend(self.value(item, _item(fresh, k), depth) for k, item in enumerate(items))
             case {"dict": list(pairs)}:
                 made = self.made[place] = {}
-                for key_data, item in pairs:
-                    key = self.key(key_data, depth)
-                    made[key] = self.value(item, fresh.get(key, MISSING) if type(fresh) is dict else MISSING, depth)
+                held = fresh if type(fresh) is dict else {}
+                for k, (key_data, item) in enumerate(pairs):
+                    key = self.key(key_data, depth, _item(list(held), k) if isinstance(key_data, dict) else MISSING)
+                    made[key] = self.value(item, held.get(key, MISSING), depth)
             case {"set": list(items)}:
                 made = {self.key(item, depth) for item in items}
             case {"array": str(text), "dtype": name, "shape": list(shape), "order": "C" | "F" as order}:
-                memory = bytearray(base64.b64decode(text, validate=True))  # which can be written to
-                made = np.ndarray(tuple(shape), _dtype(name), memory, order=order)
-                if made.nbytes != len(memory):
+                memory, dtype = base64.b64decode(text, validate=True), _dtype(name)
+                if _extent(shape, dtype) != len(memory):
                     raise ValueError("an array has another size than its data")
-                made = made.copy(order)
-            case {"view": owner_data, "dtype": name, "shape": list(shape), "strides": list(strides), "offset": offset}:
-                owner = self.value(owner_data, MISSING, depth)
-                if type(owner) is not np.ndarray or owner.base is not None:
-                    raise ValueError("a view is not of an array")
-                flat = owner.reshape(-1, order="A")
-                made = np.ndarray(tuple(shape), _dtype(name), flat, offset, tuple(strides))
-                if made.nbytes > owner.nbytes:
+                made = np.ndarray(tuple(shape), dtype, memory, order=order).copy(order)
+            case {"view": owner, "dtype": name, "shape": list(shape), "strides": list(strides), "offset": int(offset)}:
+                owner, dtype = self.value(owner, MISSING, depth), _dtype(name)
+                if type(owner) is not np.ndarray or _extent(shape, dtype) > owner.nbytes:
                     raise ValueError("a view is larger than its array")
+                ends = [(length - 1) * int(stride) for length, stride in zip(shape, strides, strict=True)]
+                first = offset + sum(min(0, end) for end in ends)
+                if first < 0 or offset + sum(max(0, end) for end in ends) + dtype.itemsize > owner.nbytes:
+                    raise ValueError("a view goes beyond its array")  # NumPy's own check can overflow
+                made = np.ndarray(tuple(shape), dtype, owner.reshape(-1, order="A"), offset, tuple(strides))
             case {"Generator": state}:
                 state = _checked(self.value(state, MISSING, depth))
                 made = np.random.Generator(BIT_GENERATORS[state["bit_generator"]](0))
@@ -343,6 +344,13 @@ def _dtype(name: Any) -> np.dtype:
     if not isinstance(name, str) or not DTYPE.fullmatch(name):
         raise ValueError(f"{str(name)[:60]!r} is no type of numbers")
     return np.dtype(name)
+
+
+def _extent(shape: list, dtype: np.dtype) -> int:
+    """Bytes of an array."""
+    if not all(type(length) is int and length >= 0 for length in shape):
+        raise ValueError(f"it holds the shape {str(shape)[:60]}")
+    return math.prod(shape) * dtype.itemsize
 
 
 def _checked(state: dict) -> dict:

@@ -96,7 +96,7 @@ def tier(make: Callable[[], gymnasium.Env], seed: int = 0, *, steps: int = 1000,
         make: makes one environment, another object each time.
         seed: of actions and episodes.
         steps: that are repeated.
-        seconds: after which the first playing ends; the repetitions take up to four times as long.
+        seconds: after which the first playing ends; the repetitions take up to six times as long.
 
     Returns:
         "copyable": `capture` and `restore` are exact. "replayable": they are not, but `replay` is. "cut": neither, or
