@@ -231,7 +231,7 @@ HOSTILE = {
         spec={"at": 1}, objects=[{"object": "EnvSpec", "state": {"entry_point": "os:x"}}]
     ),
     "a generator that is told its state": state_with(
-        old={"at": 1}, objects=[{"own": "RandomState", "state": {"tuple": []}}]
+        old={"at": 1}, objects=[{"own": "RandomState", "state": {"tuple": ["MT19937", {"at": 2}, 10**6]}}, KEY]
     ),
     "a dunder": state_with(__class__=3),
     "a name that is none": state_with(**{"a.b": 3}),
@@ -242,6 +242,7 @@ HOSTILE = {
     "a tuple within itself by way of a set": one({"set": [{"frozenset": [{"at": 1}]}]}),
     "a huge shape": one({"array": "", "dtype": "<f8", "shape": [2**40], "order": "C"}),
     "a shape below zero": one({"array": "", "dtype": "<f8", "shape": [-1], "order": "C"}),
+    "no size for a shape below zero": one({"array": "", "dtype": "<f8", "shape": [0, -1], "order": "C"}),
     "less data than shape": one({"array": "AAAA", "dtype": "<f8", "shape": [1], "order": "C"}),
     "more data than shape": one({"array": "AAAAAAAAAAAAAAAAAAAAAA==", "dtype": "<f8", "shape": [1], "order": "C"}),
     "an array of objects": one({"array": "AAAAAAAAAAA=", "dtype": "|O", "shape": [1], "order": "C"}),
@@ -257,7 +258,7 @@ HOSTILE = {
     "a view whose strides overflow": state_with(
         x={"at": 2},
         objects=[
-            {"array": "AAAAAAAAAAA=" * 4, "dtype": "|u1", "shape": [32], "order": "C"},
+            {"array": "AAAA" * 11, "dtype": "|u1", "shape": [33], "order": "C"},
             {"view": {"at": 1}, "dtype": "|u1", "shape": [5], "strides": [2**62], "offset": 0},
         ],
     ),

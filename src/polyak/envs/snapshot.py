@@ -37,7 +37,7 @@ def capture(env: gymnasium.Env) -> dict | None:
     `set_state(state)`.
 
     Returns:
-        What `restore` takes; None where something is not plain data, or where it is more than `LARGEST` bytes.
+        What `restore` takes; None where something is not plain data, or where it is more than `plain.LARGEST` bytes.
     """
     try:
         return to_data(env)
