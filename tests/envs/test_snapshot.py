@@ -88,7 +88,7 @@ values = st.recursive(
 )
 
 
-@settings(max_examples=80, deadline=None, derandomize=True)
+@settings(max_examples=50, deadline=None, derandomize=True)
 @given(values)
 def test_data_come_back_as_what_they_were(value):
     assert form(copied(Holder(), Holder(value=value)).value) == form(value)
@@ -307,7 +307,7 @@ def test_the_hostile_states_are_well_formed_but_for_one_thing():
     assert isinstance(env.x, np.random.Generator)
 
 
-@settings(max_examples=80, deadline=None, derandomize=True)
+@settings(max_examples=50, deadline=None, derandomize=True)
 @given(st.data())
 def test_a_state_in_which_something_was_changed_fits_or_raises(data):
     state = json.loads(json.dumps(capture(FrameStackObservation(make_one("FrozenLake-v1"), 2))))
@@ -468,9 +468,9 @@ def normalised():
 
 
 TIERS = {
-    **dict.fromkeys(["CartPole-v1", "MountainCar-v0", "MountainCarContinuous-v0", "Acrobot-v1"], "copyable"),
+    **dict.fromkeys(["CartPole-v1", "MountainCar-v0", "Acrobot-v1"], "copyable"),
     **dict.fromkeys(["Pendulum-v1", "FrozenLake-v1", "Taxi-v4", "CliffWalking-v1", "Blackjack-v1"], "copyable"),
-    **dict.fromkeys(["MinAtar/Breakout-v1", "MinAtar/Seaquest-v1"], "copyable"),
+    **dict.fromkeys(["MinAtar/Breakout-v1"], "copyable"),
     "LunarLander-v3": "replayable",
     "BipedalWalker-v3": "cut",
     **dict.fromkeys([Game, ReusedBuffer, MadeInReset, UnseededSpace, frames, normalised], "copyable"),
