@@ -90,15 +90,44 @@ class AsGymnasium(gymnasium.Env):
         self._noise = jax.jit(env.noise, static_argnums=1)
         self._reset = jax.jit(env.reset)
         self._step = jax.jit(env.step)
-        self._key = jax.random.key(0)
+        self._key = self._drawn_with = jax.random.key(0)
         self._pending: list[PyTree] = []
 
     def _draw(self) -> PyTree:
         if not self._pending:
-            self._key, key = jax.random.split(self._key)
-            noise = jax.device_get(self._noise(key, (self.ahead,)))
-            self._pending = [jax.tree.map(lambda leaf, i=i: leaf[i], noise) for i in range(self.ahead)]
+            self._draw_ahead()
         return self._pending.pop()
+
+    def _draw_ahead(self) -> None:
+        self._drawn_with = self._key
+        self._key, key = jax.random.split(self._key)
+        noise = jax.device_get(self._noise(key, (self.ahead,)))
+        self._pending = [jax.tree.map(lambda leaf, i=i: leaf[i], noise) for i in range(self.ahead)]
+
+    def get_state(self) -> dict[str, Any]:
+        """The episode, and what the following ones are drawn with, as plain data; for `envs.snapshot`."""
+        return {
+            "episode": [np.asarray(leaf) for leaf in jax.tree.leaves(self._state)],
+            "key": np.asarray(jax.random.key_data(self._drawn_with)),
+            "pending": len(self._pending),
+        }
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Goes on as the environment of which that is the state.
+
+        Raises:
+            ValueError: it is none of this environment's.
+        """
+        leaves, structure = jax.tree.flatten(jax.eval_shape(self._reset, self._draw())[0])
+        kinds = [(leaf.shape, leaf.dtype) for leaf in leaves]
+        if [(leaf.shape, leaf.dtype) for leaf in state["episode"]] != kinds:
+            raise ValueError("the episode's arrays have other shapes or types")
+        if not 0 <= state["pending"] < self.ahead:
+            raise ValueError(f"{state['pending']} draws are pending")
+        self._key = jax.random.wrap_key_data(state["key"])
+        self._draw_ahead()
+        del self._pending[state["pending"] :]
+        self._state = jax.tree.unflatten(structure, state["episode"])
 
     def reset(self, *, seed: int | None = None, options: dict | None = None):
         if seed is not None:

@@ -1,0 +1,229 @@
+"""The state of a Gymnasium environment as plain data, and by a test, how exactly an environment can be resumed.
+
+`capture` walks through what an environment object holds: its wrappers, what they hold, and so on. What is data is
+written down; an object is written as its class's name and its attributes, and `restore` writes these into the object
+that a fresh environment holds at the same place. No class is looked up by its name, and nothing that is loaded runs.
+
+Some state cannot be seen this way: class attributes, globals of modules, variables that a closure holds, memory of C
+libraries. `tier` finds the consequences. What it cannot find, because one process cannot tell: what differs between
+processes only (the order of a set of strings, a random number drawn at import), and what comes into play later than it
+looks (a counter in the class that makes the game harder after a thousand episodes).
+"""
+
+import contextlib
+import copy
+import json
+import random
+import time
+from collections.abc import Callable, Iterable
+from typing import Any, Literal, NamedTuple
+
+import gymnasium
+import numpy as np
+
+from polyak.envs.plain import from_data, to_data
+from polyak.errors import BadFile
+
+Tier = Literal["copyable", "replayable", "cut"]
+
+ROUNDS = 4  # of the test; before each but the first, it looks whether an environment can go on from there
+LONGEST = 100  # steps of its episodes; short ones find more of what outlives a reset
+
+
+def capture(env: gymnasium.Env) -> dict | None:
+    """The state of an environment and all its wrappers, as data that JSON can write.
+
+    An object whose attributes are not all plain data can offer `get_state()`, which returns plain data, and
+    `set_state(state)`.
+
+    Returns:
+        What `restore` takes; None where something is not plain data, or where it is more than `plain.LARGEST` bytes.
+    """
+    try:
+        return to_data(env)
+    except Exception:  # one of `get_state` too
+        return None
+
+
+def restore(env: gymnasium.Env, data: Any) -> None:
+    """Sets a freshly made environment to a captured state. It is reset once, so that it has what only `reset` makes.
+
+    Args:
+        env: of the same kind, with the same wrappers, as the one that was captured. After an error it is as after
+            `reset`, unless its own `set_state` raised.
+        data: from `capture`, by way of a file; whatever is in it, no code is run but the environment's own.
+
+    Raises:
+        BadFile: the data are not the state of such an environment.
+    """
+    env.reset(seed=0)
+    try:
+        from_data(data, env)
+    except Exception as error:
+        what = " ".join(f"{type(error).__name__}: {error}".split())[:200].rstrip(".")
+        raise BadFile(
+            f"The saved state does not fit {type(env.unwrapped).__name__} ({what}); resume with the version of the "
+            f"environment that it was saved with, or from an earlier checkpoint."
+        ) from error
+
+
+def replay(env: gymnasium.Env, seed: int, actions: Iterable[Any]) -> Any:
+    """Plays an episode again.
+
+    Args:
+        env: freshly made.
+        seed: that the episode began with.
+        actions: taken since.
+
+    Returns:
+        The last observation. Compare it with the one that was saved: if it differs, the episode is lost.
+    """
+    obs, _ = env.reset(seed=seed)
+    for action in actions:
+        obs, *_ = env.step(action)
+    return obs
+
+
+def tier(make: Callable[[], gymnasium.Env], seed: int = 0, *, steps: int = 1000, seconds: float = 0.5) -> Tier:
+    """Finds by trying how an environment can be resumed in the middle of an episode.
+
+    One environment plays random actions in episodes that each begin with `reset(seed=...)`. At three moments, of which
+    one is right after a reset, its state is captured. Then a fresh environment is set to that state, or brought there
+    by seed and actions, and must repeat all that followed, in this and in later episodes, bit for bit: observations,
+    rewards and flags. The first environment plays something else by turns with it, so that what they share shows.
+
+    Args:
+        make: makes one environment, another object each time.
+        seed: of actions and episodes.
+        steps: that are repeated.
+        seconds: after which the first playing ends; the repetitions take up to six times as long.
+
+    Returns:
+        "copyable": `capture` and `restore` are exact. "replayable": they are not, but `replay` is. "cut": neither, or
+        the environment raised an error. What is no Python error (a hang, a crash) is not caught.
+    """
+    shared = random.getstate(), np.random.get_state()
+    made: list[gymnasium.Env] = []
+
+    def another() -> gymnasium.Env:
+        env = make()
+        if any(env is other for other in made):
+            raise ValueError("the same object twice")
+        made.append(env)
+        return env
+
+    try:
+        player = _Player(another(), seed)
+        calls, marks = _record(player, steps, seconds)
+        if all(mark.state is not None and _goes_on(another(), calls[mark.at :], player, mark.state) for mark in marks):
+            return "copyable"
+        if all(_goes_on(another(), calls[mark.began :], player) for mark in marks):
+            return "replayable"
+    except (Exception, SystemExit):
+        return "cut"
+    finally:
+        for env in made:
+            with contextlib.suppress(Exception, SystemExit):
+                env.close()
+        random.setstate(shared[0])
+        np.random.set_state(shared[1])
+    return "cut"
+
+
+class _Call(NamedTuple):
+    """A reset, which has a seed, or a step, and what it returned."""
+
+    seed: int | None
+    action: Any
+    answer: Any
+
+
+class _Mark(NamedTuple):
+    """A moment of the first playing."""
+
+    at: int  # the first call after it
+    began: int  # the reset before it
+    state: str | None  # captured, as JSON
+
+
+class _Player:
+    """Plays random actions in episodes that each begin with a seed of their own, and that it may leave."""
+
+    def __init__(self, env: gymnasium.Env, seed: int):
+        self.env = env
+        self.chance = np.random.default_rng(seed)
+        self.actions = copy.deepcopy(env.action_space)
+        self.actions.seed(seed)
+        self.steps, self.over = 0, True  # to be made before it leaves, and whether the episode is over
+
+    def begin(self) -> _Call:
+        self.steps, self.over = int(self.chance.integers(1, LONGEST)), False
+        seed = int(self.chance.integers(2**31))
+        return _Call(seed, None, _play(self.env, seed, None))
+
+    def go_on(self) -> _Call:
+        if self.over or not self.steps:
+            return self.begin()
+        self.steps -= 1
+        action = self.actions.sample()
+        if isinstance(self.actions, gymnasium.spaces.Discrete):
+            action = int(action)  # as polyak's engines give it
+        answer = _play(self.env, None, action)
+        self.over = answer[-1]
+        return _Call(None, action, answer)
+
+
+def _record(player: _Player, steps: int, seconds: float) -> tuple[list[_Call], list[_Mark]]:
+    calls: list[_Call] = []
+    marks: list[_Mark] = []
+    for k in range(ROUNDS):
+        if k == ROUNDS // 2:
+            calls.append(player.begin())
+        elif k:
+            calls += [player.go_on()]  # one more, so that a mark in the middle is not at the end of an episode
+            for _ in range(ROUNDS):
+                if not player.over:
+                    break
+                calls += [player.go_on(), player.go_on()]
+        if k:
+            began = max(i for i, call in enumerate(calls) if call.seed is not None)
+            state = capture(player.env)
+            marks.append(_Mark(len(calls), began, None if state is None else json.dumps(state, allow_nan=False)))
+        until = time.perf_counter() + seconds / ROUNDS
+        for _ in range(max(1, steps // ROUNDS)):
+            calls.append(player.go_on())
+            if time.perf_counter() > until:
+                break
+    return calls, marks
+
+
+def _goes_on(env: gymnasium.Env, calls: list[_Call], other: _Player, state: str | None = None) -> bool:
+    """Whether an environment repeats these calls, from a captured state or from the reset that the first of them is."""
+    try:
+        if state is not None:
+            restore(env, json.loads(state))
+        for seed, action, answer in calls:
+            if _play(env, seed, action) != answer:
+                return False
+            other.go_on()
+    except (Exception, SystemExit):
+        return False
+    return True
+
+
+def _play(env: gymnasium.Env, seed: int | None, action: Any) -> tuple:
+    """What a call returned, bit for bit; last whether the episode is over."""
+    if seed is not None:
+        return _bits(env.reset(seed=seed)[0]), False
+    obs, reward, terminated, truncated, _ = env.step(copy.deepcopy(action))
+    return _bits((obs, reward, terminated, truncated)), bool(terminated or truncated)
+
+
+def _bits(value: Any) -> Any:
+    """Something that is equal only for values of the same type, shape and bits."""
+    if isinstance(value, dict):
+        return [(key, _bits(item)) for key, item in value.items()]
+    if isinstance(value, tuple | list):
+        return [type(value).__name__, *map(_bits, value)]
+    array = np.asarray(value)
+    return repr(value) if array.dtype.hasobject else (array.dtype.str, array.shape, array.tobytes())
