@@ -70,7 +70,8 @@ def capture(tree: PyTree, before: Checkpoint | None, row: int | None) -> Capture
                 count = min(ring.rows, ring.capacity - start)
                 pieces[name] = tensors.named(jax.tree.map(partial(_cut, row, start, count), memory.storage))
         abouts.append({"added": ring.added, "rows": ring.rows})
-    return Captured(tensors.named(small, row), pieces, unchanged, abouts)
+    copies = {name: leaf.copy() for name, leaf in tensors.named(small, row).items()}  # training will overwrite them
+    return Captured(copies, pieces, unchanged, abouts)
 
 
 def restore(tree: PyTree, checkpoints: Sequence[Checkpoint], batched: bool) -> PyTree:

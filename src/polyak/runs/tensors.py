@@ -73,11 +73,11 @@ def _is_key(leaf: Any) -> bool:
 
 
 def named(tree: PyTree, row: int | None = None) -> dict[str, np.ndarray]:
-    """Copies of all leaves, or of a row of each, under the names of their places in the tree; keys as their numbers."""
+    """All leaves, or a row of each, under the names of their places in the tree; keys as their numbers."""
     found = {}
     for place, leaf in jax.tree.flatten_with_path(tree)[0]:
         leaf = np.asarray(jax.random.key_data(leaf) if hasattr(leaf, "dtype") and _is_key(leaf) else leaf)
-        found[jax.tree_util.keystr(place)] = np.array(leaf if row is None else leaf[row], order="C")
+        found[jax.tree_util.keystr(place)] = leaf if row is None else leaf[row]
     return found
 
 
