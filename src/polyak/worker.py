@@ -46,15 +46,23 @@ class Job:
     eval_episodes: int
     final_episodes: int
     folder: str
+    policy_every: int | None = None  # environment steps between two policies that are written while training goes on
+    waits: bool = False  # after each event, until the parent has answered it
 
 
-def train_seeds(job: Job, emit: Callable[[Event], None], stopping: Callable[[], bool]) -> None:
+def train_seeds(
+    job: Job,
+    emit: Callable[[Event], None],
+    stopping: Callable[[], bool],
+    finishing: Callable[[int], bool] = lambda seed: False,
+) -> None:
     """Trains every seed of the job, writes its files into the run folder, and tells of it in events.
 
     Args:
         job: what to do.
-        emit: called with each event; `kind` is hello, chunk, evaluation, finished or stopped.
+        emit: called with each event; `kind` is hello, chunk, evaluation, policy, finished, skipped or stopped.
         stopping: asked between chunks; once it is true the state is saved and training ends.
+        finishing: asked of every seed between chunks; once it is true of all that train together, these have finished.
     """
     import jax
 
@@ -86,7 +94,7 @@ def train_seeds(job: Job, emit: Callable[[Event], None], stopping: Callable[[], 
     )
     try:
         for seeds in [job.seeds] if batched else [(seed,) for seed in job.seeds]:
-            _Training(job, spec, agent, engine, seeds, batched, emit, stopping).run()
+            _Training(job, spec, agent, engine, seeds, batched, emit, stopping, finishing).run()
     finally:
         engine.close()
 
@@ -103,23 +111,28 @@ class _Training:
     batched: bool
     emit: Callable[[Event], None]
     stopping: Callable[[], bool]
+    finishing: Callable[[int], bool]
 
     def __post_init__(self) -> None:
         self.total = -(-self.job.steps // self.engine.block_size)
         self.warmup = min(self.total, -(-self.job.algorithm.learning_starts // self.engine.block_size))
-        every = max(1, (self.job.eval_every or self.job.steps) // self.engine.block_size)
-        self._evaluations = range(every, self.total, every) if self.job.eval_every else range(0)
+        self._evaluations = self._every(self.job.eval_every, self.total)
+        self._snapshots = self._every(self.job.policy_every, self.total + 1)
 
     def run(self) -> None:
         """Trains to the end, or until told to stop."""
         import jax.numpy as jnp
 
+        if self._all_finishing() and not self._state_file(self.seeds[0]).exists():
+            for seed in self.seeds:
+                self.emit({"kind": "skipped", "seed": seed, "step": 0})
+            return
         loop = self.engine.init(jnp.array(self.seeds) if self.batched else self.seeds[0])
         position = 0
         if self._state_file(self.seeds[0]).exists():
             loop, position = self._restore(loop)
         for end in self._stops(position):
-            while position < end:
+            while position < end and not self._all_finishing():
                 if self.stopping():
                     self._save_state(loop, position)
                     return
@@ -132,10 +145,14 @@ class _Training:
                 timed = learn in self.engine.warm  # the first call of each program is mostly compilation
                 self.engine.warm.add(learn)
                 self._tell(position, metrics, seconds if timed else 0.0, count if timed else 0)
+            if position < end:
+                break
             if position in self._evaluations:
                 for seed, policy in self._policies(loop):
                     returns = self._play(policy, self.job.eval_episodes)
                     self.emit({"kind": "evaluation", "seed": seed, "step": self._steps(position), "returns": returns})
+            if position in self._snapshots:
+                self._save_snapshots(loop, position)
         for seed, policy in self._policies(loop):
             policy.save(Path(self.job.folder) / f"policy-{seed}.safetensors")
             returns = self._play(policy, self.job.final_episodes)
@@ -145,7 +162,16 @@ class _Training:
 
     def _stops(self, position: int) -> Iterator[int]:
         """The iterations at which something other than training happens."""
-        return iter(sorted(mark for mark in {self.warmup, self.total, *self._evaluations} if mark > position))
+        marks = {self.warmup, self.total, *self._evaluations, *self._snapshots}
+        return iter(sorted(mark for mark in marks if mark > position))
+
+    def _every(self, steps: int | None, end: int) -> range:
+        """The iterations before `end` at which so many steps have gone by."""
+        every = max(1, (steps or 0) // self.engine.block_size)
+        return range(every, end, every) if steps else range(0)
+
+    def _all_finishing(self) -> bool:
+        return all(self.finishing(seed) for seed in self.seeds)
 
     def _steps(self, position: int) -> int:
         return position * self.engine.block_size
@@ -166,6 +192,16 @@ class _Training:
         for k, seed in enumerate(self.seeds):
             state = self.agent.policy(self._of_seed(loop.agent, k))
             yield seed, Policy(self.job.algorithm, self.spec, state, self.job.name)
+
+    def _save_snapshots(self, loop: "Loop", position: int) -> None:
+        from polyak.runs import store
+
+        folder = store.inner_folder(Path(self.job.folder), "snapshots")
+        for seed, policy in self._policies(loop):
+            step = self._steps(position)
+            path = folder / f"policy-{seed}-{step}.safetensors"
+            policy.save(path)
+            self.emit({"kind": "policy", "seed": seed, "step": step, "path": str(path)})
 
     def _of_seed(self, tree: Any, k: int) -> Any:
         import jax
@@ -211,8 +247,9 @@ class _Training:
 def main() -> None:
     """Reads a job from standard input, writes events to standard output as lines of JSON.
 
-    Standard input stays open while the parent lives: when it closes, or says a word, training stops. What environments
-    print goes to standard error, where it cannot be taken for an event.
+    Standard input stays open while the parent lives; when it closes, training stops. Its lines are `go`, the answer to
+    an event of a job that waits, and `finish SEED`. What environments print goes to standard error, where it cannot be
+    taken for an event.
     """
     import cloudpickle  # from our own parent process, never from a file
 
@@ -221,22 +258,30 @@ def main() -> None:
     os.dup2(2, 1)
     source = sys.stdin.buffer
     job: Job = cloudpickle.loads(source.read(int.from_bytes(source.read(8), "big")))
-    stop = threading.Event()
+    stop, answers, finishing = threading.Event(), threading.Semaphore(0), set[int]()
 
-    def wait_for_the_end() -> None:
-        source.read(1)
+    def listen() -> None:
+        for line in source:
+            word, *seed = line.split()
+            if word == b"finish":
+                finishing.add(int(seed[0]))
+            else:
+                answers.release()
         stop.set()
+        answers.release(1 << 30)  # nobody is left to wait for
 
-    threading.Thread(target=wait_for_the_end, daemon=True).start()
+    threading.Thread(target=listen, daemon=True).start()
 
     def emit(event: Event) -> None:
         print(json.dumps(event), file=events, flush=True)
+        if job.waits:
+            answers.acquire()
 
     import jax
 
     jax.config.update("jax_cpu_enable_async_dispatch", False)  # one thread works; handing over to another costs time
     try:
-        train_seeds(job, emit, stop.is_set)
+        train_seeds(job, emit, stop.is_set, finishing.__contains__)
     except Error as error:
         emit({"kind": "error", "type": type(error).__name__, "message": str(error)})
     except Exception:

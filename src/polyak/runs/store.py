@@ -4,7 +4,7 @@ import datetime
 import json
 import os
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,18 @@ def new_folder(out: str | os.PathLike, algorithm: str, env: str) -> Path:
 def slug(env: str) -> str:
     """An environment's name as a part of a file name."""
     return "".join(letter if letter.isalnum() or letter in "-_." else "-" for letter in env).strip(".-") or "env"
+
+
+def inner_folder(folder: Path, name: str) -> Path:
+    """`folder/name`, made if it is missing; a link that stands there is not followed out of the run folder."""
+    inner = folder / name
+    if inner.is_symlink():
+        raise BadFile(f"{inner} is a link; polyak writes nothing outside the run folder, so remove it.")
+    try:
+        inner.mkdir(exist_ok=True)
+    except OSError as error:
+        raise BadFile(f"The folder {inner} cannot be made: {error.strerror}.") from error
+    return inner
 
 
 def write_about(folder: Path, about: dict[str, Any]) -> None:
@@ -81,12 +93,16 @@ class MetricWriter:
 
 
 def _query(folder: Path, text: str, arguments: Sequence[Any] = ()) -> list[tuple]:
+    return list(_rows(folder, text, arguments))
+
+
+def _rows(folder: Path, text: str, arguments: Sequence[Any] = ()) -> Iterator[tuple]:
     path = folder / "metrics.sqlite"
     if not path.exists():
         raise BadFile(f"{folder} holds no metrics.sqlite.")
     db = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)
     try:
-        return db.execute(text, arguments).fetchall()
+        yield from db.execute(text, arguments)
     except sqlite3.DatabaseError as error:
         raise BadFile(f"{path} cannot be read: {error}.") from error
     finally:
@@ -109,3 +125,14 @@ def read_metric(folder: Path, name: str, seeds: Sequence[int]) -> tuple[np.ndarr
         if seed in row:
             values[row[seed], column[step]] = value
     return steps, values
+
+
+def read_history(folder: Path, name: str, seed: int, before: int) -> list[float]:
+    """The values of one seed at the steps before a given one, in order."""
+    text = "SELECT value FROM metrics WHERE name = ? AND seed = ? AND step < ? AND value IS NOT NULL ORDER BY step"
+    return [value for (value,) in _query(folder, text, (name, seed, before))]
+
+
+def read_rows(folder: Path) -> Iterator[Row]:
+    """Everything that was measured, by seed, step and name; None stands for what was not a number."""
+    return _rows(folder, "SELECT seed, step, name, value FROM metrics ORDER BY seed, step, name")

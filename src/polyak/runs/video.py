@@ -5,6 +5,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+import gymnasium
 import numpy as np
 
 from polyak.envs import EnvLike, make_original
@@ -33,17 +34,12 @@ def film(policy: Policy, path: Path | None, folder: Path, env: EnvLike | None = 
         EnvironmentFault: the environment cannot be drawn.
         BadSetting: the file's ending is neither of the two.
     """
-    for driver in ("SDL_AUDIODRIVER", "SDL_VIDEODRIVER"):
-        os.environ.setdefault(driver, "dummy")  # neither a sound card nor a screen is needed to draw
-    can_encode = importlib.util.find_spec("imageio_ffmpeg") is not None
-    path = path or folder / ("episode.mp4" if can_encode else "episode.gif")
+    path = path or folder / f"episode{ending()}"
     if path.suffix not in (".mp4", ".gif"):
         raise BadSetting(f"{path} is neither .mp4 nor .gif.")
-    if path.suffix == ".mp4" and not can_encode:
+    if path.suffix == ".mp4" and ending() != ".mp4":
         raise BadSetting("Writing .mp4 needs `pip install polyak[video]`; .gif works without.")
-    world = make_original(env if env is not None else policy.env, render_mode="rgb_array")
-    if "rgb_array" not in world.metadata.get("render_modes", []):
-        raise EnvironmentFault(f"{policy.env} cannot be drawn: it has no render mode rgb_array.")
+    world = drawable(env, policy.env)
     frames, returns = [], []
     try:
         for episode in range(episodes):
@@ -62,6 +58,22 @@ def film(policy: Policy, path: Path | None, folder: Path, env: EnvLike | None = 
     return path, returns
 
 
+def ending() -> str:
+    """Of films that can be written here: `.mp4` where the extra `video` is installed, else `.gif`."""
+    return ".gif" if importlib.util.find_spec("imageio_ffmpeg") is None else ".mp4"
+
+
+def drawable(env: EnvLike | None, name: str) -> gymnasium.Env:
+    """One environment that draws itself, by default the one of that name; raises `EnvironmentFault` if it cannot."""
+    for driver in ("SDL_AUDIODRIVER", "SDL_VIDEODRIVER"):
+        os.environ.setdefault(driver, "dummy")  # neither a sound card nor a screen is needed to draw
+    world = make_original(env if env is not None else name, render_mode="rgb_array")
+    if "rgb_array" not in world.metadata.get("render_modes", []):
+        world.close()
+        raise EnvironmentFault(f"{name} cannot be drawn: it has no render mode rgb_array.")
+    return world
+
+
 def _picture(frame: Any) -> np.ndarray:
     if frame is None:
         raise EnvironmentFault("render() returned None; expected an image [height, width, 3].")
@@ -75,11 +87,13 @@ def _picture(frame: Any) -> np.ndarray:
 def _write_mp4(path: Path, frames: list[np.ndarray], rate: int) -> None:
     import imageio_ffmpeg
 
-    height, width = frames[0].shape[:2]
+    sides = frames[0].shape[:2]
+    missing = [(0, -side % SIZE_FACTOR) for side in sides]
+    height, width = (side + more for side, (_, more) in zip(sides, missing, strict=True))
     writer = imageio_ffmpeg.write_frames(str(path), (width, height), fps=rate, macro_block_size=SIZE_FACTOR)
     writer.send(None)
     for frame in frames:
-        writer.send(np.ascontiguousarray(frame))
+        writer.send(np.pad(frame, (*missing, (0, 0)), mode="edge"))
     writer.close()
 
 
