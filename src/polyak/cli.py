@@ -93,7 +93,7 @@ INSTRUMENTS = ("stop_at_return", "stop_without_improvement", "time_limit", "film
 
 def _standard_output_for_json() -> TextIO:
     """Standard output for nothing else: what environments print in this process goes to standard error from now on."""
-    lines = os.fdopen(os.dup(1), "w")
+    lines = os.fdopen(os.dup(1), "w", closefd=False)  # open as long as the process lives, as standard output is
     os.dup2(2, 1)
     return lines
 
@@ -127,12 +127,13 @@ def train(args: list[str]) -> None:
         raise KeyboardInterrupt
 
 
-def resume(run: str, /, progress: bool = True, json: bool = False) -> None:
+def resume(run: str, /, progress: bool = True, processes: int | None = None, json: bool = False) -> None:
     """Go on with a run that was stopped, with the stops, films and TensorBoard files that it began with.
 
     Args:
         run: the run folder.
         progress: show how it goes.
+        processes: worker processes on a CPU; by default one a core, and 0 trains in this process.
         json: print every event as one line of JSON on standard output, the result on the last.
     """
     from polyak import callbacks, training
@@ -141,7 +142,7 @@ def resume(run: str, /, progress: bool = True, json: bool = False) -> None:
     if json:
         noted = callbacks.from_notes(training.Run(run).about.get("callbacks", []))
         chosen = [*noted, callbacks.JsonLines(_standard_output_for_json())]
-    if training.resume(run, progress=progress, callbacks=chosen).about["status"] == "stopped":
+    if training.resume(run, progress=progress, processes=processes, callbacks=chosen).about["status"] == "stopped":
         raise KeyboardInterrupt
 
 

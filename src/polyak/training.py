@@ -207,7 +207,7 @@ def train(
         "eval_every": eval_every,
         "eval_episodes": eval_episodes,
         "settings": settings.describe(algorithm),
-        "callbacks": instruments.notes(callbacks),
+        "callbacks": instruments.to_notes(callbacks),
         "preset": found is not None,
         "versions": _versions(),
         "cores": cores(),
@@ -238,6 +238,7 @@ def resume(
     env: "EnvLike | None" = None,
     *,
     progress: bool = True,
+    processes: int | None = None,
     callbacks: Sequence[Any] | None = None,
 ) -> Run:
     """Goes on with a run that was stopped by Ctrl-C; a finished one is returned as it is.
@@ -248,6 +249,7 @@ def resume(
         path: the run folder.
         env: the function that makes the environment, for a run that was trained on one.
         progress: whether to show how it goes.
+        processes: as for `train`.
         callbacks: instead of those of `train`; by default the built-in ones among these, as `run.json` notes them.
     """
     run = Run(path)
@@ -261,8 +263,8 @@ def resume(
     if callbacks is None:
         callbacks = instruments.from_notes(about.get("callbacks", []))
     protocol.check(callbacks)
-    about["callbacks"] = instruments.notes(callbacks)
-    return _train(run.path, about, algorithm, env or about["env"], progress, None, callbacks)
+    about["callbacks"] = instruments.to_notes(callbacks)
+    return _train(run.path, about, algorithm, env or about["env"], progress, processes, callbacks)
 
 
 class _Recorder:

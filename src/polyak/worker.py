@@ -268,13 +268,13 @@ def main() -> None:
             else:
                 answers.release()
         stop.set()
-        answers.release(1 << 30)  # nobody is left to wait for
+        answers.release()  # whoever waits now; nobody does later
 
     threading.Thread(target=listen, daemon=True).start()
 
     def emit(event: Event) -> None:
         print(json.dumps(event), file=events, flush=True)
-        if job.waits:
+        if job.waits and not stop.is_set():
             answers.acquire()
 
     import jax

@@ -2,7 +2,7 @@
 
 from polyak.callbacks.film import Film
 from polyak.callbacks.json_lines import JsonLines
-from polyak.callbacks.notes import from_notes, notes
+from polyak.callbacks.notes import from_notes, to_notes
 from polyak.callbacks.protocol import Callback, Calls, Stop
 from polyak.callbacks.stopping import StopAtReturn, StopWithoutImprovement, TimeLimit
 from polyak.callbacks.tensorboard import TensorBoard
@@ -20,5 +20,5 @@ __all__ = [
     "TimeLimit",
     "WeightsAndBiases",
     "from_notes",
-    "notes",
+    "to_notes",
 ]

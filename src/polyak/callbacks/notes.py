@@ -17,7 +17,7 @@ NOTED: dict[str, tuple[Any, tuple[str, ...]]] = {  # name -> class, and what it 
 }
 
 
-def notes(callbacks: Iterable[Any]) -> list[dict[str, Any]]:
+def to_notes(callbacks: Iterable[Any]) -> list[dict[str, Any]]:
     """The built-in ones among them; what is yours, or writes outside the run folder, is left out."""
     return [
         {"name": name, **{field: getattr(callback, field) for field in fields}}
@@ -28,7 +28,7 @@ def notes(callbacks: Iterable[Any]) -> list[dict[str, Any]]:
 
 
 def from_notes(found: Any) -> list[Any]:
-    """The callbacks that `notes` wrote down; raises `BadFile`."""
+    """The callbacks that `to_notes` wrote down; raises `BadFile`."""
     try:
         if not isinstance(found, list):
             raise ValueError("it is no list")

@@ -91,7 +91,7 @@ class Calls:
 
     Attributes:
         asked: the seeds that are to end, each with the reason.
-        failure: the first thing that went wrong in a callback; none is called for an event after that.
+        failure: the first thing that went wrong in a callback; that one hears of no event after it, the others do.
     """
 
     def __init__(self, callbacks: Sequence[Any], run: "Run", say: Callable[[str], None]):
@@ -99,6 +99,7 @@ class Calls:
         self.asked: dict[int, str] = {}
         self.failure: Error | None = None
         self._started: list[Any] = []
+        self._listening = list(callbacks)
 
     def start(self) -> None:
         """Calls `on_start`; what it raises is raised."""
@@ -108,17 +109,18 @@ class Calls:
 
     def take(self, event: dict[str, Any]) -> None:
         """Hands an event of a worker to those whom it concerns."""
-        if self.failure or event["kind"] not in _EVENTS:
+        if event["kind"] not in _EVENTS:
             return
         method, field = _EVENTS[event["kind"]]
         seed, step, fact = event["seed"], event["step"], event[field]
-        try:
-            for callback in self.callbacks:
+        for callback in tuple(self._listening):
+            try:
                 stop = self._call(callback, method, seed, step, Path(fact) if field == "path" else type(fact)(fact))
                 if stop is not None:
                     self._ask(stop, seed)
-        except Error as error:
-            self.failure = error
+            except Error as error:
+                self.failure = self.failure or error
+                self._listening.remove(callback)
 
     def end(self) -> None:
         """Calls `on_end` of each that was started, also after another has failed."""

@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import gymnasium
 import numpy as np
 
 from polyak.envs import EnvLike, make_original
-from polyak.errors import BadSetting, EnvironmentFault
+from polyak.errors import BadFile, BadSetting, EnvironmentFault
 from polyak.evaluation import LONGEST
 from polyak.policy import Policy
 
@@ -67,7 +68,11 @@ def drawable(env: EnvLike | None, name: str) -> gymnasium.Env:
     """One environment that draws itself, by default the one of that name; raises `EnvironmentFault` if it cannot."""
     for driver in ("SDL_AUDIODRIVER", "SDL_VIDEODRIVER"):
         os.environ.setdefault(driver, "dummy")  # neither a sound card nor a screen is needed to draw
-    world = make_original(env if env is not None else name, render_mode="rgb_array")
+    try:
+        world = make_original(env if env is not None else name, render_mode="rgb_array")
+    except EnvironmentFault as error:
+        hint = "; what makes it must take render_mode" if callable(env) else ""
+        raise EnvironmentFault(f"{name} cannot be drawn: {str(error).rstrip('.')}{hint}.") from error
     if "rgb_array" not in world.metadata.get("render_modes", []):
         world.close()
         raise EnvironmentFault(f"{name} cannot be drawn: it has no render mode rgb_array.")
@@ -85,16 +90,21 @@ def _picture(frame: Any) -> np.ndarray:
 
 
 def _write_mp4(path: Path, frames: list[np.ndarray], rate: int) -> None:
+    """By ffmpeg, started without a fork of Python's own, which JAX's threads do not survive, and deaf to Ctrl-C."""
     import imageio_ffmpeg
 
-    sides = frames[0].shape[:2]
-    missing = [(0, -side % SIZE_FACTOR) for side in sides]
-    height, width = (side + more for side, (_, more) in zip(sides, missing, strict=True))
-    writer = imageio_ffmpeg.write_frames(str(path), (width, height), fps=rate, macro_block_size=SIZE_FACTOR)
-    writer.send(None)
-    for frame in frames:
-        writer.send(np.pad(frame, (*missing, (0, 0)), mode="edge"))
-    writer.close()
+    missing = [(0, -side % SIZE_FACTOR) for side in frames[0].shape[:2]]
+    padded = [np.pad(frame, (*missing, (0, 0)), mode="edge") for frame in frames]
+    height, width = padded[0].shape[:2]
+    pictures = f"-f rawvideo -pix_fmt rgb24 -s {width}x{height} -r {rate} -i -"
+    command = [imageio_ffmpeg.get_ffmpeg_exe(), *f"-y -loglevel error {pictures} -an -c:v libx264 -crf 25".split()]
+    command += ["-pix_fmt", "yuv420p", str(path.resolve())]
+    film = subprocess.run(
+        command, input=b"".join(map(np.ndarray.tobytes, padded)), stderr=subprocess.PIPE, process_group=0
+    )
+    if film.returncode:
+        said = " ".join(film.stderr.decode(errors="replace").split())
+        raise BadFile(f"{path} could not be written by ffmpeg: {said}.")
 
 
 def _write_gif(path: Path, frames: list[np.ndarray], rate: int) -> None:
