@@ -51,15 +51,20 @@ class Log:
         return [step for called, _, step in self.calls if called == kind]
 
 
-def test_callbacks_are_called_in_order_and_training_is_the_same_with_them(tmp_path):
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """A run without callbacks."""
+    return train(tmp_path_factory.mktemp("whole"))
+
+
+def test_callbacks_are_called_in_order_and_training_is_the_same_with_them(tmp_path, whole):
     log = Log()
     run = train(tmp_path, callbacks=[log], eval_every=500, eval_episodes=2)
     assert log.calls[0] == ("start", None, -1) and log.calls[-1] == ("end", None, "finished")
     assert log.of("chunk") == list(range(CHUNK, 1001, CHUNK))
     place = log.calls.index(("evaluation", 0, 500))
     assert log.calls[place - 1 : place + 2 : 2] == [("chunk", 0, 500), ("chunk", 0, 500 + CHUNK)]
-    without = train(tmp_path)
-    assert policy_bytes(run) == policy_bytes(without)
+    assert policy_bytes(run) == policy_bytes(whole)
     assert run.stopped_early == {} and run.about["callbacks"] == []
 
 
@@ -89,10 +94,10 @@ class StopSeed:
         return polyak.Stop("enough") if step >= self.steps.get(seed, 10**9) else None
 
 
-def test_seeds_in_one_program_end_together(tmp_path):
+def test_seeds_in_one_program_end_together(tmp_path, whole):
     """Tables train under `vmap`: one seed cannot leave before the others."""
     one = train(tmp_path, seeds=2, callbacks=[StopSeed(seed_0=100)])
-    assert one.stopped_early == {} and policy_bytes(one) == policy_bytes(train(tmp_path))
+    assert one.stopped_early == {} and policy_bytes(one) == policy_bytes(whole)
     both = train(tmp_path, seeds=2, callbacks=[StopSeed(seed_0=100, seed_1=200)])
     assert {seed: fact["step"] for seed, fact in both.stopped_early.items()} == {0: 200, 1: 200}
 
@@ -109,7 +114,7 @@ def test_a_stop_of_the_whole_run_leaves_out_seeds_that_had_not_begun(tmp_path):
 
 
 @pytest.mark.parametrize("processes", [0, 1])
-def test_a_callback_that_raises_stops_the_run_which_can_go_on(processes, tmp_path):
+def test_a_callback_that_raises_stops_the_run_which_can_go_on(processes, tmp_path, whole):
     log = Log(("chunk", 300), ValueError("the disk of the\nwatcher is full"))
     with pytest.raises(
         polyak.Error, match=r"Log\.on_chunk raised ValueError: the disk of the watcher is full\.$"
@@ -119,7 +124,7 @@ def test_a_callback_that_raises_stops_the_run_which_can_go_on(processes, tmp_pat
     assert log.calls[-2:] == [("chunk", 0, 300), ("end", None, "stopped")]
     (path,) = tmp_path.iterdir()
     assert polyak.Run(path).about["status"] == "stopped"
-    assert policy_bytes(polyak.resume(path, progress=False, processes=0)) == policy_bytes(train(tmp_path))
+    assert policy_bytes(polyak.resume(path, progress=False, processes=0)) == policy_bytes(whole)
 
 
 def test_what_a_callback_raises_at_the_start_leaves_no_run_and_ends_those_that_had_started(tmp_path):
