@@ -102,15 +102,35 @@ def test_seeds_in_one_program_end_together(tmp_path, whole):
     assert {seed: fact["step"] for seed, fact in both.stopped_early.items()} == {0: 200, 1: 200}
 
 
+def train_one_after_the_other(tmp_path, *callbacks):
+    network = polyak.PPO(n_steps=16, batch_size=64, n_epochs=2, network=polyak.MLP((16,)))
+    how = {"steps": 512, "num_envs": 4, "seeds": 2, "progress": False, "processes": 0}
+    return polyak.train(network, "CartPole-v1", **how, out=tmp_path, callbacks=callbacks)
+
+
 def test_a_stop_of_the_whole_run_leaves_out_seeds_that_had_not_begun(tmp_path):
-    network = polyak.PPO(n_steps=16, batch_size=64, n_epochs=2, network=polyak.MLP((16,)))  # one seed after the other
-    log = Log(("chunk", 128), polyak.Stop("enough", whole_run=True))
-    how = {"steps": 1024, "num_envs": 4, "seeds": 2, "progress": False, "processes": 0}
-    run = polyak.train(network, "CartPole-v1", **how, out=tmp_path, callbacks=[log])
+    run = train_one_after_the_other(tmp_path, Log(("chunk", 128), polyak.Stop("enough", whole_run=True)))
     assert {seed: fact["step"] for seed, fact in run.stopped_early.items()} == {0: 128, 1: 0}
     assert run.about["status"] == "finished" and run.scores.returns.shape == (1, 100)
     assert not (run.path / "policy-1.safetensors").exists()
     assert polyak.resume(run.path, progress=False, processes=0).about == run.about
+
+
+def test_a_resumed_run_leaves_alone_the_seed_that_was_stopped_early(tmp_path):
+    class FailsInSeed1(StopSeed):
+        def on_chunk(self, run, seed, step, metrics):
+            if seed == 1 and step == 256:
+                raise ValueError("as Ctrl-C does")
+            return super().on_chunk(run, seed, step, metrics)
+
+    with pytest.raises(polyak.Error, match="as Ctrl-C does"):
+        train_one_after_the_other(tmp_path, FailsInSeed1(seed_0=128))
+    (path,) = tmp_path.iterdir()
+    before, first = polyak.Run(path).stopped_early, (path / "policy-0.safetensors").read_bytes()
+    run = polyak.resume(path, progress=False, processes=0)
+    assert run.stopped_early == before == {0: {"step": 128, "reason": "enough"}}
+    assert policy_bytes(run) == first and run.metrics("loss")[0][-1] == 512
+    assert run.scores.returns.shape == (2, 100)
 
 
 @pytest.mark.parametrize("processes", [0, 1])

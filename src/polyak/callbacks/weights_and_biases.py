@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from polyak.errors import BadSetting
+from polyak.runs import store
 
 if TYPE_CHECKING:
     from polyak.training import Run
@@ -26,6 +27,7 @@ class WeightsAndBiases:
             import wandb  # noqa: F401
         except ImportError as error:
             raise BadSetting("WeightsAndBiases needs `pip install wandb`.") from error
+        store.inner_folder(run.path, "wandb")  # where wandb writes, given the folder around it
         self._runs: dict[int, Any] = {}
 
     def on_chunk(self, run: "Run", seed: int, step: int, metrics: dict[str, float]) -> None:
