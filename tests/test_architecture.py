@@ -19,6 +19,7 @@ MAY_IMPORT = {
     "algorithms/planning": {"errors", "envs.mdp", "algorithms.planning"},  # a model is all that it works on
     "envs": {"agent", "errors", "spaces", "envs"},
     "pictures": {"errors", "envs", "algorithms.planning.solution", "policy", "runs", "training.Run", "pictures"},
+    "callbacks": {"errors", "policy", "runs", "training.Run", "callbacks"},
     "engines": {"agent", "errors", "envs.base", "engines"},
 }
 

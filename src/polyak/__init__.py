@@ -35,6 +35,17 @@ if TYPE_CHECKING:
     from polyak.algorithms.tabular.td import TD
     from polyak.algorithms.tabular.td_lambda import TDLambda
     from polyak.algorithms.value.dqn import DQN
+    from polyak.callbacks import (
+        Callback,
+        Film,
+        JsonLines,
+        Stop,
+        StopAtReturn,
+        StopWithoutImprovement,
+        TensorBoard,
+        TimeLimit,
+        WeightsAndBiases,
+    )
     from polyak.envs import CompiledEnv, make
     from polyak.envs.check import Finding, Findings, check
     from polyak.envs.mdp import MDP
@@ -85,6 +96,17 @@ _HOMES = {
     "polyak.algorithms.tabular.td_lambda": ("TDLambda",),
     "polyak.algorithms.tabular.off_policy_monte_carlo": ("OffPolicyMonteCarlo",),
     "polyak.algorithms.value.dqn": ("DQN",),
+    "polyak.callbacks": (
+        "Callback",
+        "Film",
+        "JsonLines",
+        "Stop",
+        "StopAtReturn",
+        "StopWithoutImprovement",
+        "TensorBoard",
+        "TimeLimit",
+        "WeightsAndBiases",
+    ),
     "polyak.envs": ("CompiledEnv", "make"),
     "polyak.envs.check": ("Finding", "Findings", "check"),
     "polyak.envs.mdp": ("MDP",),
@@ -117,6 +139,7 @@ __all__ = [
     "Agent",
     "Algorithm",
     "Boltzmann",
+    "Callback",
     "CompiledEnv",
     "DoubleQLearning",
     "Dueling",
@@ -124,9 +147,11 @@ __all__ = [
     "EpsilonGreedy",
     "Error",
     "ExpectedSARSA",
+    "Film",
     "Finding",
     "Findings",
     "Fourier",
+    "JsonLines",
     "LambdaReturn",
     "LinearQLearning",
     "LinearSARSA",
@@ -150,10 +175,16 @@ __all__ = [
     "Spec",
     "Step",
     "StepSize",
+    "Stop",
+    "StopAtReturn",
+    "StopWithoutImprovement",
     "TDLambda",
     "TabularCEM",
     "TabularPolicy",
+    "TensorBoard",
     "Tiles",
+    "TimeLimit",
+    "WeightsAndBiases",
     "backward_induction",
     "check",
     "draw_curves",

@@ -4,10 +4,11 @@ import contextlib
 import dataclasses
 import functools
 import io
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from polyak.errors import BadSetting, Error, UnknownName, printable
 
@@ -24,6 +25,7 @@ usage: polyak COMMAND ...
   plot RUN...            draw return against steps, of several algorithms together if you like
   draw RUN               draw what a table learnt: values and arrows, action values, or a path
   resume RUN             go on with a run that was stopped or killed
+  export RUN             write what was measured as CSV
   list WHAT              algorithms, envs, presets or checks
 
 polyak COMMAND --help tells more; polyak train ALGORITHM --help lists that algorithm's settings.
@@ -56,6 +58,48 @@ class TrainOptions:
     """How many checkpoints are kept, the newest; besides them the one with the best evaluation."""
     progress: bool = True
     """Show how it goes."""
+    stop_at_return: float | None = None
+    """End a seed once the mean return of an evaluation reaches this; needs --eval-every."""
+    stop_without_improvement: int | None = None
+    """End a seed after so many evaluations in a row without a better one; needs --eval-every."""
+    time_limit: float | None = None
+    """End the run after so many seconds of wall time, those before a `resume` included."""
+    film_every: int | None = None
+    """Environment steps between two films of each seed's agent in RUN/films; None for no films."""
+    tensorboard: bool = False
+    """Write TensorBoard event files into RUN/tensorboard."""
+    json: bool = False
+    """Print every event as one line of JSON on standard output, the result on the last."""
+
+    def training(self) -> dict[str, Any]:
+        """The arguments of `polyak.train` that these are."""
+        from polyak import callbacks
+
+        given = {name: value for name, value in vars(self).items() if name not in INSTRUMENTS}
+        chosen: list[Any] = []
+        if self.stop_at_return is not None:
+            chosen.append(callbacks.StopAtReturn(self.stop_at_return))
+        if self.stop_without_improvement is not None:
+            chosen.append(callbacks.StopWithoutImprovement(self.stop_without_improvement))
+        if self.time_limit is not None:
+            chosen.append(callbacks.TimeLimit(self.time_limit))
+        if self.film_every is not None:
+            chosen.append(callbacks.Film(self.film_every))
+        if self.tensorboard:
+            chosen.append(callbacks.TensorBoard())
+        if self.json:
+            chosen.append(callbacks.JsonLines(_standard_output_for_json()))
+        return given | {"callbacks": chosen}
+
+
+INSTRUMENTS = ("stop_at_return", "stop_without_improvement", "time_limit", "film_every", "tensorboard", "json")
+
+
+def _standard_output_for_json() -> TextIO:
+    """Standard output for nothing else: what environments print in this process goes to standard error from now on."""
+    lines = os.fdopen(os.dup(1), "w", closefd=False)  # open as long as the process lives, as standard output is
+    os.dup2(2, 1)
+    return lines
 
 
 def train(args: list[str]) -> None:
@@ -79,7 +123,7 @@ def train(args: list[str]) -> None:
     chosen_options, algorithm = _parse_training(args, options, default, f"polyak train {' '.join(names)}")
     if env is None:
         raise BadSetting(f"On which environment? For instance: polyak train {kind.name} CartPole-v1")
-    given = dataclasses.asdict(chosen_options)
+    given = chosen_options.training()
     if given["num_envs"] is None:
         given["num_envs"] = kind.default_num_envs
     run = training.train(algorithm, env, **given)
@@ -87,18 +131,28 @@ def train(args: list[str]) -> None:
         raise KeyboardInterrupt
 
 
-def resume(run: str, /, env: str | None = None, processes: int | None = None, progress: bool = True) -> None:
+def resume(
+    run: str, /, env: str | None = None, progress: bool = True, processes: int | None = None, json: bool = False
+) -> None:
     """Go on with a run that was stopped, killed or cut off, exactly where its newest checkpoint is.
+
+    The stops, films and TensorBoard files that it began with go on too.
 
     Args:
         run: the run folder.
         env: the environment, where its name in the run folder is not to be trusted; by default that one.
-        processes: worker processes on a CPU; by default one a core, and 0 trains in this process.
         progress: show how it goes.
+        processes: worker processes on a CPU; by default one a core, and 0 trains in this process.
+        json: print every event as one line of JSON on standard output, the result on the last.
     """
-    from polyak import training
+    from polyak import callbacks, training
 
-    if training.resume(run, env, progress=progress, processes=processes).about["status"] == "stopped":
+    chosen = None
+    if json:
+        noted = callbacks.from_notes(training.Run(run).about.get("callbacks", []))
+        chosen = [*noted, callbacks.JsonLines(_standard_output_for_json())]
+    resumed = training.resume(run, env, progress=progress, processes=processes, callbacks=chosen)
+    if resumed.about["status"] == "stopped":
         raise KeyboardInterrupt
 
 
@@ -209,6 +263,19 @@ def plot(runs: tuple[str, ...], /, metric: str = "episode_return", out: str | No
         raise BadSetting("Which runs? For instance: polyak plot runs/*")
     found = [Run(run) for run in runs]
     print(draw_curves(found, metric, path=Path(out) if out else found[0].path / "curve.png"))
+
+
+def export(run: str, /, out: str | None = None, wide: bool = False) -> None:
+    """Write everything that was measured as CSV.
+
+    Args:
+        run: the run folder.
+        out: the file; by default metrics.csv in the run folder.
+        wide: one column a metric; by default the columns are seed, step, name, value.
+    """
+    from polyak.training import Run
+
+    print(Run(run).to_csv(out, wide=wide))
 
 
 PICTURES = ("values", "q", "path")
@@ -357,7 +424,8 @@ def _policies(path: Path) -> list:
     if path.is_file():
         return [load(path)]
     run = Run(path)
-    return [run.policy(seed) for seed in run.seeds]
+    never_begun = [seed for seed, stop in run.stopped_early.items() if stop["step"] == 0]
+    return [run.policy(seed) for seed in run.seeds if seed not in never_begun]
 
 
 def _take_names(args: list[str], most: int):
@@ -448,6 +516,7 @@ COMMANDS: dict[str, Callable[[list[str]], int | None]] = {
     "plot": _simple(plot, "plot"),
     "draw": _simple(draw, "draw"),
     "resume": _simple(resume, "resume"),
+    "export": _simple(export, "export"),
     "list": _simple(list_names, "list"),
 }
 

@@ -36,6 +36,10 @@ class EnvironmentFault(Error):
     """An environment that broke Gymnasium's interface: it names the environment, the step, and what was expected."""
 
 
+class CallbackFault(Error):
+    """A callback that raised, or returned what it may not: it names the callback and its method."""
+
+
 def restored(kind: str, message: str) -> Error:
     """An error that was raised in another process, from the name of its class and its sentence."""
     known = {one.__name__: one for one in (UnknownName, BadSetting, BadFile, EnvironmentFault)}

@@ -8,7 +8,7 @@ import queue
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import cloudpickle  # what is pickled goes to our own child process; no file is ever read this way
@@ -40,6 +40,7 @@ class Workers:
         self._events: queue.Queue[dict[str, Any] | None] = queue.Queue()
         environment = {"NPROC": "1", **os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
         self._processes: list[subprocess.Popen] = []
+        self._finishing: set[int] = set()  # seeds that were asked to
         for job in jobs:
             try:
                 message = cloudpickle.dumps(job)
@@ -76,6 +77,21 @@ class Workers:
             reason = f"A worker process ended with status {process.returncode}, killed or out of memory"
             self._events.put({"kind": "error", "type": "Error", "message": f"{reason}; what it wrote is above."})
         self._events.put(None)
+
+    def answer(self, event: dict[str, Any], finishing: Iterable[int]) -> None:
+        """Lets the worker whose event it was go on, which waits for that; but first says which seeds are to finish."""
+        for seed in set(finishing) - self._finishing:
+            self._finishing.add(seed)
+            for process in self._processes:
+                self._say(process, f"finish {seed}")
+        for process in self._processes:
+            if process.pid == event["worker"]:
+                self._say(process, "go")
+
+    def _say(self, process: subprocess.Popen, line: str) -> None:
+        with contextlib.suppress(OSError, ValueError):  # it has ended already, or was told to
+            process.stdin.write(f"{line}\n".encode())  # type: ignore[union-attr]
+            process.stdin.flush()  # type: ignore[union-attr]
 
     def stop(self) -> None:
         """Asks every worker to save what it has and end; it does so after its present chunk."""

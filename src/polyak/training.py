@@ -8,14 +8,16 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from polyak import callbacks as instruments
 from polyak import errors, presets, settings
 from polyak.agent import Algorithm
+from polyak.callbacks import protocol
 from polyak.errors import BadFile, BadSetting
 from polyak.evaluation import Scores
 from polyak.processes import Workers, accelerator_expected, cores
@@ -38,11 +40,13 @@ class Run:
     Attributes:
         path: the run folder.
         about: what `run.json` says: algorithm, settings, environment, versions, device, seeds, scores.
+        env: what it was trained on; None for a function, which no file can hold, except while it is trained.
     """
 
     def __init__(self, path: str | os.PathLike):
         self.path = Path(path)
         self.about = store.read_about(self.path)
+        self.env: EnvLike | None = None if self.about["custom_env"] else self.about["env"]
 
     @property
     def seeds(self) -> list[int]:
@@ -61,6 +65,11 @@ class Run:
     def steps_per_second(self) -> float:
         """Environment steps of all seeds together per second of training; compilation and evaluation left out."""
         return self.about["steps_per_second"]
+
+    @property
+    def stopped_early(self) -> dict[int, dict[str, Any]]:
+        """Of each seed that a callback has stopped: `step`, zero if it had not begun, and `reason`."""
+        return {int(seed): stop for seed, stop in self.about.get("stopped_early", {}).items()}
 
     def metrics(self, name: str) -> tuple[np.ndarray, np.ndarray]:
         """Steps [points] and values [seeds, points] of what was measured under `name`."""
@@ -84,13 +93,34 @@ class Run:
         return policy.load(self.path / f"policy-{seed}.safetensors")
 
     def summary(self) -> str:
-        """Algorithm, environment, scores and speed in two lines."""
+        """Algorithm, environment, scores and speed in two lines, or three if seeds were stopped early."""
         about = self.about
         head = f"{about['algorithm']} on {about['env']}, {about['steps']:,} steps, seeds {_span(self.seeds)}"
         if about["status"] != "finished":
             return f"{head}: {about['status']}"
         speed = f"{self.steps_per_second:,.0f} steps/s" if self.steps_per_second else "speed not measured"
-        return f"{head}, {speed}\nfinal policy: {self.scores}"
+        early = [f"seed {seed} after {stop['step']:,} steps" for seed, stop in self.stopped_early.items()]
+        cut = f"\nstopped early: {', '.join(early)}" if early else ""
+        return f"{head}, {speed}{cut}\nfinal policy: {self.scores}"
+
+    def to_csv(self, path: str | os.PathLike | None = None, *, wide: bool = False) -> Path:
+        """Writes everything that was measured as CSV, whole or not at all.
+
+        Args:
+            path: the file, by default `metrics.csv` in the run folder; one that is there is replaced if it is such an
+                export.
+            wide: one row a seed and step and one column a metric, empty where it was not measured; by default the
+                columns are seed, step, name, value.
+
+        Returns:
+            The file.
+
+        Raises:
+            BadFile: it cannot be written, or another file is there.
+        """
+        from polyak.runs import export
+
+        return export.write(self.path, Path(path) if path is not None else self.path / "metrics.csv", wide)
 
     def plot(self) -> "Picture":
         """Draws `curve.png`, return against steps; what is returned shows itself in a notebook."""
@@ -117,6 +147,7 @@ def train(
     processes: int | None = None,
     checkpoint_every: int | None = None,
     keep_checkpoints: int = 2,
+    callbacks: Sequence[Any] = (),
 ) -> Run:
     """Trains an agent and returns the run.
 
@@ -137,12 +168,14 @@ def train(
         processes: worker processes on a CPU, at most one a seed; by default one a core, and 0 trains in this process.
         checkpoint_every: environment steps between two checkpoints of a seed; by default one is made every minute.
         keep_checkpoints: how many are kept, the newest; besides them the one with the best evaluation.
+        callbacks: what is called as training goes on, see `polyak.Callback`.
 
     Returns:
         The run; after Ctrl-C one that `polyak.resume` can go on with.
 
     Raises:
-        polyak.Error: anything about the algorithm, the environment or the settings that cannot work.
+        polyak.Error: anything about the algorithm, the environment or the settings that cannot work; or a callback
+            that raised, after the state was saved.
     """
     from polyak.envs import name_of
 
@@ -168,6 +201,7 @@ def train(
             raise BadSetting(f"{label} is {value}; it must be at least 1.")
     if not 0 <= seed < 2**32 - seeds:
         raise BadSetting(f"seed is {seed}; seeds are whole numbers from 0 to 2^32.")
+    protocol.check(callbacks)
     if callable(env):
         _look_at(env)
     folder = store.new_folder(out, algorithm.name, name)
@@ -185,6 +219,7 @@ def train(
         "checkpoint_every": checkpoint_every,
         "keep_checkpoints": keep_checkpoints,
         "settings": settings.describe(algorithm),
+        "callbacks": instruments.to_notes(callbacks),
         "preset": found is not None,
         "versions": store.versions(),
         "cores": cores(),
@@ -192,8 +227,9 @@ def train(
         "wall_seconds": 0.0,
         "steps_per_second": 0.0,
         "returns": {},
+        "stopped_early": {},
     }
-    return _train(folder, about, algorithm, env, progress, processes, new=True)
+    return _train(folder, about, algorithm, env, progress, processes, callbacks, new=True)
 
 
 def _look_at(env: "EnvLike") -> None:
@@ -210,7 +246,12 @@ def _look_at(env: "EnvLike") -> None:
 
 
 def resume(
-    path: str | os.PathLike, env: "EnvLike | None" = None, *, progress: bool = True, processes: int | None = None
+    path: str | os.PathLike,
+    env: "EnvLike | None" = None,
+    *,
+    progress: bool = True,
+    processes: int | None = None,
+    callbacks: Sequence[Any] | None = None,
 ) -> Run:
     """Goes on with a run that was interrupted, by Ctrl-C, a kill or a power cut; a finished one is returned as it is.
 
@@ -222,6 +263,7 @@ def resume(
         env: the environment, for a run that was trained on a function; by default the one that `run.json` names.
         progress: whether to show how it goes.
         processes: as in `train`.
+        callbacks: instead of those of `train`; by default the built-in ones among these, as `run.json` notes them.
 
     Raises:
         BadFile: it is no run of polyak, another process trains it, or all its checkpoints are damaged.
@@ -237,14 +279,19 @@ def resume(
     env = env if env is not None else without_import(about["env"])
     algorithm = settings.build(about["algorithm"], about["settings"])
     store.check_writable(run.path)
-    return _train(run.path, about | {"status": "running"}, algorithm, env, progress, processes)
+    about = {"stopped_early": {}} | about | {"status": "running"}
+    if callbacks is None:
+        callbacks = instruments.from_notes(about.get("callbacks", []))
+    protocol.check(callbacks)
+    about["callbacks"] = instruments.to_notes(callbacks)
+    return _train(run.path, about, algorithm, env, progress, processes, callbacks)
 
 
 class _Recorder:
     """Turns events into rows, progress and the facts of `run.json`."""
 
-    def __init__(self, folder: Path, about: dict[str, Any], show: Display):
-        self.folder, self.about, self.show = folder, about, show
+    def __init__(self, folder: Path, about: dict[str, Any], show: Display, calls: instruments.Calls):
+        self.folder, self.about, self.show, self.calls = folder, about, show, calls
         self.began, self.wall_seconds = time.perf_counter(), about["wall_seconds"]
         self.steps = dict.fromkeys(about["seeds"], 0) | {int(seed): about["steps"] for seed in about["returns"]}
         self.latest: dict[int, float] = {}
@@ -269,14 +316,19 @@ class _Recorder:
             self.show.say(f"seed {seed}: {event['text']}" if seed >= 0 else event["text"])
         elif kind == "finished":
             self.about["returns"][str(seed)] = event["returns"]
+            if step < self.about["steps"]:
+                self.about["stopped_early"][str(seed)] = {"step": step, "reason": self.calls.asked[seed]}
             self.write_about()  # from here on nobody trains this seed again,
             shutil.rmtree(self.folder / "checkpoints" / str(seed), ignore_errors=True)  # so nobody needs these
+        elif kind == "skipped":
+            self.about["stopped_early"][str(seed)] = {"step": 0, "reason": self.calls.asked[seed]}
         elif kind == "stopped":
             self.stopped = True
         elif kind == "error":
             if not event["type"]:
                 raise RuntimeError(f"training failed in a worker:\n{event['message']}")
             raise errors.restored(event["type"], event["message"])
+        self.calls.take(event)
 
     def write_about(self) -> None:
         """Brings `run.json` up to date."""
@@ -298,45 +350,54 @@ def _train(
     env: Any,
     progress: bool,
     processes: int | None,
+    callbacks: Sequence[Any],
     new: bool = False,
 ) -> Run:
     """Trains the seeds of a run that have not finished."""
-    seeds = [seed for seed in about["seeds"] if str(seed) not in about["returns"]]
+    seeds = [seed for seed in about["seeds"] if str(seed) not in {*about["returns"], *about["stopped_early"]}]
     count = min(len(seeds), cores() if processes is None else processes)
     if accelerator_expected():
         count = min(count, 1)  # one process, which trains all seeds under one vmap
     shares = [tuple(seeds[k::count]) for k in range(count)] or [tuple(seeds)]
-    jobs = [_job(about, algorithm, env, share, folder) for share in shares]
+    jobs = [_job(about, algorithm, env, share, folder, callbacks) for share in shares]
     show = display(progress)
-    recorder = _Recorder(folder, about, show)
     if (lock := FolderLock.of(folder)) is None:
         raise BadFile(f"Another process trains {folder}; wait for it, or stop it first.")
     store.write_about(folder, about)
     store.MetricWriter(folder).close()  # workers find the table there
+    run = Run(folder)
+    run.about, run.env = about, env  # callbacks see both as they are now
+    calls = instruments.Calls(callbacks, run, show.say)
+    recorder = _Recorder(folder, about, show, calls)
     title = (
         f"{about['algorithm']} on {about['env']}, {about['steps']:,} steps, seeds {_span(about['seeds'])} -> {folder}"
     )
     show.start(title, about["steps"] * len(about["seeds"]))
     try:
+        calls.start()
         if count:
             _in_workers(jobs, recorder)
         elif seeds:
             _in_process(jobs[0], recorder)
-        about["status"] = "finished" if len(about["returns"]) == len(about["seeds"]) else "stopped"
+        ended = {*about["returns"], *about["stopped_early"]}
+        about["status"] = "finished" if len(ended) == len(about["seeds"]) else "stopped"
     except BaseException:
         about["status"] = "failed"
         raise
     finally:
         show.stop()
         store.compact(folder)
+        recorder.write_about()
+        calls.end()
         if about["status"] == "failed" and new and not any(recorder.steps.values()):
             shutil.rmtree(folder)  # nothing was learnt, and an empty run would only be in the way
-        else:
-            recorder.write_about()
-            with contextlib.suppress(OSError):
-                (folder / "checkpoints").rmdir()  # unless there are some
+        with contextlib.suppress(OSError):
+            (folder / "checkpoints").rmdir()  # unless there are some
         lock.close()
+    if calls.failure:
+        raise calls.failure
     run = Run(folder)
+    run.env = env
     if progress:
         if about["status"] == "finished":
             run.plot()
@@ -344,7 +405,14 @@ def _train(
     return run
 
 
-def _job(about: dict[str, Any], algorithm: Algorithm, env: Any, seeds: tuple[int, ...], folder: Path) -> Job:
+def _job(
+    about: dict[str, Any],
+    algorithm: Algorithm,
+    env: Any,
+    seeds: tuple[int, ...],
+    folder: Path,
+    callbacks: Sequence[Any],
+) -> Job:
     return Job(
         algorithm,
         env,
@@ -358,24 +426,27 @@ def _job(about: dict[str, Any], algorithm: Algorithm, env: Any, seeds: tuple[int
         str(folder),
         about.get("checkpoint_every"),
         about.get("keep_checkpoints", 2),
+        protocol.policy_every(callbacks),
+        bool(callbacks),
     )
 
 
 def _in_workers(jobs: list[Job], recorder: _Recorder) -> None:
     workers = Workers(jobs)
     try:
-        while True:
-            try:
-                for event in workers:
-                    recorder.take(event)
-                return
-            except KeyboardInterrupt:
-                recorder.stopped = True
-                recorder.show.say("Stopping after the present chunk; what was learned is being saved. Again: at once.")
-                workers.stop()
-                for event in workers:
-                    recorder.take(event)
-                return
+        try:
+            for event in workers:
+                recorder.take(event)
+                if recorder.calls.failure:
+                    workers.stop()
+                elif jobs[0].waits:
+                    workers.answer(event, recorder.calls.asked)
+        except KeyboardInterrupt:
+            recorder.stopped = True
+            recorder.show.say("Stopping after the present chunk; what was learned is being saved. Again: at once.")
+            workers.stop()
+            for event in workers:
+                recorder.take(event)
     finally:
         workers.kill()
 
@@ -388,7 +459,10 @@ def _in_process(job: Job, recorder: _Recorder) -> None:
     else:
         before = None
     try:
-        train_seeds(job, recorder.take, interrupted.is_set)
+        calls = recorder.calls
+        train_seeds(
+            job, recorder.take, lambda: interrupted.is_set() or calls.failure is not None, calls.asked.__contains__
+        )
     finally:
         if before is not None:
             signal.signal(signal.SIGINT, before)

@@ -52,15 +52,24 @@ class Job:
     folder: str
     checkpoint_every: int | None = None  # environment steps; None for once a minute
     keep_checkpoints: int = 2
+    policy_every: int | None = None  # environment steps between two policies that are written while training goes on
+    waits: bool = False  # after each event, until the parent has answered it
 
 
-def train_seeds(job: Job, emit: Callable[[Event], None], stopping: Callable[[], bool]) -> None:
+def train_seeds(
+    job: Job,
+    emit: Callable[[Event], None],
+    stopping: Callable[[], bool],
+    finishing: Callable[[int], bool] = lambda seed: False,
+) -> None:
     """Trains every seed of the job, writes its files into the run folder, and tells of it in events.
 
     Args:
         job: what to do.
-        emit: called with each event; `kind` is hello, chunk, evaluation, checkpoint, notice, finished or stopped.
+        emit: called with each event; `kind` is hello, chunk, evaluation, policy, checkpoint, notice, finished, skipped
+            or stopped.
         stopping: asked between chunks; once it is true the state is saved and training ends.
+        finishing: asked of every seed between chunks; once it is true of all that train together, these have finished.
     """
     import jax
 
@@ -95,7 +104,7 @@ def train_seeds(job: Job, emit: Callable[[Event], None], stopping: Callable[[], 
     metrics = store.MetricWriter(Path(job.folder))
     try:
         for seeds in _together(job.seeds, keeper) if batched else [(seed,) for seed in job.seeds]:
-            _Training(job, spec, agent, engine, seeds, batched, keeper, metrics, emit, stopping).run()
+            _Training(job, spec, agent, engine, seeds, batched, keeper, metrics, emit, stopping, finishing).run()
     finally:
         keeper.close()
         metrics.close()
@@ -125,19 +134,25 @@ class _Training:
     metrics: "store.MetricWriter"
     emit: Callable[[Event], None]
     stopping: Callable[[], bool]
+    finishing: Callable[[int], bool]
 
     def __post_init__(self) -> None:
         self.total = -(-self.job.steps // self.engine.block_size)
         self.warmup = min(self.total, -(-self.job.algorithm.learning_starts // self.engine.block_size))
-        self._evaluations = self._every(self.job.eval_every)
-        self._checkpoints = self._every(self.job.checkpoint_every)
+        self._evaluations = self._every(self.job.eval_every, self.total)
+        self._checkpoints = self._every(self.job.checkpoint_every, self.total)
+        self._snapshots = self._every(self.job.policy_every, self.total + 1)
         self._saved, self._saved_at = 0, time.monotonic()  # the position of the last checkpoint, and when it was begun
 
     def run(self) -> None:
         """Trains to the end, or until told to stop."""
+        if self._all_finishing() and not self.keeper.last[self.seeds[0]]:
+            for seed in self.seeds:
+                self.emit({"kind": "skipped", "seed": seed, "step": 0})
+            return
         loop, position = self._begin()
         for end in self._stops(position):
-            while position < end:
+            while position < end and not self._all_finishing():
                 if self.stopping():
                     self._stop(loop, position)
                     return
@@ -152,8 +167,12 @@ class _Training:
                 timed = learn in self.engine.warm  # the first call of each program is mostly compilation
                 self.engine.warm.add(learn)
                 self._tell(position, metrics, seconds if timed else 0.0, count if timed else 0)
+            if position < end:
+                break
             if position in self._evaluations:
                 self._evaluate(loop, position)
+            if position in self._snapshots:
+                self._save_snapshots(loop, position)
         for seed, policy in self._policies(loop):
             policy.save(Path(self.job.folder) / f"policy-{seed}.safetensors")
             returns = self._play(policy, self.job.final_episodes)
@@ -191,13 +210,16 @@ class _Training:
 
     def _stops(self, position: int) -> Iterator[int]:
         """The iterations at which something other than training happens."""
-        marks = {self.warmup, self.total, *self._evaluations, *self._checkpoints}
+        marks = {self.warmup, self.total, *self._evaluations, *self._checkpoints, *self._snapshots}
         return iter(sorted(mark for mark in marks if mark > position))
 
-    def _every(self, steps: int | None) -> range:
-        """The iterations after every so many steps, before the last."""
-        iterations = max(1, steps // self.engine.block_size) if steps else self.total
-        return range(iterations, self.total, iterations)
+    def _every(self, steps: int | None, end: int) -> range:
+        """The iterations before `end` at which so many steps have gone by."""
+        every = max(1, (steps or 0) // self.engine.block_size)
+        return range(every, end, every) if steps else range(0)
+
+    def _all_finishing(self) -> bool:
+        return all(self.finishing(seed) for seed in self.seeds)
 
     def _steps(self, position: int) -> int:
         return position * self.engine.block_size
@@ -236,6 +258,16 @@ class _Training:
         for k, seed in enumerate(self.seeds):
             state = self.agent.policy(self._of_seed(loop.agent, k))
             yield seed, Policy(self.job.algorithm, self.spec, state, self.job.name)
+
+    def _save_snapshots(self, loop: "Loop", position: int) -> None:
+        from polyak.runs import store
+
+        folder = store.inner_folder(Path(self.job.folder), "snapshots")
+        for seed, policy in self._policies(loop):
+            step = self._steps(position)
+            path = folder / f"policy-{seed}-{step}.safetensors"
+            policy.save(path)
+            self.emit({"kind": "policy", "seed": seed, "step": step, "path": str(path)})
 
     def _of_seed(self, tree: Any, k: int) -> Any:
         import jax
@@ -298,8 +330,9 @@ class _Training:
 def main() -> None:
     """Reads a job from standard input, writes events to standard output as lines of JSON.
 
-    Standard input stays open while the parent lives: when it closes, or says a word, training stops. What environments
-    print goes to standard error, where it cannot be taken for an event.
+    Standard input stays open while the parent lives; when it closes, training stops. Its lines are `go`, the answer to
+    an event of a job that waits, and `finish SEED`. What environments print goes to standard error, where it cannot be
+    taken for an event.
     """
     import cloudpickle  # from our own parent process, never from a file
 
@@ -308,25 +341,33 @@ def main() -> None:
     os.dup2(2, 1)
     source = sys.stdin.buffer
     job: Job = cloudpickle.loads(source.read(int.from_bytes(source.read(8), "big")))
-    stop = threading.Event()
+    stop, answers, finishing = threading.Event(), threading.Semaphore(0), set[int]()
 
-    def wait_for_the_end() -> None:
-        source.read(1)
+    def listen() -> None:
+        for line in source:
+            word, *seed = line.split()
+            if word == b"finish":
+                finishing.add(int(seed[0]))
+            else:
+                answers.release()
         stop.set()
+        answers.release()  # whoever waits now; nobody does later
 
-    threading.Thread(target=wait_for_the_end, daemon=True).start()
+    threading.Thread(target=listen, daemon=True).start()
 
     def emit(event: Event) -> None:
         try:
             print(json.dumps(event), file=events, flush=True)
         except BrokenPipeError:  # the parent is gone; what was learned is saved all the same
             stop.set()
+        if job.waits and not stop.is_set():
+            answers.acquire()
 
     import jax
 
     jax.config.update("jax_cpu_enable_async_dispatch", False)  # one thread works; handing over to another costs time
     try:
-        train_seeds(job, emit, stop.is_set)
+        train_seeds(job, emit, stop.is_set, finishing.__contains__)
     except Error as error:
         emit({"kind": "error", "type": type(error).__name__, "message": str(error)})
     except Exception:

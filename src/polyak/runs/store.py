@@ -8,7 +8,7 @@ import os
 import platform
 import sqlite3
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -98,6 +98,18 @@ def slug(env: str) -> str:
     return "".join(letter if letter.isalnum() or letter in "-_." else "-" for letter in env).strip(".-") or "env"
 
 
+def inner_folder(folder: Path, name: str) -> Path:
+    """`folder/name`, made if it is missing; a link that stands there is not followed out of the run folder."""
+    inner = folder / name
+    if inner.is_symlink():
+        raise BadFile(f"{inner} is a link; polyak writes nothing outside the run folder, so remove it.")
+    try:
+        inner.mkdir(exist_ok=True)
+    except OSError as error:
+        raise BadFile(f"The folder {inner} cannot be made: {error.strerror}.") from error
+    return inner
+
+
 def write_about(folder: Path, about: dict[str, Any]) -> None:
     """Writes `run.json`, whole or not at all."""
     write_atomically(folder / "run.json", (json.dumps(about, indent=2) + "\n").encode())
@@ -185,6 +197,10 @@ def _refuse_links(folder: Path) -> None:
 
 
 def _query(folder: Path, statement: str, arguments: Sequence[Any] = ()) -> list[tuple]:
+    return list(_rows(folder, statement, arguments))
+
+
+def _rows(folder: Path, statement: str, arguments: Sequence[Any] = ()) -> Iterator[tuple]:
     """Rows from `metrics.sqlite`, which is not trusted: it can neither compute nor change anything."""
     path = folder / DATABASE
     if not path.exists():
@@ -199,7 +215,7 @@ def _query(folder: Path, statement: str, arguments: Sequence[Any] = ()) -> list[
             db.setconfig(sqlite3.SQLITE_DBCONFIG_DEFENSIVE, True)
         if db.execute("SELECT sql FROM sqlite_master").fetchall() != [(SCHEMA,)]:
             raise sqlite3.DatabaseError("it has another schema than polyak's")
-        return db.execute(statement, arguments).fetchall()
+        yield from db.execute(statement, arguments)
     except (sqlite3.Error, ValueError, MemoryError) as error:  # ValueError: text that is not UTF-8
         raise BadFile(f"{path} cannot be read: {error or 'there is not enough memory'}.") from error
     finally:
@@ -229,3 +245,14 @@ def read_metric(folder: Path, name: str, seeds: Sequence[int]) -> tuple[np.ndarr
     for seed, step, value in rows:
         values[row[seed], column[step]] = value
     return steps, values
+
+
+def read_history(folder: Path, name: str, seed: int, before: int) -> list[float]:
+    """The values of one seed at the steps before a given one, in order."""
+    text = "SELECT value FROM metrics WHERE name = ? AND seed = ? AND step < ? AND value IS NOT NULL ORDER BY step"
+    return [value for (value,) in _query(folder, text, (name, seed, before))]
+
+
+def read_rows(folder: Path) -> Iterator[Row]:
+    """Everything that was measured, by seed, step and name; None stands for what was not a number."""
+    return _rows(folder, "SELECT seed, step, name, value FROM metrics ORDER BY seed, step, name")

@@ -2,15 +2,17 @@
 
 import importlib.util
 import os
+import subprocess
 import tempfile
 from pathlib import Path
 from typing import Any
 
+import gymnasium
 import numpy as np
 
 from polyak.envs import EnvLike, make_original, name_of, without_import
 from polyak.envs.from_gymnasium import describe
-from polyak.errors import BadSetting, EnvironmentFault
+from polyak.errors import BadFile, BadSetting, EnvironmentFault
 from polyak.evaluation import LONGEST
 from polyak.policy import Policy
 
@@ -35,18 +37,13 @@ def film(policy: Policy, path: Path | None, folder: Path, env: EnvLike | None = 
         EnvironmentFault: the environment cannot be drawn.
         BadSetting: the file's ending is neither of the two.
     """
-    for driver in ("SDL_AUDIODRIVER", "SDL_VIDEODRIVER"):
-        os.environ.setdefault(driver, "dummy")  # neither a sound card nor a screen is needed to draw
-    can_encode = importlib.util.find_spec("imageio_ffmpeg") is not None
-    path = path or folder / ("episode.mp4" if can_encode else "episode.gif")
+    path = path or folder / f"episode{ending()}"
     if path.suffix not in (".mp4", ".gif"):
         raise BadSetting(f"{path} is neither .mp4 nor .gif.")
-    if path.suffix == ".mp4" and not can_encode:
+    if path.suffix == ".mp4" and ending() != ".mp4":
         raise BadSetting("Writing .mp4 needs `pip install polyak[video]`; .gif works without.")
-    world = make_original(env if env is not None else without_import(policy.env), render_mode="rgb_array")
+    world = drawable(env if env is not None else without_import(policy.env), policy.env)
     policy.check_actions(world.action_space, name_of(env or policy.env))
-    if "rgb_array" not in world.metadata.get("render_modes", []):
-        raise EnvironmentFault(f"{policy.env} cannot be drawn: it has no render mode rgb_array.")
     frames, returns = [], []
     try:
         for episode in range(episodes):
@@ -73,6 +70,26 @@ def film(policy: Policy, path: Path | None, folder: Path, env: EnvLike | None = 
     return path, returns
 
 
+def ending() -> str:
+    """Of films that can be written here: `.mp4` where the extra `video` is installed, else `.gif`."""
+    return ".gif" if importlib.util.find_spec("imageio_ffmpeg") is None else ".mp4"
+
+
+def drawable(env: EnvLike | None, name: str) -> gymnasium.Env:
+    """One environment that draws itself, by default the one of that name; raises `EnvironmentFault` if it cannot."""
+    for driver in ("SDL_AUDIODRIVER", "SDL_VIDEODRIVER"):
+        os.environ.setdefault(driver, "dummy")  # neither a sound card nor a screen is needed to draw
+    try:
+        world = make_original(env if env is not None else name, render_mode="rgb_array")
+    except EnvironmentFault as error:
+        hint = "; what makes it must take render_mode" if callable(env) else ""
+        raise EnvironmentFault(f"{name} cannot be drawn: {str(error).rstrip('.')}{hint}.") from error
+    if "rgb_array" not in world.metadata.get("render_modes", []):
+        world.close()
+        raise EnvironmentFault(f"{name} cannot be drawn: it has no render mode rgb_array.")
+    return world
+
+
 def _picture(frame: Any) -> np.ndarray:
     if frame is None:
         raise EnvironmentFault("render() returned None; expected an image [height, width, 3].")
@@ -84,14 +101,21 @@ def _picture(frame: Any) -> np.ndarray:
 
 
 def _write_mp4(path: Path, frames: list[np.ndarray], rate: int) -> None:
+    """By ffmpeg, started without a fork of Python's own, which JAX's threads do not survive, and deaf to Ctrl-C."""
     import imageio_ffmpeg
 
-    height, width = frames[0].shape[:2]
-    writer = imageio_ffmpeg.write_frames(str(path), (width, height), fps=rate, macro_block_size=SIZE_FACTOR)
-    writer.send(None)
-    for frame in frames:
-        writer.send(np.ascontiguousarray(frame))
-    writer.close()
+    missing = [(0, -side % SIZE_FACTOR) for side in frames[0].shape[:2]]
+    padded = [np.pad(frame, (*missing, (0, 0)), mode="edge") for frame in frames]
+    height, width = padded[0].shape[:2]
+    pictures = f"-f rawvideo -pix_fmt rgb24 -s {width}x{height} -r {rate} -i -"
+    command = [imageio_ffmpeg.get_ffmpeg_exe(), *f"-y -loglevel error {pictures} -an -c:v libx264 -crf 25".split()]
+    command += ["-pix_fmt", "yuv420p", str(path.resolve())]
+    film = subprocess.run(
+        command, input=b"".join(map(np.ndarray.tobytes, padded)), stderr=subprocess.PIPE, process_group=0
+    )
+    if film.returncode:
+        said = " ".join(film.stderr.decode(errors="replace").split())
+        raise BadFile(f"{path} could not be written by ffmpeg: {said}.")
 
 
 def _write_gif(path: Path, frames: list[np.ndarray], rate: int) -> None:
