@@ -222,8 +222,9 @@ def stops(callback, tmp_path, values):
     from polyak.runs import store
 
     folder = store.new_folder(tmp_path, "q-learning", "by-hand")
-    about = {"format": 1, "custom_env": True, "eval_every": 1, "seeds": [0, 7], "returns": {}, "wall_seconds": 0.0}
-    store.write_about(folder, about)
+    about = {"format": 1, "status": "running", "algorithm": "q-learning", "env": "by-hand", "custom_env": True}
+    about |= {"steps": 99, "seeds": [0, 7], "num_envs": 1, "eval_every": 1, "eval_episodes": 1, "settings": {}}
+    store.write_about(folder, about | {"wall_seconds": 0.0, "steps_per_second": 0.0, "returns": {}})
     run, writer = polyak.Run(folder), store.MetricWriter(folder)
     callback.on_start(run)
     writer.write([(0, step, callback.metric, 1e9) for step in range(50)])  # another seed's

@@ -227,14 +227,15 @@ class _Training:
     def _tell(self, position: int, metrics: dict[str, Any], seconds: float, count: int) -> None:
         import numpy as np
 
-        step, rows = self._steps(position), []
+        step = self._steps(position)
+        timing = {"timed_steps": count * self.engine.block_size, "timed_seconds": seconds / len(self.seeds)}
+        measured = {}
         for k, seed in enumerate(self.seeds):
             values = {name: float(np.asarray(value).reshape(-1)[k]) for name, value in metrics.items()}
-            values = {name: value for name, value in values.items() if np.isfinite(value)}
-            rows += [(seed, step, name, value) for name, value in values.items()]
-            timing = {"timed_steps": count * self.engine.block_size, "timed_seconds": seconds / len(self.seeds)}
+            measured[seed] = {name: value for name, value in values.items() if np.isfinite(value)}
+        self.metrics.write((seed, step, *item) for seed, values in measured.items() for item in values.items())
+        for seed, values in measured.items():
             self.emit({"kind": "chunk", "seed": seed, "step": step, "metrics": values, **timing})
-        self.metrics.write(rows)
         self.keeper.tell()
 
     def _notice(self, seed: int, text: str) -> None:
