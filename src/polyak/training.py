@@ -248,6 +248,8 @@ class _Recorder:
             self.about["returns"][str(seed)] = event["returns"]
         elif kind == "stopped":
             self.stopped = True
+        elif kind == "notice":
+            self.show.say(event["text"])
         elif kind == "error":
             if not event["type"]:
                 raise RuntimeError(f"training failed in a worker:\n{event['message']}")

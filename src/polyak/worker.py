@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from polyak.errors import Error
+from polyak.watch import Watch
 
 if TYPE_CHECKING:
     from polyak.agent import Agent, Algorithm, Spec
@@ -53,7 +54,7 @@ def train_seeds(job: Job, emit: Callable[[Event], None], stopping: Callable[[], 
 
     Args:
         job: what to do.
-        emit: called with each event; `kind` is hello, chunk, evaluation, finished or stopped.
+        emit: called with each event; `kind` is hello, chunk, notice, evaluation, finished or stopped.
         stopping: asked between chunks; once it is true the state is saved and training ends.
     """
     import jax
@@ -109,6 +110,7 @@ class _Training:
         self.warmup = min(self.total, -(-self.job.algorithm.learning_starts // self.engine.block_size))
         every = max(1, (self.job.eval_every or self.job.steps) // self.engine.block_size)
         self._evaluations = range(every, self.total, every) if self.job.eval_every else range(0)
+        self._watch = Watch(self.seeds, self.emit)
 
     def run(self) -> None:
         """Trains to the end, or until told to stop."""
@@ -128,6 +130,7 @@ class _Training:
                 began = time.perf_counter()
                 loop, metrics = self.engine.advance(loop, count, learn)
                 seconds = time.perf_counter() - began
+                self._watch.look(metrics, self._steps(position), self._steps(1), loop.iteration, None)
                 position += count
                 timed = learn in self.engine.warm  # the first call of each program is mostly compilation
                 self.engine.warm.add(learn)
