@@ -51,7 +51,8 @@ class Agent(NamedTuple):
     act: Callable[..., tuple[PyTree, PyTree, PyTree]]
     """(state, carry, obs [B, ...], noise [B, ...], explore) -> action [B, ...], carry, extras. `explore` is static."""
     observe: Callable[[PyTree, Step], PyTree]  # state, block -> state: remember (replay, running moments)
-    learn: Callable[[PyTree, Step, Key], tuple[PyTree, dict[str, Array]]]  # state, block, key -> state, metrics
+    learn: Callable[[PyTree, Step, Key], tuple[PyTree, dict[str, Array]]]
+    """(state, block, key) -> state, metrics []. A metric that is not finite: no update was made, the run ends."""
     policy: Callable[[PyTree], PyTree]
     """state -> the same state with all that `act` does not read replaced by (): what is kept when training is over."""
     cut: Callable[[PyTree, Array], PyTree] = lambda state, which: state

@@ -1,7 +1,8 @@
 """What polyak raises when it cannot use what it was given: one sentence that says what, where, and what to do."""
 
 import difflib
-from collections.abc import Iterable
+import os
+from collections.abc import Iterable, Sequence
 
 
 class Error(Exception):
@@ -40,9 +41,22 @@ class CallbackFault(Error):
     """A callback that raised, or returned what it may not: it names the callback and its method."""
 
 
+class Diverged(Error):
+    """Training met a number that is not finite; the update that it would have spoilt was not made."""
+
+    def __init__(self, names: Sequence[str], seed: int, before: int, after: int, kept: str | os.PathLike | None):
+        what = " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
+        saved = f"the last good checkpoint is {os.fspath(kept)}" if kept else "no checkpoint was written yet"
+        super().__init__(
+            f"Training of seed {seed} stopped because {what} became infinite or NaN between steps {before:,} and "
+            f"{after:,}; {saved}; try a smaller learning_rate, a smaller max_grad_norm where there is one, or rewards "
+            "and observations of a smaller scale."
+        )
+
+
 def restored(kind: str, message: str) -> Error:
     """An error that was raised in another process, from the name of its class and its sentence."""
-    known = {one.__name__: one for one in (UnknownName, BadSetting, BadFile, EnvironmentFault)}
+    known = {one.__name__: one for one in (UnknownName, BadSetting, BadFile, EnvironmentFault, Diverged)}
     error = Error.__new__(known.get(kind, Error))
     Exception.__init__(error, message)
     return error

@@ -34,9 +34,10 @@ PARTS: dict[Any, TextForm] = {
 }
 
 POSITIVE, NOT_NEGATIVE, SHARE = (1e-300, math.inf), (0.0, math.inf), (0.0, 1.0)
+STEP_SIZE = (1e-300, 1e6)  # beyond it products leave float32 before any error does
 
 RANGES: dict[str, tuple[float, float]] = {
-    "learning_rate": POSITIVE,
+    "learning_rate": STEP_SIZE,
     "gamma": SHARE,
     "buffer_size": (1, 2**31 - 1),
     "learning_starts": NOT_NEGATIVE,
@@ -113,7 +114,12 @@ def check(algorithm: Any) -> None:
             continue
         low, high = RANGES[field.name]
         if not low <= value <= high or (field.name == "gradient_steps" and value == 0):
-            wanted = {POSITIVE: "more than 0", NOT_NEGATIVE: "0 or more", SHARE: "between 0 and 1"}
+            wanted = {
+                POSITIVE: "more than 0",
+                STEP_SIZE: "more than 0 and at most 1e6",
+                NOT_NEGATIVE: "0 or more",
+                SHARE: "between 0 and 1",
+            }
             expected = wanted.get((low, high), f"at least {low:g}" + (f" and at most {high:,}" if value > high else ""))
             raise BadSetting(f"{algorithm.name}'s {field.name} is {value}; it must be {expected}.")
 

@@ -324,6 +324,8 @@ class _Recorder:
             self.about["stopped_early"][str(seed)] = {"step": 0, "reason": self.calls.asked[seed]}
         elif kind == "stopped":
             self.stopped = True
+        elif kind == "notice":
+            self.show.say(event["text"])
         elif kind == "error":
             if not event["type"]:
                 raise RuntimeError(f"training failed in a worker:\n{event['message']}")

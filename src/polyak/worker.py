@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from polyak.errors import Error
 from polyak.runs import store
+from polyak.watch import Watch
 
 if TYPE_CHECKING:
     from polyak.agent import Agent, Algorithm, Spec
@@ -143,6 +144,7 @@ class _Training:
         self._checkpoints = self._every(self.job.checkpoint_every, self.total)
         self._snapshots = self._every(self.job.policy_every, self.total + 1)
         self._saved, self._saved_at = 0, time.monotonic()  # the position of the last checkpoint, and when it was begun
+        self._watch = Watch(self.seeds, self.emit)
 
     def run(self) -> None:
         """Trains to the end, or until told to stop."""
@@ -163,6 +165,7 @@ class _Training:
                 began = time.perf_counter()
                 loop, metrics = self.engine.advance(loop, count, learn)
                 seconds = time.perf_counter() - began
+                self._watch.look(metrics, self._steps(position), self._steps(1), loop.iteration, self._last_good)
                 position += count
                 timed = learn in self.engine.warm  # the first call of each program is mostly compilation
                 self.engine.warm.add(learn)
@@ -237,6 +240,11 @@ class _Training:
         for seed, values in measured.items():
             self.emit({"kind": "chunk", "seed": seed, "step": step, "metrics": values, **timing})
         self.keeper.tell()
+
+    def _last_good(self, seed: int) -> Path | None:
+        self.keeper.wait()
+        last = self.keeper.last[seed]
+        return last.path if last else None
 
     def _notice(self, seed: int, text: str) -> None:
         self.emit({"kind": "notice", "seed": seed, "text": text})

@@ -10,6 +10,8 @@ from polyak.parts.optimise import adam, polyak_average
 
 PARAMETERS = {"weight": jnp.arange(6.0).reshape(2, 3), "bias": (jnp.array([1.0, -1.0]), jnp.float32(2.0))}
 
+LOSS = jnp.float32(1.0)
+
 
 def gradient(step: int):
     """Small at first, then far above the clipping norm."""
@@ -22,7 +24,7 @@ def test_it_is_optax_adam_after_clipping_by_the_global_norm(eps):
     parameters, expected = PARAMETERS, PARAMETERS
     state, their_state = mine.init(parameters), theirs.init(expected)
     for step in range(5):
-        parameters, state, norm = mine.update(parameters, gradient(step), state, 0.01)
+        parameters, state, norm = mine.update(parameters, gradient(step), state, 0.01, LOSS)
         updates, their_state = theirs.update(gradient(step), their_state)
         expected = optax.apply_updates(expected, updates)
         flat = np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(gradient(step))])
@@ -33,12 +35,25 @@ def test_it_is_optax_adam_after_clipping_by_the_global_norm(eps):
 def test_the_learning_rate_is_that_of_the_step():
     optimiser = adam(10.0)
     state = optimiser.init(PARAMETERS)
-    still, state, _ = optimiser.update(PARAMETERS, gradient(1), state, 0.0)
+    still, state, _ = optimiser.update(PARAMETERS, gradient(1), state, 0.0, LOSS)
     jax.tree.map(np.testing.assert_array_equal, still, PARAMETERS)
     # Adam's first steps along a constant gradient are one learning rate long, whatever the gradient's size
-    moved, _, _ = optimiser.update(PARAMETERS, gradient(1), state, jnp.float32(0.25))
+    moved, _, _ = optimiser.update(PARAMETERS, gradient(1), state, jnp.float32(0.25), LOSS)
     lengths = jax.tree.map(lambda new, old: jnp.abs(new - old), moved, PARAMETERS)
     assert max(float(leaf.max()) for leaf in jax.tree.leaves(lengths)) == pytest.approx(0.25, rel=1e-3)
+
+
+@pytest.mark.parametrize(("loss", "spoilt"), [(np.nan, 1.0), (np.inf, 1.0), (1.0, np.nan), (1.0, -np.inf), (1.0, 1e30)])
+def test_an_update_from_numbers_that_are_not_finite_is_refused_and_so_are_those_after_it(loss, spoilt):
+    optimiser = adam(10.0)
+    parameters, state, _ = optimiser.update(PARAMETERS, gradient(1), optimiser.init(PARAMETERS), 0.1, LOSS)
+    worse = gradient(1) | {"bias": (jnp.array([spoilt, 1.0]), jnp.float32(0.0))}
+    held, after, norm = optimiser.update(parameters, worse, state, 0.1, jnp.float32(loss))
+    assert not np.isfinite(norm) or not np.isfinite(loss)  # which is how the run learns of it
+    for _ in range(2):
+        jax.tree.map(np.testing.assert_array_equal, (held, after.first, after.second), (parameters, *state[:2]))
+        assert after.updates == -2  # one was made
+        held, after, _ = optimiser.update(held, gradient(1), after, 0.1, LOSS)
 
 
 def test_polyak_average_by_hand():

@@ -54,7 +54,7 @@ class Loop(NamedTuple):
     carry: PyTree  # the agent's memory
     episodes: Episodes
     key: Key  # never advanced: iteration i uses fold_in(key, i), whatever the size of the chunks
-    iteration: Array  # [] int32, blocks finished
+    iteration: Array  # [] int32, blocks finished; of a chunk that met a number that is not finite, up to that block
 
 
 class Engine(Protocol):
@@ -137,8 +137,14 @@ def initial_keys(seed: Array | int) -> tuple[Key, Key, Key]:
     return tuple(jax.random.split(jax.random.key(seed), 3))
 
 
+def largest(agent: PyTree) -> Array:
+    """The largest absolute value [] among the numbers of an agent, NaN if one of them is; asked once a chunk."""
+    floats = [leaf for leaf in jax.tree.leaves(agent) if jnp.issubdtype(leaf.dtype, jnp.floating) and leaf.size]
+    return jnp.max(jnp.array([jnp.max(jnp.abs(leaf)) for leaf in floats])) if floats else jnp.float32(0)
+
+
 def named(episodes: Episodes, sums: dict[str, Array], iterations: Array | int) -> dict[str, Array]:
-    """The metrics of a chunk; NaN stands for what was not measured."""
+    """The metrics of a chunk; NaN stands for what was not measured in those of the episodes."""
     return_sum, length_sum, ended = episodes.sums
     finished = jnp.where(ended > 0, ended, jnp.nan)
     return {

@@ -22,6 +22,7 @@ from polyak.engines.common import (
     draw_noise,
     drawn_together,
     initial_keys,
+    largest,
     named,
 )
 from polyak.envs.base import CompiledEnv
@@ -35,7 +36,7 @@ class CompiledEngine:
     def __init__(
         self, algorithm: Algorithm, agent: Agent, env: CompiledEnv, spec: Spec, chunk: int, batched: bool = False
     ):
-        self.agent, self.env, self.num_envs = agent, env, spec.num_envs
+        self.agent, self.env, self.num_envs, self.batched = agent, env, spec.num_envs, batched
         self.length = algorithm.block_length
         self.block_size = self.length * spec.num_envs
         self.starts_at_reset = algorithm.starts_at_reset
@@ -88,14 +89,19 @@ class CompiledEngine:
         example = jax.eval_shape(advance, loop, jax.tree.map(lambda leaf: leaf[0], noise))
         sums = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), example[1])
 
-        def body(i: Array, carry: tuple[Loop, dict[str, Array]]):
-            loop, sums = carry
+        def body(carry: tuple[Array, Loop, dict[str, Array]]):
+            i, loop, sums = carry
             loop, metrics = advance(loop, jax.tree.map(lambda leaf: leaf[i], noise))
-            return loop, jax.tree.map(jnp.add, sums, metrics)
+            sums = jax.tree.map(jnp.add, sums, metrics)
+            if self.batched:  # one seed cannot leave the loop without the others
+                return i + 1, loop, sums
+            sound = jnp.isfinite(sum(sums.values(), jnp.float32(0)))
+            return jnp.where(sound, i + 1, iterations), loop, sums  # after a number that is not finite nothing follows
 
         loop = loop._replace(episodes=loop.episodes.forget_sums())
-        loop, sums = jax.lax.fori_loop(0, iterations, body, (loop, sums))
-        return loop, named(loop.episodes, sums, iterations)
+        _, loop, sums = jax.lax.while_loop(lambda carry: carry[0] < iterations, body, (jnp.int32(0), loop, sums))
+        learnt = {"largest_parameter": largest(self.agent.policy(loop.agent))} if learn else {}
+        return loop, named(loop.episodes, sums, iterations) | learnt
 
     def _iteration(self, loop: Loop, noise: ChunkNoise, learn: bool) -> tuple[Loop, dict[str, Array]]:
         if self.starts_at_reset:

@@ -21,6 +21,7 @@ from polyak.engines.common import (
     draw_noise,
     drawn_together,
     initial_keys,
+    largest,
     named,
 )
 from polyak.engines.packing import Packing
@@ -49,6 +50,7 @@ class HostEngine:
         self._init = jax.jit(agent.init)
         self._noise = jax.jit(self._draw)
         self._act = jax.jit(self._explore)
+        self._largest = jax.jit(lambda state: largest(agent.policy(state)))
         self._finish = {
             learn: jax.jit(partial(self._observe_and_learn, learn=learn), donate_argnums=0) for learn in (False, True)
         }
@@ -70,9 +72,14 @@ class HostEngine:
             obs, carry, block = self._block(state, obs, carry, [leaf[i] for leaf in agent_noise])
             state, metrics = self._finish[learn](state, block, noise.learn[i])
             history.append(metrics)
-        means = dict(zip(self._names[learn], np.mean(jax.device_get(history), 0).tolist(), strict=True))
+        measured = np.stack(jax.device_get(history))  # [iterations, metrics]
+        means = dict(zip(self._names[learn], measured.mean(0).tolist(), strict=True))
         agent, episodes = self._packing.unpack(state)
-        loop = Loop(agent, (), obs, carry, episodes, loop.key, loop.iteration + jnp.int32(iterations))
+        if learn:
+            means["largest_parameter"] = float(self._largest(agent))
+        sound = np.isfinite(measured).all(1)
+        made = iterations if sound.all() else 1 + int(sound.argmin())
+        loop = Loop(agent, (), obs, carry, episodes, loop.key, loop.iteration + jnp.int32(made))
         return loop, jax.device_get(named(episodes, {}, 1)) | means
 
     def environments(self) -> dict[str, Any]:

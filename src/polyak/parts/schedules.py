@@ -33,8 +33,10 @@ class StepSize:
     def __post_init__(self) -> None:
         if isinstance(self.initial, jax.core.Tracer) or isinstance(self.final, jax.core.Tracer):
             return  # one program for a sweep: the numbers are not known while it is traced
-        if not (self.initial > 0 and (self.final is None or self.final >= 0) and 0 <= self.power <= 1):
-            raise BadSetting(f"The step size {self} cannot work: it must be above 0, and its power between 0 and 1.")
+        if not (0 < self.initial <= 1e6 and (self.final is None or 0 <= self.final <= 1e6) and 0 <= self.power <= 1):
+            raise BadSetting(
+                f"The step size {self} cannot work: it must be above 0 and at most 1e6, and its power between 0 and 1."
+            )
 
     @property
     def counts(self) -> bool:

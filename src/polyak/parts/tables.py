@@ -63,8 +63,10 @@ def look_up(table: PyTree, *index: Array) -> PyTree:
 def add(table: PyTree, s: Array, a: Array, amount: Array | float) -> PyTree:
     """The table [S, A] with `amount` added at one place; () of one that is not kept.
 
-    A small table is added to as a whole: where many seeds share a program, writing to one place of each is a loop.
+    A small table is added to as a whole: where many seeds share a program, writing to one place of each is a loop. An
+    amount of NaN leaves the table as it is.
     """
+    amount = jnp.where(jnp.isnan(amount), 0.0, amount)
 
     def to_entries(entries: Array) -> Array:
         if entries.size > SMALL:

@@ -18,6 +18,7 @@ from polyak.errors import BadSetting
 from polyak.ops import td
 from polyak.parts.exploration import EpsilonGreedy, Exploration, NoiseAhead, noise_ahead
 from polyak.parts.features import Features, Tiles, linear_in
+from polyak.parts.finite import unless_nan, usable
 from polyak.parts.schedules import StepSize, step_size
 
 
@@ -77,10 +78,11 @@ class LinearQLearning:
             features, a = x.of(step.obs), step.action - first_action
             q, q_next = state.w @ features, state.w @ x.of(step.next_obs)
             a_next = choose(q_next, state.step, step.extras)
-            error = td.q_learning(q, a, step.reward, td.discount(step.terminated, self.gamma), q_next)
-            z = z.at[a].add(features)
-            z = jnp.minimum(z, 1.0) if self.replacing_traces else z
+            error = usable(td.q_learning(q, a, step.reward, td.discount(step.terminated, self.gamma), q_next))
+            seen = z.at[a].add(features)
+            z = unless_nan(error, jnp.minimum(seen, 1.0) if self.replacing_traces else seen, z)
             w = state.w + alpha.at(state.step / spec.total_steps, ()) * error * x.scale * z
+            w = unless_nan(error, w, state.w)
             goes_on = (q_next[a_next] == q_next.max()) & ~(step.terminated | step.truncated)
             return state._replace(w=w), (a_next, self.gamma * self.trace_lambda * goes_on * z, error)
 

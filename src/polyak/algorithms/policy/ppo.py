@@ -170,7 +170,7 @@ class PPO:
                 batch = data if self.batch_size == block_size else jax.tree.map(lambda leaf: leaf[indices], data)
                 (value, metrics), gradient = jax.value_and_grad(loss, has_aux=True)(parameters, batch, clip_range)
                 new_parameters, new_optimiser, norm = optimiser.update(
-                    parameters, gradient, optimiser_state, learning_rate
+                    parameters, gradient, optimiser_state, learning_rate, value
                 )
                 if self.target_kl is not None:
                     near = near & (metrics["kl"] <= 1.5 * self.target_kl)

@@ -21,6 +21,7 @@ import jax.numpy as jnp
 from polyak.agent import Agent, Array, Key, PyTree, Spec, Step, no_memory, one_by_one
 from polyak.ops import td
 from polyak.parts.exploration import EpsilonGreedy, Exploration
+from polyak.parts.finite import unless_nan, usable
 from polyak.parts.schedules import StepSize, step_size
 from polyak.parts.tables import afterstate_rows_of, look_up
 
@@ -84,9 +85,9 @@ class AfterstateTD:
             visits = jax.tree.map(lambda n: n.at[x].add(1.0), state.visits)
             q_tm1 = look_ahead(state.v, step.obs)
             q_t = jnp.where(step.terminated, 0.0, look_ahead(state.v, step.next_obs))  # at an end nothing is allowed
-            error = td.q_learning(q_tm1, step.action, step.reward, td.discount(step.terminated, gamma), q_t)
+            error = usable(td.q_learning(q_tm1, step.action, step.reward, td.discount(step.terminated, gamma), q_t))
             size = alpha.at(state.step / spec.total_steps, look_up(visits, x))
-            return state._replace(v=state.v.at[x].add(size * error), visits=visits), error
+            return state._replace(v=state.v.at[x].add(unless_nan(error, size * error, 0.0)), visits=visits), error
 
         def learn(state: State, block: Step, key: Key) -> tuple[State, dict[str, Array]]:
             state, errors = jax.lax.scan(update, state, one_by_one(block))

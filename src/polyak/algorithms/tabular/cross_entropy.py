@@ -62,6 +62,7 @@ class TabularCEM:
             score = jnp.sum(block.reward * first, 0)
             bar = jnp.quantile(score, 1.0 - self.elite_share)
             elite = (score >= bar) & (score > score.min())  # where most earn nothing, those who earned something
+            elite = elite & jnp.isfinite(score.mean())  # of sums that overflow none is imitated
             s, a = rows.state(block.obs), block.action - rows.first_action
             counts = jnp.zeros_like(state.pi).at[s, a].add(first & elite) + self.smoothing
             visited = counts.sum(1, keepdims=True) > self.smoothing * rows.num_actions

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 from polyak.agent import Agent, Array, Key, PyTree, Spec, Step, no_memory, one_by_one
 from polyak.ops import td
 from polyak.parts.exploration import EpsilonGreedy, Exploration
+from polyak.parts.finite import usable
 from polyak.parts.schedules import StepSize, step_size
 from polyak.parts.tables import add, look_up, rows_of
 
@@ -69,7 +70,9 @@ class DoubleQLearning:
             q, visits, chooser = state.q, state.visits, step.extras
             s, a, s_next = rows.state(step.obs), step.action - rows.first_action, rows.state(step.next_obs)
             discount, judge = td.discount(step.terminated, self.gamma), 1 - chooser
-            error = td.double_q_learning(q[chooser, s], a, step.reward, discount, q[judge, s_next], q[chooser, s_next])
+            error = usable(
+                td.double_q_learning(q[chooser, s], a, step.reward, discount, q[judge, s_next], q[chooser, s_next])
+            )
             visits = add(visits, s, a, 1.0)
             change = alpha.at(state.step / spec.total_steps, look_up(visits, s, a)) * error
             q = q.at[chooser].set(add(q[chooser], s, a, change))

@@ -18,6 +18,7 @@ import jax.numpy as jnp
 from polyak.agent import Agent, Array, Key, PyTree, Spec, Step, no_memory, one_by_one
 from polyak.ops import td
 from polyak.parts.exploration import EpsilonGreedy, Exploration
+from polyak.parts.finite import usable
 from polyak.parts.schedules import StepSize, step_size
 from polyak.parts.tables import add, rows_of
 
@@ -74,7 +75,7 @@ class DynaQ:
             step, draws = inputs
             q, visits, model = state.q, state.visits, state.model
             s, a, s_next = rows.state(step.obs), step.action - rows.first_action, rows.state(step.next_obs)
-            error = td.q_learning(q[s], a, step.reward, td.discount(step.terminated, self.gamma), q[s_next])
+            error = usable(td.q_learning(q[s], a, step.reward, td.discount(step.terminated, self.gamma), q[s_next]))
             model = model.take_in(s, a, step.reward, s_next, step.terminated, new=visits[s, a] == 0)
             visits = add(visits, s, a, 1.0)
             q = add(q, s, a, alpha.at(state.step / spec.total_steps, visits[s, a]) * error)
@@ -83,7 +84,7 @@ class DynaQ:
                 pair = model.seen[(draw * model.num_seen).astype(jnp.int32)]
                 s, a = pair // rows.num_actions, pair % rows.num_actions
                 target = (model.reward[s, a] + self.gamma * model.onward[s, a] @ q.max(1)) / visits[s, a]
-                return q.at[s, a].set(target), None
+                return q.at[s, a].set(jnp.where(jnp.isnan(usable(target)), q[s, a], target)), None
 
             q, _ = jax.lax.scan(plan, q, draws)
             return state._replace(q=q, visits=visits, model=model), error

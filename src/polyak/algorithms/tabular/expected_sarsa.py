@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from polyak.agent import Agent, Array, Key, PyTree, Spec, Step, no_memory, one_by_one
 from polyak.ops import td
 from polyak.parts.exploration import EpsilonGreedy, Exploration
+from polyak.parts.finite import usable
 from polyak.parts.schedules import StepSize, step_size
 from polyak.parts.tables import add, look_up, rows_of
 
@@ -67,7 +68,7 @@ class ExpectedSARSA:
             s, a, s_next = rows.state(step.obs), step.action - rows.first_action, rows.state(step.next_obs)
             progress, discount = state.step / spec.total_steps, td.discount(step.terminated, self.gamma)
             pi = self.exploration.probabilities(q[s_next], look_up(visits, s_next), progress)
-            error = td.expected_sarsa(q[s], a, step.reward, discount, q[s_next], pi)
+            error = usable(td.expected_sarsa(q[s], a, step.reward, discount, q[s_next], pi))
             visits = add(visits, s, a, 1.0)
             q = add(q, s, a, alpha.at(progress, look_up(visits, s, a)) * error)
             return state._replace(q=q, visits=visits), error

@@ -18,6 +18,7 @@ import jax.numpy as jnp
 from polyak.agent import Agent, Array, Key, PyTree, Spec, Step
 from polyak.ops import returns, td
 from polyak.parts.exploration import EpsilonGreedy, Exploration
+from polyak.parts.finite import usable
 from polyak.parts.schedules import StepSize, step_size
 from polyak.parts.tables import add, rows_of
 
@@ -98,7 +99,7 @@ class MonteCarlo:
                 s, a, g, counts = visit
                 visits = add(state.visits, s, a, counts)
                 size = alpha.at(state.step / spec.total_steps, visits[s, a])
-                error = counts * (g - state.q[s, a])
+                error = usable(counts * (g - state.q[s, a]))
                 return state._replace(q=add(state.q, s, a, size * error), visits=visits), error
 
             state, errors = jax.lax.scan(correct, state, jax.tree.map(lambda leaf: leaf.reshape(-1), visited))

@@ -17,6 +17,7 @@ import jax.numpy as jnp
 
 from polyak.agent import Agent, Array, Key, PyTree, Spec, Step, no_memory
 from polyak.ops import returns, td
+from polyak.parts.finite import usable
 from polyak.parts.policies import TabularPolicy
 from polyak.parts.schedules import StepSize, step_size
 from polyak.parts.tables import add_at, look_up, rows_of
@@ -79,7 +80,7 @@ class MonteCarloPrediction:
         def correct(state: State, visit: tuple[Array, Array, Array]) -> tuple[State, Array]:
             s, g, counts = visit
             visits = add_at(state.visits, s, counts)
-            error = counts * (g - state.v[s])
+            error = usable(counts * (g - state.v[s]))
             v = add_at(state.v, s, alpha.at(state.step / spec.total_steps, look_up(visits, s)) * error)
             return state._replace(v=v, visits=visits), error
 

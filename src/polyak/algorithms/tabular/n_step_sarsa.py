@@ -16,6 +16,7 @@ import jax.numpy as jnp
 from polyak.agent import Agent, Array, Key, PyTree, Spec, Step, forget, no_memory, one_by_one
 from polyak.ops import returns, td
 from polyak.parts.exploration import EpsilonGreedy, Exploration, NoiseAhead, noise_ahead
+from polyak.parts.finite import usable
 from polyak.parts.schedules import StepSize, step_size
 from polyak.parts.tables import add, look_up, rows_of
 
@@ -83,7 +84,7 @@ class NStepSARSA:
             def correct(state: State, past: tuple[Array, Array, Array, Array]) -> tuple[State, Array]:
                 s, a, g, due = past
                 q, visits = state.q, add(state.visits, s, a, due)
-                error = due * (g - q[s, a])
+                error = usable(due * (g - q[s, a]))
                 q = add(q, s, a, alpha.at(state.step / spec.total_steps, look_up(visits, s, a)) * error)
                 return state._replace(q=q, visits=visits), error
 

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 
 from polyak.agent import Agent, Array, Key, PyTree, Spec, Step, forget, no_memory, one_by_one
 from polyak.ops import td
+from polyak.parts.finite import usable
 from polyak.parts.policies import TabularPolicy
 from polyak.parts.schedules import StepSize, step_size
 from polyak.parts.tables import add_at, look_up, rows_of
@@ -75,7 +76,7 @@ class NStepTD:
                 state, total = carry
                 s = waiting.state[k]
                 visits = add_at(state.visits, s, 1.0)
-                error = g[k] - state.v[s]
+                error = usable(g[k] - state.v[s])
                 v = add_at(state.v, s, alpha.at(state.step / spec.total_steps, look_up(visits, s)) * error)
                 return state._replace(v=v, visits=visits), total + jnp.abs(error)
 

@@ -20,6 +20,7 @@ import jax.numpy as jnp
 from polyak.agent import Agent, Array, Key, PyTree, Spec, Step, no_memory
 from polyak.ops import td
 from polyak.parts.exploration import EpsilonGreedy, Exploration
+from polyak.parts.finite import unless_nan, usable
 from polyak.parts.tables import rows_of
 
 
@@ -76,8 +77,9 @@ class OffPolicyMonteCarlo:
             g = jnp.where(over, td.discount(step.terminated, self.gamma) * q[s_next].max(), self.gamma * g)
             g, w = step.reward + g, jnp.where(over, 1.0, w)
             weight = state.weight.at[s, a].add(w)
-            error = g - q[s, a]
-            q = q.at[s, a].add(w / jnp.maximum(weight[s, a], 1e-20) * error)
+            share = w / jnp.maximum(weight[s, a], 1e-20)  # NaN where the weights of a long episode overflow
+            error = unless_nan(share, usable(g - q[s, a]), share)
+            q = q.at[s, a].add(unless_nan(error, share, 0.0) * unless_nan(error, error, 0.0))
             w = jnp.where(jnp.argmax(q[s]) == a, w / step.extras, 0.0)
             return (state._replace(q=q, weight=weight), g, w), error
 

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from polyak.agent import Agent, Array, Key, PyTree, Spec, Step, no_memory, one_by_one
 from polyak.ops import td
 from polyak.parts.exploration import EpsilonGreedy, Exploration
+from polyak.parts.finite import usable
 from polyak.parts.schedules import StepSize, step_size
 from polyak.parts.tables import add, look_up, rows_of
 
@@ -66,7 +67,7 @@ class QLearning:
             q, visits = state.q, state.visits
             s, a, s_next = rows.state(step.obs), step.action - rows.first_action, rows.state(step.next_obs)
             visits = add(visits, s, a, 1.0)
-            error = td.q_learning(q[s], a, step.reward, td.discount(step.terminated, self.gamma), q[s_next])
+            error = usable(td.q_learning(q[s], a, step.reward, td.discount(step.terminated, self.gamma), q[s_next]))
             q = add(q, s, a, alpha.at(state.step / spec.total_steps, look_up(visits, s, a)) * error)
             return state._replace(q=q, visits=visits), error
 

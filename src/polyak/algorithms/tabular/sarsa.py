@@ -15,6 +15,7 @@ import jax.numpy as jnp
 from polyak.agent import Agent, Array, Key, PyTree, Spec, Step, no_memory, one_by_one
 from polyak.ops import td
 from polyak.parts.exploration import EpsilonGreedy, Exploration, NoiseAhead, noise_ahead
+from polyak.parts.finite import usable
 from polyak.parts.schedules import StepSize, step_size
 from polyak.parts.tables import add, look_up, rows_of
 
@@ -69,7 +70,7 @@ class SARSA:
             q, visits = state.q, state.visits
             s, a, s_next = rows.state(step.obs), step.action - rows.first_action, rows.state(step.next_obs)
             a_next = choose(state, s_next, step.extras)
-            error = td.sarsa(q[s], a, step.reward, td.discount(step.terminated, self.gamma), q[s_next], a_next)
+            error = usable(td.sarsa(q[s], a, step.reward, td.discount(step.terminated, self.gamma), q[s_next], a_next))
             visits = add(visits, s, a, 1.0)
             q = add(q, s, a, alpha.at(state.step / spec.total_steps, look_up(visits, s, a)) * error)
             return state._replace(q=q, visits=visits), (a_next, error)

@@ -16,6 +16,7 @@ import jax.numpy as jnp
 from polyak.agent import Agent, Array, Key, PyTree, Spec, Step, forget, no_memory, one_by_one
 from polyak.ops import td
 from polyak.parts.exploration import EpsilonGreedy, Exploration, NoiseAhead, noise_ahead
+from polyak.parts.finite import unless_nan, usable
 from polyak.parts.schedules import StepSize, step_size
 from polyak.parts.tables import add, look_up, rows_of
 
@@ -75,10 +76,10 @@ class SARSALambda:
             q, progress = state.q, state.step / spec.total_steps
             s, a, s_next = rows.state(step.obs), step.action - rows.first_action, rows.state(step.next_obs)
             a_next = choose(state, s_next, step.extras)
-            error = td.sarsa(q[s], a, step.reward, td.discount(step.terminated, self.gamma), q[s_next], a_next)
+            error = usable(td.sarsa(q[s], a, step.reward, td.discount(step.terminated, self.gamma), q[s_next], a_next))
             visits = add(state.visits, s, a, 1.0)
             trace = trace.at[s, a].set(1.0) if self.replacing_traces else trace.at[s, a].add(1.0)
-            q = q + alpha.at(progress, visits) * error * trace
+            q = unless_nan(error, q + alpha.at(progress, visits) * error * trace, q)
             goes_on = 1.0 - (step.terminated | step.truncated)
             trace = self.gamma * self.trace_lambda * goes_on * trace
             return state._replace(q=q, visits=visits), (a_next, trace, error)

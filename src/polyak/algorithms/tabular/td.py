@@ -13,6 +13,7 @@ import jax.numpy as jnp
 
 from polyak.agent import Agent, Array, Key, PyTree, Spec, Step, no_memory, one_by_one
 from polyak.ops import td
+from polyak.parts.finite import usable
 from polyak.parts.policies import TabularPolicy
 from polyak.parts.schedules import StepSize, step_size
 from polyak.parts.tables import add_at, look_up, rows_of
@@ -60,7 +61,7 @@ class TD:
         def update(state: State, step: Step) -> tuple[State, Array]:
             v, s, s_next = state.v, rows.state(step.obs), rows.state(step.next_obs)
             visits = add_at(state.visits, s, 1.0)
-            error = td.td_learning(v[s], step.reward, td.discount(step.terminated, self.gamma), v[s_next])
+            error = usable(td.td_learning(v[s], step.reward, td.discount(step.terminated, self.gamma), v[s_next]))
             v = add_at(v, s, alpha.at(state.step / spec.total_steps, look_up(visits, s)) * error)
             return state._replace(v=v, visits=visits), error
 

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 
 from polyak.agent import Agent, Array, Key, PyTree, Spec, Step, forget, no_memory, one_by_one
 from polyak.ops import td
+from polyak.parts.finite import unless_nan, usable
 from polyak.parts.policies import TabularPolicy
 from polyak.parts.schedules import StepSize, step_size
 from polyak.parts.tables import add_at, rows_of
@@ -68,9 +69,9 @@ class TDLambda:
             step, trace = inputs
             v, s, s_next = state.v, rows.state(step.obs), rows.state(step.next_obs)
             visits = add_at(state.visits, s, 1.0)
-            error = td.td_learning(v[s], step.reward, td.discount(step.terminated, self.gamma), v[s_next])
+            error = usable(td.td_learning(v[s], step.reward, td.discount(step.terminated, self.gamma), v[s_next]))
             trace = trace.at[s].set(1.0) if self.replacing_traces else trace.at[s].add(1.0)
-            v = v + alpha.at(state.step / spec.total_steps, visits) * error * trace
+            v = unless_nan(error, v + alpha.at(state.step / spec.total_steps, visits) * error * trace, v)
             goes_on = 1.0 - (step.terminated | step.truncated)
             trace = self.gamma * self.trace_lambda * goes_on * trace
             return state._replace(v=v, visits=visits), (trace, error)

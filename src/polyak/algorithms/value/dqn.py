@@ -176,7 +176,7 @@ class DQN:
                 batch = sample(state, jax.random.fold_in(key, i))
                 (value, metrics), gradient = jax.value_and_grad(loss, has_aux=True)(parameters, target, batch)
                 parameters, optimiser_state, norm = optimiser.update(
-                    parameters, gradient, optimiser_state, learning_rate
+                    parameters, gradient, optimiser_state, learning_rate, value
                 )
                 metrics |= {"loss": value, "gradient_norm": norm}
                 return parameters, optimiser_state, {name: sums[name] + metrics[name] for name in METRICS}
