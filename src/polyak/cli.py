@@ -7,7 +7,7 @@ import io
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from polyak.errors import BadSetting, Error, UnknownName
 
@@ -50,6 +50,12 @@ class TrainOptions:
     """The folder in which the run's own folder is made."""
     processes: int | None = None
     """Worker processes on a CPU; by default one a core, and 0 trains in this process."""
+    workers: int = 0
+    """Processes of each seed that step its Gymnasium environments in parallel; 0 steps them where it is trained."""
+    step_timeout: float = 60.0
+    """Seconds that a call of an environment may take before it counts as hanging."""
+    on_fault: Literal["stop", "restart"] = "stop"
+    """What to do when an environment breaks: stop, or restart it."""
     progress: bool = True
     """Show how it goes."""
 

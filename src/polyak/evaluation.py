@@ -98,7 +98,7 @@ def evaluate(
         polyak.Error: the environment is unknown, or it breaks Gymnasium's interface.
     """
     from polyak.envs import MDP, make_original
-    from polyak.envs.from_gymnasium import GymnasiumVector
+    from polyak.envs.from_gymnasium import GymnasiumVector, name_of
 
     if episodes < 1:
         raise BadSetting(f"episodes is {episodes}; it takes at least one.")
@@ -108,7 +108,7 @@ def evaluate(
     if isinstance(env, MDP):
         env = env.compiled()  # once, so that its copies share what is compiled
     count = min(episodes, PARALLEL)
-    vector = GymnasiumVector(lambda: make_original(env), count, name=env if isinstance(env, str) else None)
+    vector = GymnasiumVector(lambda: make_original(env), count, name=name_of(env))
     try:
         return Scores(play(policy, vector, episodes, seed)[None])
     finally:

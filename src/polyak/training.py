@@ -17,6 +17,8 @@ import numpy as np
 
 from polyak import errors, presets, settings
 from polyak.agent import Algorithm
+from polyak.envs import calls
+from polyak.envs.calls import STEP_TIMEOUT
 from polyak.errors import BadFile, BadSetting
 from polyak.evaluation import Scores
 from polyak.processes import Workers, accelerator_expected, cores
@@ -115,6 +117,9 @@ def train(
     out: str | os.PathLike = "runs",
     progress: bool = True,
     processes: int | None = None,
+    workers: int = 0,
+    step_timeout: float = STEP_TIMEOUT,
+    on_fault: str = "stop",
 ) -> Run:
     """Trains an agent and returns the run.
 
@@ -133,6 +138,14 @@ def train(
         out: the folder in which the run's own folder is made.
         progress: whether to show how it goes.
         processes: worker processes on a CPU, at most one a seed; by default one a core, and 0 trains in this process.
+        workers: processes of each seed that step its Gymnasium environments in parallel; 0 steps them where the seed is
+            trained. An environment that hangs or dies with its process is made anew only in a worker of its own.
+        step_timeout: seconds that a call of an environment may take before it counts as hanging; making one, and its
+            first reset, may take ten minutes. With processes=0 and no workers, only what runs in Python in the main
+            thread is interrupted, and an environment that ends its process ends yours.
+        on_fault: "stop" ends the run with an error that names the environment, its episode's seed, the step and the
+            action; "restart" makes it anew, cuts its episode as truncated, tells of it in a line, and stops only
+            after more than ten faults within 1,000 steps. A fault during evaluation always ends the run.
 
     Returns:
         The run; after Ctrl-C one that `polyak.resume` can go on with.
@@ -158,6 +171,10 @@ def train(
             raise BadSetting(f"{label} is {value}; it must be at least 1.")
     if not 0 <= seed < 2**32 - seeds:
         raise BadSetting(f"seed is {seed}; seeds are whole numbers from 0 to 2^32.")
+    if workers < 0:
+        raise BadSetting(f"workers is {workers}; it takes 0, or a number of processes.")
+    calls.check_timeout(step_timeout)
+    calls.Restarts(on_fault)  # raises where it is not one of the words it knows
     if callable(env):
         _look_at(env)
     folder = store.new_folder(out, algorithm.name, name)
@@ -172,6 +189,10 @@ def train(
         "num_envs": num_envs,
         "eval_every": eval_every,
         "eval_episodes": eval_episodes,
+        "workers": workers,
+        "step_timeout": step_timeout,
+        "on_fault": on_fault,
+        "faults": 0,
         "settings": settings.describe(algorithm),
         "preset": found is not None,
         "versions": _versions(),
@@ -248,6 +269,9 @@ class _Recorder:
             self.about["returns"][str(seed)] = event["returns"]
         elif kind == "stopped":
             self.stopped = True
+        elif kind == "notice":
+            self.about["faults"] = self.about.get("faults", 0) + 1
+            self.show.say(event["text"])
         elif kind == "error":
             if not event["type"]:
                 raise RuntimeError(f"training failed in a worker:\n{event['message']}")
@@ -271,8 +295,21 @@ def _train(
     shares = [tuple(seeds[k::count]) for k in range(count)] or [tuple(seeds)]
     name, plan = about["env"], (about["steps"], about["num_envs"], about["eval_every"], about["eval_episodes"])
     steps, num_envs, eval_every, eval_episodes = plan
+    faults = {key: about[key] for key in ("workers", "step_timeout", "on_fault") if key in about}
     jobs = [
-        Job(algorithm, env, name, steps, share, num_envs, eval_every, eval_episodes, FINAL_EPISODES, str(folder))
+        Job(
+            algorithm,
+            env,
+            name,
+            steps,
+            share,
+            num_envs,
+            eval_every,
+            eval_episodes,
+            FINAL_EPISODES,
+            str(folder),
+            **faults,
+        )
         for share in shares
     ]
     show = display(progress)
@@ -334,7 +371,8 @@ def _in_process(job: Job, recorder: _Recorder) -> None:
     else:
         before = None
     try:
-        train_seeds(job, recorder.take, interrupted.is_set)
+        with calls.alarm(job.name, job.step_timeout):
+            train_seeds(job, recorder.take, interrupted.is_set)
     finally:
         if before is not None:
             signal.signal(signal.SIGINT, before)

@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from polyak.envs import calls
 from polyak.errors import Error
 
 if TYPE_CHECKING:
@@ -46,6 +47,9 @@ class Job:
     eval_episodes: int
     final_episodes: int
     folder: str
+    workers: int = 0  # processes that step the environments; 0 steps them where training runs
+    step_timeout: float = 60.0  # seconds that a call of an environment may take
+    on_fault: str = "stop"  # or "restart"
 
 
 def train_seeds(job: Job, emit: Callable[[Event], None], stopping: Callable[[], bool]) -> None:
@@ -53,7 +57,7 @@ def train_seeds(job: Job, emit: Callable[[Event], None], stopping: Callable[[], 
 
     Args:
         job: what to do.
-        emit: called with each event; `kind` is hello, chunk, evaluation, finished or stopped.
+        emit: called with each event; `kind` is hello, chunk, evaluation, finished, stopped, notice or closing.
         stopping: asked between chunks; once it is true the state is saved and training ends.
     """
     import jax
@@ -62,9 +66,12 @@ def train_seeds(job: Job, emit: Callable[[Event], None], stopping: Callable[[], 
     from polyak.agent import Spec
     from polyak.engines.compiled import CompiledEngine
     from polyak.engines.host import HostEngine
+    from polyak.envs.from_gymnasium import GymnasiumVector
 
-    env = envs.make(job.env, job.num_envs)
-    envs.make_original(job.env).close()  # better now than after an hour that the final score cannot be had
+    how: Any = {"workers": job.workers, "step_timeout": job.step_timeout, "on_fault": job.on_fault}
+    env = envs.make(job.env, job.num_envs, **how)
+    # Better now than after an hour that the final score cannot be had.
+    GymnasiumVector(lambda: envs.make_original(job.env), 1, job.name).close()
     spec = Spec(env.observation_space, env.action_space, job.num_envs, env.max_episode_steps, job.steps)
     agent = job.algorithm.agent(spec)
     block = job.algorithm.block_length * job.num_envs
@@ -84,11 +91,21 @@ def train_seeds(job: Job, emit: Callable[[Event], None], stopping: Callable[[], 
             "environment": type(env).__name__,
         }
     )
+    faults = [] if isinstance(env, envs.CompiledEnv) else env.faults
+
+    def tell(event: Event) -> None:
+        while faults:
+            emit({"kind": "notice", "text": faults.pop(0)})
+        emit(event)
+
     try:
         for seeds in [job.seeds] if batched else [(seed,) for seed in job.seeds]:
-            _Training(job, spec, agent, engine, seeds, batched, emit, stopping).run()
+            _Training(job, spec, agent, engine, seeds, batched, tell, stopping).run()
+        emit({"kind": "closing"})  # what goes wrong from here on can harm nothing
     finally:
         engine.close()
+        while faults:
+            emit({"kind": "notice", "text": faults.pop(0)})
 
 
 @dataclasses.dataclass
@@ -219,6 +236,8 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches every process of the terminal; the parent decides
     events = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
+    if len(sys.argv) > 1:
+        calls.attach(int(sys.argv[1]))  # where the parent sees what the environments are asked for
     source = sys.stdin.buffer
     job: Job = cloudpickle.loads(source.read(int.from_bytes(source.read(8), "big")))
     stop = threading.Event()

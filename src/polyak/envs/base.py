@@ -1,13 +1,17 @@
 """What an engine asks of an environment: either pure functions that compile, or a batch that is stepped from Python."""
 
+from __future__ import annotations  # JAX is imported where it is used: processes that only step must start fast
+
 from collections.abc import Callable
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import gymnasium
-import jax
 import numpy as np
 
-from polyak.agent import Array, Key, PyTree
+if TYPE_CHECKING:
+    from polyak.agent import Array, Key, PyTree
+
+BATCH = 64  # seeds drawn at once
 
 
 class CompiledEnv(NamedTuple):
@@ -41,6 +45,7 @@ class HostEnv(Protocol):
     """A batch of environments that live outside XLA."""
 
     id: str
+    faults: list[str]  # one sentence each: what went wrong and was got over; whoever tells it takes it away
     observation_space: gymnasium.Space
     action_space: gymnasium.Space
     max_episode_steps: int | None
@@ -64,12 +69,33 @@ def environment_seeds(seed: int, count: int) -> list[int]:
     return [int(word) for word in np.random.SeedSequence(seed).generate_state(count)]
 
 
+class EpisodeSeeds:
+    """A seed for every episode of every environment of a run: a function of (seed, environment, number) and no more."""
+
+    def __init__(self, seed: int, count: int):
+        self._seed = seed
+        self._first = environment_seeds(seed, count)
+        self._drawn: list[tuple[int, list[int]]] = [(-1, [])] * count
+
+    def __call__(self, i: int, number: int) -> int:
+        """The seed of the episode of environment i that is counted as `number`, from 0."""
+        if number == 0:
+            return self._first[i]
+        batch, place = divmod(number - 1, BATCH)
+        if self._drawn[i][0] != batch:
+            words = np.random.SeedSequence(self._seed, spawn_key=(i, batch)).generate_state(BATCH)
+            self._drawn[i] = batch, words.tolist()
+        return self._drawn[i][1][place]
+
+
 class AsGymnasium(gymnasium.Env):
     """A compiled environment behind Gymnasium's interface, for evaluation and for the host engine."""
 
     ahead = 256  # steps whose noise is drawn at once
 
     def __init__(self, env: CompiledEnv):
+        import jax
+
         self.observation_space = env.observation_space
         self.action_space = env.action_space
         self.max_episode_steps = env.max_episode_steps
@@ -82,6 +108,8 @@ class AsGymnasium(gymnasium.Env):
 
     def _draw(self) -> PyTree:
         if not self._pending:
+            import jax
+
             self._key, key = jax.random.split(self._key)
             noise = jax.device_get(self._noise(key, (self.ahead,)))
             self._pending = [jax.tree.map(lambda leaf, i=i: leaf[i], noise) for i in range(self.ahead)]
@@ -89,6 +117,8 @@ class AsGymnasium(gymnasium.Env):
 
     def reset(self, *, seed: int | None = None, options: dict | None = None):
         if seed is not None:
+            import jax
+
             self._key, self._pending = jax.random.key(seed), []
         self._state, obs = self._reset(self._draw())
         return np.asarray(obs), {}

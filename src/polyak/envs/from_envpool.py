@@ -24,6 +24,7 @@ class EnvPoolVector:
             raise UnknownName("EnvPool environment", id, known)
         self.id = id
         self.num_envs = num_envs
+        self.faults: list[str] = []  # EnvPool's own are all that can be
         self._make = lambda seed: envpool.make(id, env_type="gymnasium", num_envs=num_envs, seed=seed)
         self._pool = self._make(0)
         self.observation_space = self._pool.observation_space

@@ -72,7 +72,7 @@ class Lines:
             self.say(f"  {steps:>12,} of {self.total:,} steps, {self.pace}, {score}")
 
     def say(self, line: str) -> None:
-        self.console.print(line)
+        self.console.print(line, markup=False)
 
     def stop(self) -> None:
         """Nothing is left open."""
@@ -105,7 +105,7 @@ class Bar:
         self.progress.update(self.task, completed=steps, pace=str(self.pace), score=score)
 
     def say(self, line: str) -> None:
-        self.console.print(line, highlight=False, soft_wrap=True)
+        self.console.print(line, highlight=False, markup=False, soft_wrap=True)
 
     def stop(self) -> None:
         self.progress.stop()
