@@ -30,7 +30,7 @@ def test_every_episode_of_every_environment_has_a_seed_of_its_own():
     assert all(0 <= seed < 2**32 for row in drawn for seed in row)
 
 
-@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("workers", [0, 1])
 def test_an_episode_can_be_had_again_from_its_seed_and_its_actions(workers):
     vector = cart(3, workers=workers)
     vector.record_actions = True
@@ -39,7 +39,7 @@ def test_an_episode_can_be_had_again_from_its_seed_and_its_actions(workers):
     for _ in range(90):
         obs = vector.step(random.integers(0, 2, 3).astype(np.int32)).obs
     seeds, steps, actions = list(vector.seeds), list(vector.steps), [list(taken) for taken in vector.actions]
-    assert vector.episodes == [vector.episodes[0], *vector.episodes[1:]] and min(vector.episodes) >= 2
+    assert min(vector.episodes) >= 2
     assert steps == [len(taken) for taken in actions] and max(steps) > 0
     vector.close()
     for i in range(3):
@@ -50,26 +50,26 @@ def test_an_episode_can_be_had_again_from_its_seed_and_its_actions(workers):
         np.testing.assert_array_equal(last, obs[i])
 
 
-@pytest.mark.parametrize("workers", [0, 2])
-def test_a_reset_without_a_seed_goes_on_with_the_next_episodes(workers):
-    vector = cart(2, workers=workers)
+def test_a_reset_without_a_seed_goes_on_with_the_next_episodes():
+    vector = cart(2)
     vector.reset(4)
     obs = vector.reset()
     assert vector.episodes == [1, 1]
     for i in range(2):
         first, _ = gymnasium.make("CartPole-v1").reset(seed=EpisodeSeeds(4, 2)(i, 1))
         np.testing.assert_array_equal(obs[i], first)
-    vector.close()
 
 
-@pytest.mark.parametrize(("id", "workers"), [("gymnasium:CartPole-v1", 3), ("gymnasium:Pendulum-v1", 2)])
+@pytest.mark.parametrize(("id", "workers"), [("gymnasium:CartPole-v1", 2), ("gymnasium:Pendulum-v1", 2)])
 def test_workers_give_the_same_bits_as_one_process(id, workers):
     here, there = make(id, 5), make(id, 5, workers=workers)
     assert (there.observation_space, there.action_space) == (here.observation_space, here.action_space)
     assert there.max_episode_steps == here.max_episode_steps
     np.testing.assert_array_equal(here.reset(2), there.reset(2))
     random, kept = np.random.default_rng(0), []
-    for _ in range(220):
+    for t in range(260):
+        if t == 50:  # as blocks that start at a reset do
+            np.testing.assert_array_equal(here.reset(), there.reset())
         draws = random.integers(0, 2, 5) if here.action_space.shape == () else random.uniform(-2, 2, (5, 1))
         action = draws.astype(np.int32 if here.action_space.shape == () else np.float32)
         ours, theirs = here.step(action), there.step(action)
@@ -150,7 +150,7 @@ def test_a_space_that_changes_is_a_fault():
         vector.reset()
 
 
-@pytest.mark.parametrize("workers", [0, 1, 2])
+@pytest.mark.parametrize("workers", [0, 2])
 def test_environments_of_one_vector_have_the_same_spaces(workers):
     class Random(Moody):
         def __init__(self):
@@ -177,4 +177,4 @@ def test_what_cannot_work_is_told_in_a_sentence(env, how, says):
 
 def test_what_cannot_be_made_in_a_worker_is_told_as_it_is_told_here():
     with pytest.raises(polyak.Error, match="did you mean CartPole-v1"):
-        make("gymnasium:Cartpole-v1", 2, workers=2)
+        make("gymnasium:Cartpole-v1", 2, workers=1)

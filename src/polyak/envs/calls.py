@@ -5,6 +5,7 @@ before it is made, in memory that the parent process shares: environment, seed, 
 """
 
 import contextlib
+import math
 import mmap
 import os
 import signal
@@ -77,27 +78,29 @@ class CallNote:
     def __init__(self, fd: int = -1, offset: int = 0):
         self._page = map_memory(fd, offset, PAGE)
         self._words = memoryview(self._page)[:HEAD].cast("q")
-        self._floats = memoryview(self._page)[HEAD:].cast("d")
+        self._floats = np.frombuffer(self._page, np.float64, offset=HEAD)
         self.owner = 0
         self.enter = partial(CALL.pack_into, self._page, 0)
         """Notes a call: kind, environment, seed, step, and the action if it is a whole number."""
 
-    def begin(self, owner: int, num_envs: int, first: int = 0, actions: np.ndarray | None = None) -> None:
+    def begin(self, owner: int, num_envs: int, first: int = 0, actions: tuple[int, ...] = ()) -> np.ndarray | None:
         """Notes what the next calls have in common.
 
         Args:
             owner: the number of the vector, which need not say this again while it is the owner.
             num_envs: of the whole vector.
             first: the environment whose action comes first.
-            actions: one a row, where they are not whole numbers.
+            actions: the shape [B, ...] of the actions, where they are not single whole numbers.
+
+        Returns:
+            The place for such actions; None where there is none.
         """
-        self.owner = owner if actions is None else 0
-        self._words[5], self._words[6], self._words[7] = num_envs, first, -1
-        if actions is not None:
-            row = actions.size // len(actions) if actions.size <= len(self._floats) else 0
-            self._words[7] = row
-            if row:
-                self._floats[: actions.size] = actions.astype(np.float64).ravel().data
+        self.owner = owner
+        size = math.prod(actions)
+        fits = len(actions) > 0 and 0 < size <= self._floats.size
+        self._words[5], self._words[6] = num_envs, first
+        self._words[7] = (size // actions[0] if fits else 0) if actions else -1
+        return self._floats[:size].reshape(actions) if fits else None
 
     def leave(self) -> None:
         """Notes that no call is under way."""
@@ -111,14 +114,15 @@ class CallNote:
         text = str(action)
         if row >= 0:
             at = (environment - first) * row
-            text = show_action(np.array(self._floats[at : at + row])) if row else "too large to show"
+            text = show_action(self._floats[at : at + row].copy()) if row else "too large to show"
         return Call(kind, environment, num_envs, seed, step, text if kind == STEP else "")
 
     def close(self) -> None:
         """Lets go of the memory."""
         self._words.release()
-        self._floats.release()
-        self._page.close()
+        del self._floats
+        with contextlib.suppress(BufferError):  # somebody holds the place for actions; the memory goes with that
+            self._page.close()
 
 
 HERE = CallNote()  # of this process; `attach` puts it where the parent can read it

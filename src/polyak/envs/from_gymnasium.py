@@ -117,6 +117,7 @@ class GymnasiumVector:
         self.record_actions = False
         self.actions: list[list[Any]] = [[] for _ in range(num_envs)]
         self._taken = 0  # environment steps
+        self._action_rows: tuple[int, ...] = ()  # [B, ...], unless an action is a single whole number
         self._all = range(num_envs)
         self._nothing = [0] * num_envs
         self._actions: Any = self._nothing  # of the present step
@@ -133,6 +134,9 @@ class GymnasiumVector:
         own_limit = getattr(first_env, "max_episode_steps", None)
         self.max_episode_steps = first_env.spec.max_episode_steps if first_env.spec else own_limit
         self._discrete = isinstance(self.action_space, gymnasium.spaces.Discrete)
+        if not self._discrete:
+            self._action_rows = num_envs, *(self.action_space.shape or ())
+        self._claim()
         self._shape = self.observation_space.shape or ()
         self._dtype = storage_type(self.observation_space)
         self._exact = (self._dtype, self.observation_space.dtype) if self._dtype.kind != "f" else ()
@@ -216,10 +220,11 @@ class GymnasiumVector:
     def _advance(self, action: np.ndarray, active: Sequence[int]) -> tuple[HostStep, list[int]]:
         """One step of some environments, and which of their episodes ended or were cut."""
         actions = self._actions = action.tolist() if self._discrete else action
-        whole = self._discrete and isinstance(actions[0], int)
-        noted = actions if whole else self._nothing
-        if not whole or self._note.owner != self._number:
-            self._note.begin(self._number, self._of, self._first, None if whole else action)
+        noted = actions if self._discrete and isinstance(actions[0], int) else self._nothing
+        if self._note.owner != self._number:
+            self._claim()
+        if self._noted is not None and self._noted.shape == action.shape:
+            self._noted[...] = action
         enter, first = self._note.enter, self._first
         next_obs = np.zeros((self.num_envs, *self._shape), self._dtype)
         reward = np.zeros(self.num_envs, np.float32)
@@ -340,8 +345,13 @@ class GymnasiumVector:
         self._fault(i, STEP, f"step returned reward={reward!r}", "a number", cause)
 
     def _enter(self, kind: int, i: int) -> None:
-        self._note.begin(self._number, self._of, self._first)
+        if self._note.owner != self._number:
+            self._claim()
         self._note.enter(kind, self._first + i, self.seeds[i], self.steps[i], 0)
+
+    def _claim(self) -> None:
+        """Tells whose calls the next ones are."""
+        self._noted = self._note.begin(self._number, self._of, self._first, self._action_rows)
 
     def _where(self, i: int, kind: int) -> str:
         action = show_action(self._actions[i]) if kind == STEP else ""
