@@ -175,8 +175,9 @@ ORPHAN = """
 import sys, threading, numpy as np
 from polyak.envs.worker_vector import WorkerVector
 from tests.envs.broken import Broken
-vector = WorkerVector(lambda: Broken(sys.argv[1], "step", int(sys.argv[2])), 2, 2, "broken", step_timeout=60)
-vector.reset(int(sys.argv[3]))
+how, of, seed = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+vector = WorkerVector(lambda: Broken(how, "step", of), 2, 2, "broken", step_timeout=60)
+vector.reset(seed)
 print(*[process.pid for process in vector._processes], flush=True)
 for _ in range(8):
     vector.step(np.array([3, 4], np.int32))
@@ -188,6 +189,7 @@ def test_workers_end_when_their_parent_is_killed(how):
     words = map(str, (how, OF(AT_FAULT, 0), SEED))
     with subprocess.Popen([sys.executable, "-c", ORPHAN, *words], stdout=subprocess.PIPE) as process:
         pids = [int(pid) for pid in process.stdout.readline().split()]
-        time.sleep(0.2)  # it waits for the step by now
+        time.sleep(0.3)
+        assert process.poll() is None  # it waits for the step
         process.kill()
-    assert len(pids) == 2 and is_gone(pids)
+    assert len(pids) == 2 and is_gone(pids, 3.0)
