@@ -48,8 +48,9 @@ def make(
             function that returns a `gymnasium.Env`, or an `MDP`, or a `CompiledEnv`.
         num_envs: how many are stepped side by side, where that is up to the environment; a compiled one is copied by
             the engine.
-        workers: processes that step Gymnasium's environments in parallel; 0 steps them in this process. An environment
-            that hangs or dies with its process can be named, and made anew, only in a worker.
+        workers: processes that step Gymnasium's environments in parallel; 0 steps them in this process. They pay where
+            a step takes about a millisecond or more; a CartPole is slower in them. An environment that hangs or dies
+            with its process can be named, and made anew, only in a worker.
         step_timeout: seconds that a call of an environment in a worker may take; ten minutes are allowed for making it
             and for its first reset.
         on_fault: what to do when an environment of Gymnasium's raises, answers wrongly, hangs or dies: "stop" raises
