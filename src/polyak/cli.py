@@ -8,7 +8,7 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, Literal, TextIO
 
 from polyak.errors import BadSetting, Error, UnknownName, printable
 
@@ -56,6 +56,12 @@ class TrainOptions:
     """Environment steps between two checkpoints of a seed; by default one is made every minute."""
     keep_checkpoints: int = 2
     """How many checkpoints are kept, the newest; besides them the one with the best evaluation."""
+    workers: int = 0
+    """Processes of each seed that step its Gymnasium environments in parallel; 0 steps them where it is trained."""
+    step_timeout: float = 60.0
+    """Seconds that a call of an environment may take before it counts as hanging."""
+    on_fault: Literal["stop", "restart"] = "stop"
+    """What to do when an environment breaks: stop, or restart it."""
     progress: bool = True
     """Show how it goes."""
     stop_at_return: float | None = None

@@ -98,7 +98,7 @@ def evaluate(
         polyak.Error: the environment is unknown, or it breaks Gymnasium's interface.
     """
     from polyak.envs import MDP, make_original, without_import
-    from polyak.envs.from_gymnasium import GymnasiumVector
+    from polyak.envs.from_gymnasium import GymnasiumVector, name_of
     from polyak.policy import Policy
 
     if episodes < 1:
@@ -111,7 +111,7 @@ def evaluate(
     if isinstance(env, MDP):
         env = env.compiled()  # once, so that its copies share what is compiled
     count = min(episodes, PARALLEL)
-    vector = GymnasiumVector(lambda: make_original(env), count, name=env if isinstance(env, str) else None)
+    vector = GymnasiumVector(lambda: make_original(env), count, name=name_of(env))
     try:
         if isinstance(policy, Policy):
             policy.check_actions(vector.action_space, vector.id)

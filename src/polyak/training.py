@@ -18,6 +18,8 @@ from polyak import callbacks as instruments
 from polyak import errors, presets, settings
 from polyak.agent import Algorithm
 from polyak.callbacks import protocol
+from polyak.envs import calls as env_calls
+from polyak.envs.calls import STEP_TIMEOUT
 from polyak.errors import BadFile, BadSetting
 from polyak.evaluation import Scores
 from polyak.processes import Workers, accelerator_expected, cores
@@ -147,6 +149,9 @@ def train(
     processes: int | None = None,
     checkpoint_every: int | None = None,
     keep_checkpoints: int = 2,
+    workers: int = 0,
+    step_timeout: float = STEP_TIMEOUT,
+    on_fault: str = "stop",
     callbacks: Sequence[Any] = (),
 ) -> Run:
     """Trains an agent and returns the run.
@@ -168,6 +173,14 @@ def train(
         processes: worker processes on a CPU, at most one a seed; by default one a core, and 0 trains in this process.
         checkpoint_every: environment steps between two checkpoints of a seed; by default one is made every minute.
         keep_checkpoints: how many are kept, the newest; besides them the one with the best evaluation.
+        workers: processes of each seed that step its Gymnasium environments in parallel; 0 steps them where the seed is
+            trained. An environment that hangs or dies with its process is made anew only in a worker of its own.
+        step_timeout: seconds that a call of an environment may take before it counts as hanging; making one, and its
+            first reset, may take ten minutes. With processes=0 and no workers, only what runs in Python in the main
+            thread is interrupted, and an environment that ends its process ends yours.
+        on_fault: "stop" ends the run with an error that names the environment, its episode's seed, the step and the
+            action; "restart" makes it anew, cuts its episode as truncated, tells of it in a line, and stops only
+            after more than ten faults within 1,000 steps. A fault during evaluation always ends the run.
         callbacks: what is called as training goes on, see `polyak.Callback`.
 
     Returns:
@@ -202,6 +215,10 @@ def train(
     if not 0 <= seed < 2**32 - seeds:
         raise BadSetting(f"seed is {seed}; seeds are whole numbers from 0 to 2^32.")
     protocol.check(callbacks)
+    if workers < 0:
+        raise BadSetting(f"workers is {workers}; it takes 0, or a number of processes.")
+    env_calls.check_timeout(step_timeout)
+    env_calls.Restarts(on_fault)  # raises where it is not one of the words it knows
     if callable(env):
         _look_at(env)
     folder = store.new_folder(out, algorithm.name, name)
@@ -218,6 +235,10 @@ def train(
         "eval_episodes": eval_episodes,
         "checkpoint_every": checkpoint_every,
         "keep_checkpoints": keep_checkpoints,
+        "workers": workers,
+        "step_timeout": step_timeout,
+        "on_fault": on_fault,
+        "faults": 0,
         "settings": settings.describe(algorithm),
         "callbacks": instruments.to_notes(callbacks),
         "preset": found is not None,
@@ -325,6 +346,7 @@ class _Recorder:
         elif kind == "stopped":
             self.stopped = True
         elif kind == "notice":
+            self.about["faults"] = self.about.get("faults", 0) + bool(event.get("fault"))
             self.show.say(event["text"])
         elif kind == "error":
             if not event["type"]:
@@ -430,6 +452,7 @@ def _job(
         about.get("keep_checkpoints", 2),
         protocol.policy_every(callbacks),
         bool(callbacks),
+        **{name: about[name] for name in ("workers", "step_timeout", "on_fault") if name in about},
     )
 
 
@@ -461,10 +484,13 @@ def _in_process(job: Job, recorder: _Recorder) -> None:
     else:
         before = None
     try:
-        calls = recorder.calls
-        train_seeds(
-            job, recorder.take, lambda: interrupted.is_set() or calls.failure is not None, calls.asked.__contains__
-        )
+        with env_calls.alarm(job.name, job.step_timeout):
+            train_seeds(
+                job,
+                recorder.take,
+                lambda: interrupted.is_set() or recorder.calls.failure is not None,
+                recorder.calls.asked.__contains__,
+            )
     finally:
         if before is not None:
             signal.signal(signal.SIGINT, before)

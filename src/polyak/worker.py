@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from polyak.envs import calls
 from polyak.errors import Error
 from polyak.runs import store
 from polyak.watch import Watch
@@ -55,6 +56,9 @@ class Job:
     keep_checkpoints: int = 2
     policy_every: int | None = None  # environment steps between two policies that are written while training goes on
     waits: bool = False  # after each event, until the parent has answered it
+    workers: int = 0  # processes that step the environments; 0 steps them where training runs
+    step_timeout: float = 60.0  # seconds that a call of an environment may take
+    on_fault: str = "stop"  # or "restart"
 
 
 def train_seeds(
@@ -67,8 +71,8 @@ def train_seeds(
 
     Args:
         job: what to do.
-        emit: called with each event; `kind` is hello, chunk, evaluation, policy, checkpoint, notice, finished, skipped
-            or stopped.
+        emit: called with each event; `kind` is hello, chunk, evaluation, policy, checkpoint, notice, finished, skipped,
+            stopped or closing.
         stopping: asked between chunks; once it is true the state is saved and training ends.
         finishing: asked of every seed between chunks; once it is true of all that train together, these have finished.
     """
@@ -78,10 +82,13 @@ def train_seeds(
     from polyak.agent import Spec
     from polyak.engines.compiled import CompiledEngine
     from polyak.engines.host import HostEngine
+    from polyak.envs.from_gymnasium import GymnasiumVector
     from polyak.runs.keeper import Keeper
 
-    env = envs.make(job.env, job.num_envs)
-    envs.make_original(job.env).close()  # better now than after an hour that the final score cannot be had
+    how: Any = {"workers": job.workers, "step_timeout": job.step_timeout, "on_fault": job.on_fault}
+    env = envs.make(job.env, job.num_envs, **how)
+    # Better now than after an hour that the final score cannot be had.
+    GymnasiumVector(lambda: envs.make_original(job.env), 1, job.name).close()
     spec = Spec(env.observation_space, env.action_space, job.num_envs, env.max_episode_steps, job.steps)
     agent = job.algorithm.agent(spec)
     block = job.algorithm.block_length * job.num_envs
@@ -101,15 +108,25 @@ def train_seeds(
             "environment": type(env).__name__,
         }
     )
+    faults = [] if isinstance(env, envs.CompiledEnv) else env.faults
+
+    def tell(event: Event) -> None:
+        while faults:
+            emit({"kind": "notice", "text": faults.pop(0), "fault": True})
+        emit(event)
+
     keeper = Keeper(Path(job.folder), job.seeds, job.keep_checkpoints, emit)
     metrics = store.MetricWriter(Path(job.folder))
     try:
         for seeds in _together(job.seeds, keeper) if batched else [(seed,) for seed in job.seeds]:
-            _Training(job, spec, agent, engine, seeds, batched, keeper, metrics, emit, stopping, finishing).run()
+            _Training(job, spec, agent, engine, seeds, batched, keeper, metrics, tell, stopping, finishing).run()
+        emit({"kind": "closing"})  # what goes wrong from here on can harm nothing
     finally:
         keeper.close()
         metrics.close()
         engine.close()
+        while faults:
+            emit({"kind": "notice", "text": faults.pop(0), "fault": True})
 
 
 def _together(seeds: tuple[int, ...], keeper: "Keeper") -> list[tuple[int, ...]]:
@@ -201,7 +218,7 @@ class _Training:
             if checkpoint.about["versions"] != store.versions():
                 self._notice(seed, "Packages have changed since it was interrupted, so numbers may differ in rounding.")
         loop = state.restore(loop, found, self.batched)
-        loop, cut = self.engine.resume(loop, keeper.environments_of(found[0]))
+        loop, cut = self.engine.resume(loop, keeper.environments_of(found[0], self.job.num_envs))
         self._saved = position
         if cut:
             self._notice(
@@ -348,6 +365,8 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches every process of the terminal; the parent decides
     events = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
+    if len(sys.argv) > 1:
+        calls.attach(int(sys.argv[1]))  # where the parent sees what the environments are asked for
     source = sys.stdin.buffer
     job: Job = cloudpickle.loads(source.read(int.from_bytes(source.read(8), "big")))
     stop, answers, finishing = threading.Event(), threading.Semaphore(0), set[int]()

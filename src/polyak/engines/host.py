@@ -87,14 +87,14 @@ class HostEngine:
 
     def resume(self, loop: Loop, environments: dict[str, Any] | None) -> tuple[Loop, int]:
         assert environments is not None  # `environments` gave it
-        obs, cut = self.env.restore(environments)
-        loop = loop._replace(obs=np.array(loop.obs))
+        obs = np.array(loop.obs)
+        cut = self.env.restore(environments, obs)
+        loop = loop._replace(obs=obs)
         if cut.any():
             lost = jnp.asarray(cut)
             carry = choose(lost, self.agent.start(self.num_envs), loop.carry)
             episodes = loop.episodes._replace(running=jnp.where(lost, 0.0, loop.episodes.running))
             loop = loop._replace(agent=self.agent.cut(loop.agent, lost), carry=carry, episodes=episodes)
-            loop.obs[cut] = obs[cut]
         return loop, int(cut.sum())
 
     def close(self) -> None:

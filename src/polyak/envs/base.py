@@ -1,13 +1,17 @@
 """What an engine asks of an environment: either pure functions that compile, or a batch that is stepped from Python."""
 
+from __future__ import annotations  # JAX is imported where it is used: processes that only step must start fast
+
 from collections.abc import Callable
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import gymnasium
-import jax
 import numpy as np
 
-from polyak.agent import Array, Key, PyTree
+if TYPE_CHECKING:
+    from polyak.agent import Array, Key, PyTree
+
+BATCH = 64  # seeds drawn at once
 
 
 class CompiledEnv(NamedTuple):
@@ -41,6 +45,7 @@ class HostEnv(Protocol):
     """A batch of environments that live outside XLA."""
 
     id: str
+    faults: list[str]  # one sentence each: what went wrong and was got over; whoever tells it takes it away
     observation_space: gymnasium.Space
     action_space: gymnasium.Space
     max_episode_steps: int | None
@@ -58,12 +63,15 @@ class HostEnv(Protocol):
         """Where the environments are, as JSON."""
         ...
 
-    def restore(self, snapshot: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:
+    def restore(self, found: dict[str, Any], obs: np.ndarray) -> np.ndarray:
         """Puts environments that were reset with the same seed where a snapshot found them.
 
+        Args:
+            found: the snapshot.
+            obs: [B, ...] what was seen then; where an episode begins instead, its first observation is written here.
+
         Returns:
-            obs [B, ...], and [B] bool where that cannot be had and an episode begins instead; the other rows of obs
-            mean nothing, because whoever goes on with them has seen them.
+            [B] bool, where that is so.
         """
         ...
 
@@ -77,12 +85,33 @@ def environment_seeds(seed: int, count: int) -> list[int]:
     return [int(word) for word in np.random.SeedSequence(seed).generate_state(count)]
 
 
+class EpisodeSeeds:
+    """A seed for every episode of every environment of a run: a function of (seed, environment, number) and no more."""
+
+    def __init__(self, seed: int, count: int):
+        self._seed = seed
+        self._first = environment_seeds(seed, count)
+        self._drawn: list[tuple[int, list[int]]] = [(-1, [])] * count
+
+    def __call__(self, i: int, number: int) -> int:
+        """The seed of the episode of environment i that is counted as `number`, from 0."""
+        if number == 0:
+            return self._first[i]
+        batch, place = divmod(number - 1, BATCH)
+        if self._drawn[i][0] != batch:
+            words = np.random.SeedSequence(self._seed, spawn_key=(i, batch)).generate_state(BATCH)
+            self._drawn[i] = batch, words.tolist()
+        return self._drawn[i][1][place]
+
+
 class AsGymnasium(gymnasium.Env):
     """A compiled environment behind Gymnasium's interface, for evaluation and for the host engine."""
 
     ahead = 256  # steps whose noise is drawn at once
 
     def __init__(self, env: CompiledEnv):
+        import jax
+
         self.observation_space = env.observation_space
         self.action_space = env.action_space
         self.max_episode_steps = env.max_episode_steps
@@ -99,6 +128,8 @@ class AsGymnasium(gymnasium.Env):
         return self._pending.pop()
 
     def _draw_ahead(self) -> None:
+        import jax
+
         self._drawn_with = self._key
         self._key, key = jax.random.split(self._key)
         noise = jax.device_get(self._noise(key, (self.ahead,)))
@@ -106,6 +137,8 @@ class AsGymnasium(gymnasium.Env):
 
     def get_state(self) -> dict[str, Any]:
         """The episode, and what the following ones are drawn with, as plain data; for `envs.snapshot`."""
+        import jax
+
         return {
             "episode": [np.asarray(leaf) for leaf in jax.tree.leaves(self._state)],
             "key": np.asarray(jax.random.key_data(self._drawn_with)),
@@ -118,6 +151,8 @@ class AsGymnasium(gymnasium.Env):
         Raises:
             ValueError: it is none of this environment's.
         """
+        import jax
+
         leaves, structure = jax.tree.flatten(jax.eval_shape(self._reset, self._draw())[0])
         kinds = [(leaf.shape, leaf.dtype) for leaf in leaves]
         if [(leaf.shape, leaf.dtype) for leaf in state["episode"]] != kinds:
@@ -131,6 +166,8 @@ class AsGymnasium(gymnasium.Env):
 
     def reset(self, *, seed: int | None = None, options: dict | None = None):
         if seed is not None:
+            import jax
+
             self._key, self._pending = jax.random.key(seed), []
         self._state, obs = self._reset(self._draw())
         return np.asarray(obs), {}

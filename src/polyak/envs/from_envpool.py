@@ -26,6 +26,7 @@ class EnvPoolVector:
             raise UnknownName("EnvPool environment", id, known)
         self.id = id
         self.num_envs = num_envs
+        self.faults: list[str] = []  # EnvPool's own are all that can be
         self._make = lambda seed: envpool.make(id, env_type="gymnasium", num_envs=num_envs, seed=seed)
         self._pool = self._make(0)
         self.observation_space = self._pool.observation_space
@@ -55,10 +56,11 @@ class EnvPoolVector:
         """Nothing of a pool can be kept but how far it has come, so that the episodes to come are new ones."""
         return {"steps": self._steps}
 
-    def restore(self, snapshot: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:
-        self._steps = int(snapshot["steps"])
+    def restore(self, found: dict[str, Any], obs: np.ndarray) -> np.ndarray:
+        self._steps = found["steps"]
         seed, *_ = environment_seeds(self._seed + self._steps, 1)
-        return self.reset(seed), np.ones(self.num_envs, bool)
+        obs[:] = self.reset(seed)
+        return np.ones(self.num_envs, bool)
 
     def close(self) -> None:
         self._pool.close()

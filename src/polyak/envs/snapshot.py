@@ -40,6 +40,7 @@ def capture(env: gymnasium.Env) -> dict | None:
         What `restore` takes; None where something is not plain data, or where it is more than `plain.LARGEST` bytes.
     """
     try:
+        _ = env.spec  # wrappers keep it once it was asked for: here as in what `restore` fills
         return to_data(env)
     except Exception:  # one of `get_state` too
         return None
@@ -58,6 +59,7 @@ def restore(env: gymnasium.Env, data: Any) -> None:
     """
     env.reset(seed=0)
     try:
+        _ = env.spec
         from_data(data, env)
     except Exception as error:
         what = " ".join(f"{type(error).__name__}: {error}".split())[:200].rstrip(".")

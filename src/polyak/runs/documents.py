@@ -14,7 +14,7 @@ from typing import Any
 
 from polyak.runs.files import read_limited
 
-DIGITS = 20  # of a whole number: more than 64 bits hold
+DIGITS = 40  # of a whole number: the state of a random generator has 128 bits
 
 Check = Callable[
     [Any, str], None

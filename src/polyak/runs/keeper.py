@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from polyak.errors import BadFile
 from polyak.runs import checkpoint
 from polyak.runs.checkpoint import Checkpoint
+from polyak.runs.documents import array, read_json, record, whole
 from polyak.runs.files import FolderLock
 from polyak.runs.state import Captured, File
 
@@ -135,13 +136,23 @@ class Keeper:
         return max(scores, default=None)
 
 
-def environments_of(found: Checkpoint) -> dict[str, Any] | None:
-    """The environments' states that a checkpoint holds."""
+def environments_of(found: Checkpoint, num_envs: int) -> dict[str, Any] | None:
+    """The environments' states that a checkpoint holds; raises `BadFile`."""
     if ENVIRONMENTS not in found.files:
         return None
-    if found.files[ENVIRONMENTS]["size"] > LARGEST_ENVIRONMENTS:
-        raise BadFile(f"{found.path / ENVIRONMENTS} is larger than polyak writes it.")
-    return json.loads((found.path / ENVIRONMENTS).read_bytes())
+    place = record({"episode": _count, "seed": _count, "steps": _count}, {"state": _any, "actions": _any})
+    schema = record({}, {"places": array(place, num_envs, num_envs), "steps": _count})
+    try:
+        return read_json(found.path / ENVIRONMENTS, schema, LARGEST_ENVIRONMENTS)
+    except (OSError, ValueError) as error:
+        raise BadFile(f"{found.path / ENVIRONMENTS} cannot be read: {error}.") from error
+
+
+_count = whole(0, 2**63)
+
+
+def _any(value: Any, place: str) -> None:
+    """The environment's own matter: `envs.snapshot` looks at every part before it uses it."""
 
 
 def refuse_other(found: Checkpoint, expected: Mapping[str, Any]) -> None:

@@ -1,0 +1,148 @@
+"""`make` finds the fastest faithful version of an environment; one adapter a file."""
+
+from collections.abc import Callable
+
+import gymnasium
+
+from polyak.envs import from_envpool, from_gymnax, mdp
+from polyak.envs.base import AsGymnasium, CompiledEnv, HostEnv
+from polyak.envs.calls import STEP_TIMEOUT, Restarts, check_timeout
+from polyak.envs.from_gymnasium import GymnasiumVector, make_one, name_of
+from polyak.envs.mdp import MDP
+from polyak.envs.probes import PROBES
+from polyak.envs.tictactoe import GAMES
+from polyak.envs.worker_vector import WorkerVector
+from polyak.errors import BadFile, BadSetting, UnknownName
+
+EnvLike = str | CompiledEnv | MDP | Callable[..., gymnasium.Env]
+
+BACKENDS = ("gymnax", "envpool", "gymnasium")
+TWINS = (*from_gymnax.TWINS, *mdp.TWINS)  # the ids that a compiled environment stands in for, proved equal by a test
+OWN = {**PROBES, **GAMES}  # polyak's own environments
+# Against itself everyone draws in the end: what self-play has taught is scored against who never errs, where 0 is best.
+JUDGES = {"tic-tac-toe": "tic-tac-toe/perfect"}
+
+
+def split(env: str) -> tuple[str | None, str]:
+    """`gymnax:CartPole-v1` -> ("gymnax", "CartPole-v1"); the first is None where no version is forced."""
+    backend, colon, id = env.partition(":")
+    if not colon:
+        return None, env
+    if backend not in BACKENDS:
+        raise UnknownName("kind of environment", backend, BACKENDS)
+    return backend, id
+
+
+def without_import(env: str) -> str:
+    """An id that was found in a file, if making it imports no module that the file names: `module:Env-v0` does.
+
+    Who gives such an id himself wants that module; who opens a file did not ask for it.
+
+    Raises:
+        BadFile: it would.
+    """
+    prefix, colon, id = env.partition(":")
+    if (colon and prefix not in BACKENDS) or ":" in (id if colon else prefix):
+        raise BadFile(
+            f"The environment {env!r} comes from a file and names a module, which polyak does not import for a file; "
+            "if you trust it, give the environment yourself, with --env."
+        )
+    return env
+
+
+def make(
+    env: EnvLike,
+    num_envs: int = 1,
+    *,
+    workers: int = 0,
+    step_timeout: float = STEP_TIMEOUT,
+    on_fault: str = "stop",
+) -> CompiledEnv | HostEnv:
+    """The fastest faithful version of an environment.
+
+    Args:
+        env: a Gymnasium id, or one with a prefix that forces a version (`gymnax:`, `envpool:`, `gymnasium:`), or a
+            function that returns a `gymnasium.Env`, or an `MDP`, or a `CompiledEnv`.
+        num_envs: how many are stepped side by side, where that is up to the environment; a compiled one is copied by
+            the engine.
+        workers: processes that step Gymnasium's environments in parallel; 0 steps them in this process. They pay where
+            a step takes about a millisecond or more; a CartPole is slower in them. An environment that hangs or dies
+            with its process can be named, and made anew, only in a worker.
+        step_timeout: seconds that a call of an environment in a worker may take; ten minutes are allowed for making it
+            and for its first reset.
+        on_fault: what to do when an environment of Gymnasium's raises, answers wrongly, hangs or dies: "stop" raises
+            `EnvironmentFault`; "restart" makes it anew, cuts its episode as truncated, and tells of it in the vector's
+            `faults`. More than ten restarts within 1,000 steps, or a fault in the very first reset, stop it even so.
+
+    Returns:
+        A compiled environment if there is one whose dynamics a test has proved equal to Gymnasium's; else Gymnasium's.
+        EnvPool is used where it is asked for: on two cores it steps 8 CartPoles at half of Gymnasium's pace and 8
+        LunarLanders a quarter faster (benchmarks/environments.py); what it gains elsewhere is for the user to judge.
+
+    Raises:
+        UnknownName: no version of that name; the message offers the nearest ones.
+        EnvironmentFault: it cannot be made, usually because a package is missing.
+        BadSetting: an argument is out of range, or `workers` is given for what no worker can step.
+    """
+    check_timeout(step_timeout)
+    Restarts(on_fault)  # raises where it is not one of the words it knows
+    if num_envs < 1:
+        raise BadSetting(f"num_envs is {num_envs}; it takes at least one environment.")
+
+    def vector(env: str | Callable[..., gymnasium.Env], name: str | None = None) -> HostEnv:
+        if workers:
+            return WorkerVector(env, num_envs, workers, name, step_timeout=step_timeout, on_fault=on_fault)
+        here = GymnasiumVector(env, num_envs, name, on_fault=on_fault)
+        here.record_actions = True
+        return here
+
+    found = _find(env, num_envs, vector)
+    if workers and not isinstance(found, WorkerVector):
+        raise BadSetting(
+            f"{name_of(env)} is compiled or pooled, so worker processes have nothing to step; leave workers out, or "
+            "force Gymnasium's version with the prefix gymnasium: where there is one."
+        )
+    return found
+
+
+def _find(env: EnvLike, num_envs: int, vector: Callable[..., HostEnv]) -> CompiledEnv | HostEnv:
+    if isinstance(env, CompiledEnv):
+        return env
+    if isinstance(env, MDP):
+        return env.compiled()
+    if not isinstance(env, str):
+        if isinstance(env, gymnasium.Env) or not callable(env):
+            raise BadSetting(
+                f"polyak makes as many environments as it needs, so it takes an id or a function that returns one, "
+                f"not {type(env).__name__}; pass its class, or `lambda: MyEnv(...)`."
+            )
+        return vector(env)
+    backend, id = split(env)
+    if id in OWN:
+        own = OWN[id]()  # once, so that its copies share what is compiled
+        return own if backend is None else vector(lambda: AsGymnasium(own), id)
+    if backend == "gymnax" or (backend is None and id in from_gymnax.TWINS):
+        return from_gymnax.make(id)
+    if backend is None and id in mdp.TWINS:
+        return MDP.from_gymnasium(id).compiled()
+    if backend == "envpool":
+        return from_envpool.EnvPoolVector(id, num_envs)
+    return vector(id)
+
+
+def make_original(env: EnvLike, render_mode: str | None = None) -> gymnasium.Env:
+    """One environment in Gymnasium, for evaluating and watching, so that no compiled twin can flatter a policy.
+
+    Environments that Gymnasium does not have (probes, games, gymnax's own) are put behind its interface; they cannot be
+    drawn. What was learnt by self-play is evaluated against a perfect player.
+    """
+    if isinstance(env, str):
+        backend, id = split(env)
+        if id in OWN:
+            return AsGymnasium(OWN[JUDGES.get(id, id)]())
+        if backend == "gymnax" and id not in from_gymnax.TWINS:
+            return AsGymnasium(from_gymnax.make(id))
+        return make_one(id, render_mode)
+    if isinstance(env, MDP):
+        env = env.compiled()
+    return AsGymnasium(env) if isinstance(env, CompiledEnv) else make_one(env, render_mode)

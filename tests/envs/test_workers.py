@@ -1,0 +1,178 @@
+"""Episodes with seeds of their own, and worker processes, which must give what one process gives."""
+
+import os
+import signal
+
+import gymnasium
+import numpy as np
+import pytest
+from gymnasium.spaces import Discrete
+
+import polyak
+from polyak.envs import calls, make
+from polyak.envs.base import BATCH, EpisodeSeeds, environment_seeds
+from polyak.errors import BadSetting, EnvironmentFault
+from tests.envs.broken import Grows, Moody, is_gone
+
+
+def cart(num_envs, **how):
+    return make("gymnasium:CartPole-v1", num_envs, **how)
+
+
+def test_every_episode_of_every_environment_has_a_seed_of_its_own():
+    seeds = EpisodeSeeds(5, 3)
+    drawn = [[seeds(i, number) for number in range(3 * BATCH)] for i in range(3)]
+    assert [row[0] for row in drawn] == environment_seeds(5, 3)
+    assert len({seed for row in drawn for seed in row}) == 9 * BATCH
+    again = EpisodeSeeds(5, 3)
+    for i, number in ((2, 150), (0, 0), (2, 1), (1, 64), (1, 65), (2, 191)):  # in any order
+        assert again(i, number) == drawn[i][number]
+    assert all(0 <= seed < 2**32 for row in drawn for seed in row)
+
+
+def test_an_episode_can_be_had_again_from_its_seed_and_its_actions():
+    vector = cart(3)
+    vector.reset(11)
+    random = np.random.default_rng(0)
+    for _ in range(90):
+        obs = vector.step(random.integers(0, 2, 3).astype(np.int32)).obs
+    seeds, steps, actions = list(vector.seeds), list(vector.steps), [list(taken) for taken in vector.actions]
+    assert min(vector.episodes) >= 2
+    assert steps == [len(taken) for taken in actions] and max(steps) > 0
+    vector.close()
+    for i in range(3):
+        env = gymnasium.make("CartPole-v1")
+        last, _ = env.reset(seed=seeds[i])
+        for action in actions[i]:
+            last = env.step(action)[0]
+        np.testing.assert_array_equal(last, obs[i])
+
+
+def test_a_reset_without_a_seed_goes_on_with_the_next_episodes():
+    vector = cart(2)
+    vector.reset(4)
+    obs = vector.reset()
+    assert vector.episodes == [1, 1]
+    for i in range(2):
+        first, _ = gymnasium.make("CartPole-v1").reset(seed=EpisodeSeeds(4, 2)(i, 1))
+        np.testing.assert_array_equal(obs[i], first)
+
+
+@pytest.mark.parametrize(("id", "workers"), [("gymnasium:CartPole-v1", 2), ("gymnasium:Pendulum-v1", 2)])
+def test_workers_give_the_same_bits_as_one_process(id, workers):
+    here, there = make(id, 5), make(id, 5, workers=workers)
+    assert (there.observation_space, there.action_space) == (here.observation_space, here.action_space)
+    assert there.max_episode_steps == here.max_episode_steps
+    np.testing.assert_array_equal(here.reset(2), there.reset(2))
+    random, kept = np.random.default_rng(0), []
+    for t in range(260):
+        if t == 50:  # as blocks that start at a reset do
+            np.testing.assert_array_equal(here.reset(), there.reset())
+        draws = random.integers(0, 2, 5) if here.action_space.shape == () else random.uniform(-2, 2, (5, 1))
+        action = draws.astype(np.int32 if here.action_space.shape == () else np.float32)
+        ours, theirs = here.step(action), there.step(action)
+        for name, mine, other in zip(ours._fields, ours, theirs, strict=True):
+            assert mine.dtype == other.dtype
+            np.testing.assert_array_equal(mine, other, name)
+        kept.append((ours, theirs))
+    for ours, theirs in kept:  # no later step was written over them
+        np.testing.assert_array_equal(ours.next_obs, theirs.next_obs)
+        np.testing.assert_array_equal(ours.truncated, theirs.truncated)
+    assert (here.episodes, here.seeds, here.steps) == (there.episodes, there.seeds, there.steps)
+    assert any(ours.truncated.any() or ours.terminated.any() for ours, _ in kept)
+    there.close()
+
+
+def test_a_worker_is_deaf_to_ctrl_c_and_ends_with_its_vector():
+    vector = cart(2, workers=1)
+    vector.reset(0)
+    pid = vector._processes[0].pid
+    os.kill(pid, signal.SIGINT)
+    vector.step(np.zeros(2, np.int32))
+    del vector
+    assert is_gone([pid], 0.0)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_too_many_restarts_stop_it(workers, monkeypatch):
+    monkeypatch.setattr(calls, "RESTARTS", 2)
+    vector = make(lambda: Moody(0), 1, workers=workers, on_fault="restart")
+    vector.reset(0)
+    with pytest.raises(EnvironmentFault, match=r"too tired.*; this is fault 3 within 1,000 steps"):
+        for _ in range(3):
+            assert vector.step(np.zeros(1, np.int32)).truncated.all()
+    assert len(vector.faults) == 2
+    vector.close()
+
+
+def test_faults_far_apart_never_stop_it():
+    vector = make(lambda: Moody(150), 1, on_fault="restart")
+    vector.reset(0)
+    for _ in range(151 * 20):
+        vector.step(np.zeros(1, np.int32))
+    assert len(vector.faults) == 20
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_fault_in_the_very_first_reset_stops_it(workers):
+    class Never(Moody):
+        def reset(self, *, seed=None, options=None):
+            raise ValueError("no level")
+
+    vector = make(Never, 1, workers=workers, on_fault="restart")
+    with pytest.raises(EnvironmentFault, match=f"seed {environment_seeds(3, 1)[0]}: reset raised ValueError: no level"):
+        vector.reset(3)
+    vector.close()
+
+
+@pytest.mark.parametrize(
+    "answer", [np.array([0.5, 1.0]), np.array([1, 300]), [0, 0.25]], ids=["floats", "range", "list"]
+)
+def test_an_observation_that_its_space_cannot_hold_is_a_fault(answer):
+    vector = make(type("Moody", (Moody,), {"answer": answer}))
+    vector.reset(0)
+    with pytest.raises(EnvironmentFault, match=r"action 1: the observation is .*; expected a member of Box\(0, 255"):
+        vector.step(np.ones(1, np.int32))
+
+
+def test_another_integer_type_with_the_same_numbers_is_none():
+    vector = make(type("Moody", (Moody,), {"answer": np.array([3, 255])}))
+    vector.reset(0)
+    assert vector.step(np.ones(1, np.int32)).next_obs.tolist() == [[3, 255]]
+
+
+def test_a_space_that_changes_is_a_fault():
+    vector = make(Grows)
+    vector.reset(0)
+    with pytest.raises(EnvironmentFault, match=r"its observation space is Box\(0, 1.*expected Box\(0, 255.*at first"):
+        vector.reset()
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_environments_of_one_vector_have_the_same_spaces(workers):
+    class Random(Moody):
+        def __init__(self):
+            self.action_space = Discrete(2 + int.from_bytes(os.urandom(4), "big"))
+            super().__init__()
+
+    with pytest.raises(EnvironmentFault, match=r"environment 1 of 2.* its action space is Discrete"):
+        make(Random, 2, workers=workers)
+
+
+@pytest.mark.parametrize(
+    ("env", "how", "says"),
+    [
+        ("CartPole-v1", {"workers": 2}, "CartPole-v1 is compiled or pooled"),
+        ("gymnasium:CartPole-v1", {"workers": 5}, "workers is 5; 4 environments take 1 to 4"),
+        ("gymnasium:CartPole-v1", {"step_timeout": 0.0}, "step_timeout is 0.0"),
+        ("gymnasium:CartPole-v1", {"on_fault": "ignore"}, "on_fault is 'ignore'; it takes 'stop' or 'restart'"),
+    ],
+)
+def test_what_cannot_work_is_told_in_a_sentence(env, how, says):
+    with pytest.raises(BadSetting, match=says):
+        make(env, 4, **how)
+
+
+def test_what_cannot_be_made_in_a_worker_is_told_as_it_is_told_here():
+    with pytest.raises(polyak.Error, match="did you mean CartPole-v1"):
+        make("gymnasium:Cartpole-v1", 2, workers=1)
