@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 SETUP := pyproject.toml constraints.txt
 
-.PHONY: demo test learn bench figures clean
+.PHONY: demo test learn torture bench figures clean
 
 # CartPole learnt on four seeds, then filmed.
 demo: $(VENV)/ready
@@ -22,6 +22,10 @@ test: $(VENV)/ready-to-test
 # Every preset again on ten seeds; fails where an interval falls below its threshold. Hours.
 learn: $(VENV)/ready-to-test
 	$(BIN)/python -m pytest -o addopts= -v tests/learning
+
+# Kills, hostile files, and environments that break, by the hundred; half an hour.
+torture: $(VENV)/ready-to-test
+	$(BIN)/python -m pytest -o addopts= -v -rP tests/torture
 
 # Speed beside Stable-Baselines3, SBX and rejax, in an environment of its own.
 bench: $(VENV)/ready

@@ -29,7 +29,9 @@ def mould(tmp_path_factory):
     mould.close()
 
 
-@pytest.mark.parametrize(("name", "seeds", "kills"), [("dqn", [0], 6), ("ppo", [0], 6), ("q-learning", [0, 1], 8)])
+@pytest.mark.parametrize(
+    ("name", "seeds", "kills"), [("dqn lake", [0], 5), ("ppo lake", [0], 5), ("q-learning", [0, 1], 10)]
+)
 def test_twenty_kills_lose_at_most_one_interval_and_change_nothing(name, seeds, kills, mould, tmp_path):
     report = killed.check(mould, name, tmp_path, seeds, kills, random.Random(0))
     assert report.kills == kills
@@ -98,18 +100,39 @@ def test_a_run_that_was_cut_off_before_its_first_checkpoint_says_that_it_begins_
     assert policy(tmp_path / "cut") == policy(tmp_path / "whole")
 
 
-def test_seeds_that_were_parted_by_a_kill_go_on_each_from_where_it_was(tmp_path):
+def newest_steps(folder: Path, seeds: tuple[int, ...]) -> list[Path]:
+    return [checkpoint.all_of(keeper.folder_of(folder, seed))[0] for seed in seeds]
+
+
+def first_steps(events: list[dict]) -> dict[int, int]:
+    """Where each seed's first chunk ended."""
+    found: dict[int, int] = {}
+    for event in events:
+        if event["kind"] == "chunk":
+            found.setdefault(event["seed"], event["step"])
+    return found
+
+
+def test_seeds_that_were_parted_by_a_kill_go_on_together(tmp_path):
     seeds = (0, 1, 2)
     train(tmp_path / "whole", seeds=seeds)
     train(tmp_path / "cut", chunks=100, seeds=seeds)
-    newest = [checkpoint.all_of(keeper.folder_of(tmp_path / "cut", seed))[0] for seed in seeds]
-    assert len({path.name for path in newest}) == 1
-    checkpoint._remove(newest[1])  # as if the kill had come between two saves
-    events = train(tmp_path / "cut", seeds=seeds)
-    begun = {seed: min(e["step"] for e in events if e["kind"] == "chunk" and e["seed"] == seed) for seed in seeds}
-    assert begun[0] == begun[2] > begun[1]
+    checkpoint._remove(newest_steps(tmp_path / "cut", seeds)[1])  # as if the kill had come between two saves
+    begun = first_steps(train(tmp_path / "cut", seeds=seeds))
+    assert begun[0] == begun[1] == begun[2]
     for seed in seeds:
         assert policy(tmp_path / "cut", seed) == policy(tmp_path / "whole", seed)
+
+
+def test_a_seed_that_lost_its_checkpoints_does_not_take_the_others_back(tmp_path):
+    seeds = (0, 1, 2)
+    train(tmp_path, chunks=100, seeds=seeds)
+    for path in checkpoint.all_of(keeper.folder_of(tmp_path, 1)):
+        checkpoint._remove(path)
+    events = train(tmp_path, seeds=seeds)
+    begun = first_steps(events)
+    assert begun[0] == begun[2] > begun[1]
+    assert len(notices(events)) == 1 and "begins again" in notices(events)[0]
 
 
 def test_the_checkpoint_with_the_best_evaluation_is_kept(tmp_path):

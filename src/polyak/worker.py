@@ -115,7 +115,7 @@ def train_seeds(
             emit({"kind": "notice", "text": faults.pop(0), "fault": True})
         emit(event)
 
-    keeper = Keeper(Path(job.folder), job.seeds, job.keep_checkpoints, emit)
+    keeper = Keeper(Path(job.folder), job.seeds, job.keep_checkpoints, emit, together=batched)
     metrics = store.MetricWriter(Path(job.folder))
     try:
         for seeds in _together(job.seeds, keeper) if batched else [(seed,) for seed in job.seeds]:
@@ -130,7 +130,7 @@ def train_seeds(
 
 
 def _together(seeds: tuple[int, ...], keeper: "Keeper") -> list[tuple[int, ...]]:
-    """Seeds that are equally far, which one program can advance: all of them, unless a kill parted them."""
+    """Seeds that are equally far, which one program can advance: all of them, unless checkpoints of some are lost."""
     shares: dict[int, list[int]] = {}
     for seed in seeds:
         last = keeper.last[seed]

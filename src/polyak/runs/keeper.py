@@ -46,17 +46,26 @@ class Content(NamedTuple):
 class Keeper:
     """The checkpoints of some seeds of a run.
 
+    Args:
+        run: the run folder.
+        seeds: whose checkpoints.
+        keep: how many of each, the newest.
+        emit: is told in events of every checkpoint, and of what went wrong.
+        together: whether the seeds train in one program.
+
     Attributes:
         last: by seed the newest checkpoint that is whole, if there is one.
         best: by seed the score and the path of the checkpoint with the best evaluation, if there was one.
     """
 
-    def __init__(self, run: Path, seeds: Sequence[int], keep: int, emit: Callable[[Event], None]):
+    def __init__(
+        self, run: Path, seeds: Sequence[int], keep: int, emit: Callable[[Event], None], together: bool = False
+    ):
         self.run, self.keep, self.emit = run, keep, emit
         self._thread = threading.Thread()
         self._news: queue.SimpleQueue[Event] = queue.SimpleQueue()
         self._locks = [self._locked(seed) for seed in seeds]
-        self.last = {seed: self._newest(seed) for seed in seeds}
+        self.last = (self._in_step(seeds) if together else None) or {seed: self._newest(seed) for seed in seeds}
         self.best = {seed: self._best_of(seed) for seed in seeds}
 
     @property
@@ -108,6 +117,19 @@ class Keeper:
                 written = sum(found.files[name]["size"] for name in set(found.files) - set(content.state.unchanged))
                 event = {"kind": "checkpoint", "seed": seed, "step": step, "path": str(found.path)}
                 self._news.put(event | {"bytes": written, "seconds": time.perf_counter() - began})
+
+    def _in_step(self, seeds: Sequence[int]) -> dict[int, Checkpoint | None] | None:
+        """The newest checkpoints that all seeds have of one step; None if there are none.
+
+        A kill may part seeds that train in one program, by one save. They go on together from the save before, because
+        in another company their metrics would differ in rounding.
+        """
+        steps = [{path.name for path in checkpoint.all_of(folder_of(self.run, seed))} for seed in seeds]
+        for name in sorted(set.intersection(*steps), reverse=True):
+            with contextlib.suppress(BadFile):
+                return {seed: checkpoint.verify(folder_of(self.run, seed) / name) for seed in seeds}
+        in_first_save = min(map(len, steps)) == 0 and max(map(len, steps)) == 1
+        return dict.fromkeys(seeds) if in_first_save else None
 
     def _newest(self, seed: int) -> Checkpoint | None:
         return checkpoint.newest(
