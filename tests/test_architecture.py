@@ -18,8 +18,8 @@ MAY_IMPORT = {
     "algorithms": {"agent", "errors", "spaces", "ops", "parts"},
     "algorithms/planning": {"errors", "envs.mdp", "algorithms.planning"},  # a model is all that it works on
     "envs": {"agent", "errors", "spaces", "envs"},
-    "pictures": {"errors", "envs", "algorithms.planning.solution", "policy", "runs", "training.Run", "pictures"},
-    "callbacks": {"errors", "policy", "runs", "training.Run", "callbacks"},
+    "pictures": {"errors", "envs", "algorithms.planning.solution", "policy", "runs", "run", "pictures"},
+    "callbacks": {"errors", "policy", "runs", "run", "callbacks"},
     "engines": {"agent", "errors", "envs.base", "engines"},
 }
 

@@ -62,7 +62,8 @@ if TYPE_CHECKING:
     from polyak.pictures.picture import Picture
     from polyak.pictures.values import draw_values
     from polyak.policy import Policy, load
-    from polyak.training import Run, resume, train
+    from polyak.run import Run
+    from polyak.training import resume, train
 
 _HOMES = {
     "polyak.agent": ("Agent", "Algorithm", "Spec", "Step"),
@@ -123,7 +124,8 @@ _HOMES = {
     "polyak.pictures.picture": ("Picture",),
     "polyak.pictures.values": ("draw_values",),
     "polyak.policy": ("Policy", "load"),
-    "polyak.training": ("Run", "resume", "train"),
+    "polyak.run": ("Run",),
+    "polyak.training": ("resume", "train"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 

@@ -152,10 +152,11 @@ def resume(
         json: print every event as one line of JSON on standard output, the result on the last.
     """
     from polyak import callbacks, training
+    from polyak.run import Run
 
     chosen = None
     if json:
-        noted = callbacks.from_notes(training.Run(run).about.get("callbacks", []))
+        noted = callbacks.from_notes(Run(run).about.get("callbacks", []))
         chosen = [*noted, callbacks.JsonLines(_standard_output_for_json())]
     resumed = training.resume(run, env, progress=progress, processes=processes, callbacks=chosen)
     if resumed.about["status"] == "stopped":
@@ -215,8 +216,8 @@ def watch(
         out: the file, .mp4 or .gif; by default episode.mp4 in the run folder.
     """
     from polyak.policy import load
+    from polyak.run import Run
     from polyak.runs.video import film
-    from polyak.training import Run
 
     path = Path(run)
     policy = load(path) if path.is_file() else Run(path).policy(policy_seed)
@@ -263,7 +264,7 @@ def plot(runs: tuple[str, ...], /, metric: str = "episode_return", out: str | No
         out: the picture, .png, .svg or .pdf; by default curve.png in the first run's folder.
     """
     from polyak.pictures.curves import draw_curves
-    from polyak.training import Run
+    from polyak.run import Run
 
     if not runs:
         raise BadSetting("Which runs? For instance: polyak plot runs/*")
@@ -279,7 +280,7 @@ def export(run: str, /, out: str | None = None, wide: bool = False) -> None:
         out: the file; by default metrics.csv in the run folder.
         wide: one column a metric; by default the columns are seed, step, name, value.
     """
-    from polyak.training import Run
+    from polyak.run import Run
 
     print(Run(run).to_csv(out, wide=wide))
 
@@ -309,7 +310,7 @@ def draw(
     from polyak.pictures.path import draw_path
     from polyak.pictures.values import draw_values
     from polyak.policy import load
-    from polyak.training import Run
+    from polyak.run import Run
 
     if what not in (*PICTURES, None):
         raise UnknownName("picture", str(what), PICTURES)
@@ -425,7 +426,7 @@ def _environment(name: str) -> Any:
 
 def _policies(path: Path) -> list:
     from polyak.policy import load
-    from polyak.training import Run
+    from polyak.run import Run
 
     if path.is_file():
         return [load(path)]

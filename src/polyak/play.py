@@ -11,6 +11,7 @@ from polyak import training
 from polyak.envs.tictactoe import AFTER, CELLS, EMPTY, FREE, GAMES, LEGAL, OVER, OWN, TURNED, WON
 from polyak.errors import BadSetting, UnknownName
 from polyak.policy import Policy, load
+from polyak.run import Run
 
 PLAYABLE = ("tic-tac-toe",)
 YOU_WIN, DRAW, POLYAK_WINS = "You win.", "A draw.", "polyak wins."
@@ -42,7 +43,7 @@ def opponent(game: str, write: TextIO, run: str | None = None, seed: int | None 
         if learnt.about["status"] == "stopped":
             raise KeyboardInterrupt
         return learnt.policy()
-    policy = load(run) if Path(run).is_file() else training.Run(run).policy(seed)
+    policy = load(run) if Path(run).is_file() else Run(run).policy(seed)
     if policy.env.rpartition(":")[2] not in GAMES:
         raise BadSetting(
             f"{run} learnt {policy.env}, not {game}; leave --run out, and an opponent will learn it first."

@@ -1,4 +1,4 @@
-"""Training from the outside: `train` starts it, `resume` goes on with it, `Run` is what comes of it."""
+"""Training from the outside: `train` starts it, `resume` goes on with it; a `Run` is what comes of it."""
 
 import contextlib
 import datetime
@@ -7,12 +7,9 @@ import shutil
 import signal
 import sys
 import threading
-import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-import numpy as np
 
 from polyak import callbacks as instruments
 from polyak import errors, presets, settings
@@ -21,117 +18,18 @@ from polyak.callbacks import protocol
 from polyak.envs import calls as env_calls
 from polyak.envs.calls import STEP_TIMEOUT
 from polyak.errors import BadFile, BadSetting
-from polyak.evaluation import Scores
 from polyak.processes import Workers, accelerator_expected, cores
+from polyak.recorder import Recorder
+from polyak.run import Run, span
 from polyak.runs import store
 from polyak.runs.files import FolderLock
-from polyak.runs.progress import Display, display
-from polyak.worker import Event, Job, train_seeds
+from polyak.runs.progress import display
+from polyak.worker import Job, train_seeds
 
 if TYPE_CHECKING:
     from polyak.envs import EnvLike
-    from polyak.pictures.picture import Picture
-    from polyak.policy import Policy
 
 FINAL_EPISODES = 100
-
-
-class Run:
-    """A finished, stopped or growing run, as its folder tells it.
-
-    Attributes:
-        path: the run folder.
-        about: what `run.json` says: algorithm, settings, environment, versions, device, seeds, scores.
-        env: what it was trained on; None for a function, which no file can hold, except while it is trained.
-    """
-
-    def __init__(self, path: str | os.PathLike):
-        self.path = Path(path)
-        self.about = store.read_about(self.path)
-        self.env: EnvLike | None = None if self.about["custom_env"] else self.about["env"]
-
-    @property
-    def seeds(self) -> list[int]:
-        """The seeds, in order."""
-        return list(self.about["seeds"])
-
-    @property
-    def scores(self) -> Scores:
-        """Returns [seeds, episodes] of the final greedy policies in the Gymnasium environment."""
-        returns = [self.about["returns"][str(seed)] for seed in self.seeds if str(seed) in self.about["returns"]]
-        if not returns:
-            raise BadFile(f"No seed of {self.path} has finished yet, so there are no scores.")
-        return Scores(np.array(returns))
-
-    @property
-    def steps_per_second(self) -> float:
-        """Environment steps of all seeds together per second of training; compilation and evaluation left out."""
-        return self.about["steps_per_second"]
-
-    @property
-    def stopped_early(self) -> dict[int, dict[str, Any]]:
-        """Of each seed that a callback has stopped: `step`, zero if it had not begun, and `reason`."""
-        return {int(seed): stop for seed, stop in self.about.get("stopped_early", {}).items()}
-
-    def metrics(self, name: str) -> tuple[np.ndarray, np.ndarray]:
-        """Steps [points] and values [seeds, points] of what was measured under `name`."""
-        names = store.metric_names(self.path)
-        if name not in names:
-            raise errors.UnknownName("metric", name, names)
-        return store.read_metric(self.path, name, self.seeds)
-
-    def policy(self, seed: int | None = None) -> "Policy":
-        """The final policy of a seed, by default of the best one in the final evaluation."""
-        from polyak import policy
-
-        if seed is None:
-            returns = self.about["returns"]
-            kept = [s for s in self.seeds if (self.path / f"policy-{s}.safetensors").exists()]
-            if not kept:
-                raise BadFile(f"{self.path} holds no policy yet.")
-            seed = max(kept, key=lambda s: np.mean(returns.get(str(s), -np.inf)))
-        elif seed not in self.seeds:
-            raise BadSetting(f"{self.path} has the seeds {', '.join(map(str, self.seeds))}, not {seed}.")
-        return policy.load(self.path / f"policy-{seed}.safetensors")
-
-    def summary(self) -> str:
-        """Algorithm, environment, scores and speed in two lines, or three if seeds were stopped early."""
-        about = self.about
-        head = f"{about['algorithm']} on {about['env']}, {about['steps']:,} steps, seeds {_span(self.seeds)}"
-        if about["status"] != "finished":
-            return f"{head}: {about['status']}"
-        speed = f"{self.steps_per_second:,.0f} steps/s" if self.steps_per_second else "speed not measured"
-        early = [f"seed {seed} after {stop['step']:,} steps" for seed, stop in self.stopped_early.items()]
-        cut = f"\nstopped early: {', '.join(early)}" if early else ""
-        return f"{head}, {speed}{cut}\nfinal policy: {self.scores}"
-
-    def to_csv(self, path: str | os.PathLike | None = None, *, wide: bool = False) -> Path:
-        """Writes everything that was measured as CSV, whole or not at all.
-
-        Args:
-            path: the file, by default `metrics.csv` in the run folder; one that is there is replaced if it is such an
-                export.
-            wide: one row a seed and step and one column a metric, empty where it was not measured; by default the
-                columns are seed, step, name, value.
-
-        Returns:
-            The file.
-
-        Raises:
-            BadFile: it cannot be written, or another file is there.
-        """
-        from polyak.runs import export
-
-        return export.write(self.path, Path(path) if path is not None else self.path / "metrics.csv", wide)
-
-    def plot(self) -> "Picture":
-        """Draws `curve.png`, return against steps; what is returned shows itself in a notebook."""
-        from polyak.pictures.curves import draw_curves
-
-        return draw_curves(self, path=self.path / "curve.png")
-
-    def __repr__(self) -> str:
-        return f"Run({str(self.path)!r}): {self.summary()}"
 
 
 def train(
@@ -308,65 +206,6 @@ def resume(
     return _train(run.path, about, algorithm, env, progress, processes, callbacks)
 
 
-class _Recorder:
-    """Turns events into rows, progress and the facts of `run.json`."""
-
-    def __init__(self, folder: Path, about: dict[str, Any], show: Display, calls: instruments.Calls):
-        self.folder, self.about, self.show, self.calls = folder, about, show, calls
-        self.began, self.wall_seconds = time.perf_counter(), about["wall_seconds"]
-        self.steps = dict.fromkeys(about["seeds"], 0) | {int(seed): about["steps"] for seed in about["returns"]}
-        self.latest: dict[int, float] = {}
-        self.timed: dict[str, list[float]] = {}  # worker -> steps, seconds
-        self.stopped = False
-
-    def take(self, event: Event) -> None:
-        kind, seed, step = event["kind"], event.get("seed", -1), event.get("step", -1)
-        if kind == "hello":
-            self.about |= {key: event[key] for key in ("device", "engine", "environment")}
-        elif kind == "chunk":
-            self.latest[seed] = event["metrics"].get("episode_return", self.latest.get(seed, np.nan))
-            self.steps[seed] = step
-            timed = self.timed.setdefault(event.get("worker", ""), [0.0, 0.0])
-            timed[0] += event["timed_steps"]
-            timed[1] += event["timed_seconds"]
-            values = [value for value in self.latest.values() if np.isfinite(value)]
-            self.show.update(sum(self.steps.values()), float(np.mean(values)) if values else None)
-        elif kind == "checkpoint":
-            self.write_about()
-        elif kind == "notice":
-            self.show.say(f"seed {seed}: {event['text']}" if seed >= 0 else event["text"])
-        elif kind == "finished":
-            self.about["returns"][str(seed)] = event["returns"]
-            if step < self.about["steps"]:
-                self.about["stopped_early"][str(seed)] = {"step": step, "reason": self.calls.asked[seed]}
-            self.write_about()  # from here on nobody trains this seed again,
-            shutil.rmtree(self.folder / "checkpoints" / str(seed), ignore_errors=True)  # so nobody needs these
-        elif kind == "skipped":
-            self.about["stopped_early"][str(seed)] = {"step": 0, "reason": self.calls.asked[seed]}
-        elif kind == "stopped":
-            self.stopped = True
-        elif kind == "notice":
-            self.about["faults"] = self.about.get("faults", 0) + bool(event.get("fault"))
-            self.show.say(event["text"])
-        elif kind == "error":
-            if not event["type"]:
-                raise RuntimeError(f"training failed in a worker:\n{event['message']}")
-            raise errors.restored(event["type"], event["message"])
-        self.calls.take(event)
-
-    def write_about(self) -> None:
-        """Brings `run.json` up to date."""
-        self.about["wall_seconds"] = round(self.wall_seconds + time.perf_counter() - self.began, 3)
-        self.about["steps_per_second"] = round(self.steps_per_second, 1)
-        store.write_about(self.folder, self.about)
-
-    @property
-    def steps_per_second(self) -> float:
-        """All timed steps over the longest time that any worker took for its share."""
-        longest = max((seconds for _, seconds in self.timed.values()), default=0.0)
-        return sum(steps for steps, _ in self.timed.values()) / longest if longest else 0.0
-
-
 def _train(
     folder: Path,
     about: dict[str, Any],
@@ -392,9 +231,9 @@ def _train(
     run = Run(folder)
     run.about, run.env = about, env  # callbacks see both as they are now
     calls = instruments.Calls(callbacks, run, show.say)
-    recorder = _Recorder(folder, about, show, calls)
+    recorder = Recorder(folder, about, show, calls)
     title = (
-        f"{about['algorithm']} on {about['env']}, {about['steps']:,} steps, seeds {_span(about['seeds'])} -> {folder}"
+        f"{about['algorithm']} on {about['env']}, {about['steps']:,} steps, seeds {span(about['seeds'])} -> {folder}"
     )
     show.start(title, about["steps"] * len(about["seeds"]))
     try:
@@ -415,6 +254,8 @@ def _train(
         calls.end()
         if about["status"] == "failed" and new and not any(recorder.steps.values()):
             shutil.rmtree(folder)  # nothing was learnt, and an empty run would only be in the way
+        elif about["status"] == "failed":
+            show.say(f"What was learned up to the last checkpoints is in {folder}. Go on: polyak resume {folder}")
         with contextlib.suppress(OSError):
             (folder / "checkpoints").rmdir()  # unless there are some
         lock.close()
@@ -456,47 +297,61 @@ def _job(
     )
 
 
-def _in_workers(jobs: list[Job], recorder: _Recorder) -> None:
+def _in_workers(jobs: list[Job], recorder: Recorder) -> None:
     workers = Workers(jobs)
     try:
-        try:
-            for event in workers:
-                recorder.take(event)
-                if recorder.calls.failure:
-                    workers.stop()
-                elif jobs[0].waits:
-                    workers.answer(event, recorder.calls.asked)
-        except KeyboardInterrupt:
-            recorder.stopped = True
-            recorder.show.say("Stopping after the present chunk; what was learned is being saved. Again: at once.")
-            workers.stop()
-            for event in workers:
-                recorder.take(event)
+        with _signals(signal.default_int_handler, signal.SIGTERM):  # what a cluster sends before it kills
+            try:
+                for event in workers:
+                    recorder.take(event)
+                    if recorder.calls.failure:
+                        workers.stop()
+                    elif jobs[0].waits:
+                        workers.answer(event, recorder.calls.asked)
+            except KeyboardInterrupt:
+                recorder.stopped = True
+                recorder.show.say("Stopping after the present chunk; what was learned is being saved. Again: at once.")
+                workers.stop()
+                for event in workers:
+                    recorder.take(event)
+            except errors.Error:  # of one worker; the others save what they have learned
+                workers.stop()
+                for event in workers:
+                    if event["kind"] != "error":
+                        recorder.take(event)
+                raise
     finally:
         workers.kill()
 
 
-def _in_process(job: Job, recorder: _Recorder) -> None:
+def _in_process(job: Job, recorder: Recorder) -> None:
     """Trains here; Ctrl-C is kept waiting until the chunk is finished."""
     interrupted = threading.Event()
-    if threading.current_thread() is threading.main_thread():
-        before = signal.signal(signal.SIGINT, lambda number, frame: interrupted.set())
-    else:
-        before = None
+    with (
+        _signals(lambda number, frame: interrupted.set(), signal.SIGINT, signal.SIGTERM),
+        env_calls.alarm(job.name, job.step_timeout),
+    ):
+        train_seeds(
+            job,
+            recorder.take,
+            lambda: interrupted.is_set() or recorder.calls.failure is not None,
+            recorder.calls.asked.__contains__,
+        )
+
+
+@contextlib.contextmanager
+def _signals(handler: Callable[[int, Any], Any], *numbers: int) -> Iterator[None]:
+    """Handles signals, where that is allowed: in the main thread."""
+    here = threading.current_thread() is threading.main_thread()
+    before = {number: signal.signal(number, handler) for number in numbers if here}
     try:
-        with env_calls.alarm(job.name, job.step_timeout):
-            train_seeds(
-                job,
-                recorder.take,
-                lambda: interrupted.is_set() or recorder.calls.failure is not None,
-                recorder.calls.asked.__contains__,
-            )
+        yield
     finally:
-        if before is not None:
-            signal.signal(signal.SIGINT, before)
+        for number, old in before.items():
+            signal.signal(number, old)
 
 
-def _farewell(run: Run, recorder: _Recorder) -> str:
+def _farewell(run: Run, recorder: Recorder) -> str:
     """What happened, where it is, and what to type next."""
     from polyak.envs.tictactoe import GAMES
 
@@ -508,8 +363,3 @@ def _farewell(run: Run, recorder: _Recorder) -> str:
         )
     next_command = "play tic-tac-toe --run" if run.about["env"] in GAMES else "watch"
     return f"{run.summary()}\ncurve: {run.path / 'curve.png'}\nNext: polyak {next_command} {run.path}"
-
-
-def _span(seeds: Iterable[int]) -> str:
-    seeds = list(seeds)
-    return str(seeds[0]) if len(seeds) == 1 else f"{seeds[0]}-{seeds[-1]}"

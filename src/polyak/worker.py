@@ -189,10 +189,11 @@ class _Training:
                 self._tell(position, metrics, seconds if timed else 0.0, count if timed else 0)
             if position < end:
                 break
-            if position in self._evaluations:
-                self._evaluate(loop, position)
+            scores = self._evaluate(loop, position) if position in self._evaluations else {}
             if position in self._snapshots:
                 self._save_snapshots(loop, position)
+            if any((best := self.keeper.best[seed]) is None or score > best[0] for seed, score in scores.items()):
+                self._save(loop, position, scores)
         for seed, policy in self._policies(loop):
             policy.save(Path(self.job.folder) / f"policy-{seed}.safetensors")
             returns = self._play(policy, self.job.final_episodes)
@@ -266,19 +267,17 @@ class _Training:
     def _notice(self, seed: int, text: str) -> None:
         self.emit({"kind": "notice", "seed": seed, "text": text})
 
-    def _evaluate(self, loop: "Loop", position: int) -> None:
-        """Plays with the present policies, and keeps a checkpoint where one is better than all before."""
+    def _evaluate(self, loop: "Loop", position: int) -> dict[int, float]:
+        """Plays with the present policies; returns the mean return of each seed."""
         scores = {}
         for seed, policy in self._policies(loop):
             returns = self._play(policy, self.job.eval_episodes)
             scores[seed] = sum(returns) / len(returns)
             self.metrics.write([(seed, self._steps(position), "evaluation_return", scores[seed])])
             self.emit({"kind": "evaluation", "seed": seed, "step": self._steps(position), "returns": returns})
-        if any((best := self.keeper.best[seed]) is None or score > best[0] for seed, score in scores.items()):
-            self._save(loop, position, scores)
+        return scores
 
     def _policies(self, loop: "Loop") -> Iterator[tuple[int, "Policy"]]:
-
         from polyak.policy import Policy
 
         for k, seed in enumerate(self.seeds):
@@ -286,8 +285,6 @@ class _Training:
             yield seed, Policy(self.job.algorithm, self.spec, state, self.job.name)
 
     def _save_snapshots(self, loop: "Loop", position: int) -> None:
-        from polyak.runs import store
-
         folder = store.inner_folder(Path(self.job.folder), "snapshots")
         for seed, policy in self._policies(loop):
             step = self._steps(position)
@@ -370,6 +367,7 @@ def main() -> None:
     source = sys.stdin.buffer
     job: Job = cloudpickle.loads(source.read(int.from_bytes(source.read(8), "big")))
     stop, answers, finishing = threading.Event(), threading.Semaphore(0), set[int]()
+    signal.signal(signal.SIGTERM, lambda number, frame: stop.set())  # a cluster's, sent to every process
 
     def listen() -> None:
         for line in source:

@@ -9,7 +9,7 @@ from polyak.errors import BadSetting
 from polyak.runs import store
 
 if TYPE_CHECKING:
-    from polyak.training import Run
+    from polyak.run import Run
 
 
 @dataclasses.dataclass

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 if TYPE_CHECKING:
-    from polyak.training import Run
+    from polyak.run import Run
 
 
 class JsonLines:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from polyak.errors import BadSetting, CallbackFault, Error, UnknownName
 
 if TYPE_CHECKING:
-    from polyak.training import Run
+    from polyak.run import Run
 
 
 @dataclasses.dataclass(frozen=True)

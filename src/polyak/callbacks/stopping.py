@@ -12,7 +12,7 @@ from polyak.errors import BadSetting, UnknownName
 from polyak.runs import store
 
 if TYPE_CHECKING:
-    from polyak.training import Run
+    from polyak.run import Run
 
 METRICS = ("evaluation_return", "episode_return")
 

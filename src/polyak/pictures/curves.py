@@ -12,7 +12,7 @@ from polyak.errors import BadFile, BadSetting, UnknownName
 from polyak.pictures.picture import Picture, finished, new_axes
 
 if TYPE_CHECKING:
-    from polyak.training import Run
+    from polyak.run import Run
 
 POINTS = 60  # of the common grid on which seeds are compared
 LARGEST = 1e100  # beyond it a value is as good as infinite, and matplotlib finds no ticks for it

@@ -1,0 +1,122 @@
+"""A run as its folder tells it: scores, metrics, policies, curves."""
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from polyak import errors
+from polyak.errors import BadFile, BadSetting
+from polyak.evaluation import Scores
+from polyak.runs import store
+
+if TYPE_CHECKING:
+    from polyak.envs import EnvLike
+    from polyak.pictures.picture import Picture
+    from polyak.policy import Policy
+
+
+class Run:
+    """A finished, stopped or growing run, as its folder tells it.
+
+    Attributes:
+        path: the run folder.
+        about: what `run.json` says: algorithm, settings, environment, versions, device, seeds, scores.
+        env: what it was trained on; None for a function, which no file can hold, except while it is trained.
+    """
+
+    def __init__(self, path: str | os.PathLike):
+        self.path = Path(path)
+        self.about = store.read_about(self.path)
+        self.env: EnvLike | None = None if self.about["custom_env"] else self.about["env"]
+
+    @property
+    def seeds(self) -> list[int]:
+        """The seeds, in order."""
+        return list(self.about["seeds"])
+
+    @property
+    def scores(self) -> Scores:
+        """Returns [seeds, episodes] of the final greedy policies in the Gymnasium environment."""
+        returns = [self.about["returns"][str(seed)] for seed in self.seeds if str(seed) in self.about["returns"]]
+        if not returns:
+            raise BadFile(f"No seed of {self.path} has finished yet, so there are no scores.")
+        return Scores(np.array(returns))
+
+    @property
+    def steps_per_second(self) -> float:
+        """Environment steps of all seeds together per second of training; compilation and evaluation left out."""
+        return self.about["steps_per_second"]
+
+    @property
+    def stopped_early(self) -> dict[int, dict[str, Any]]:
+        """Of each seed that a callback has stopped: `step`, zero if it had not begun, and `reason`."""
+        return {int(seed): stop for seed, stop in self.about.get("stopped_early", {}).items()}
+
+    def metrics(self, name: str) -> tuple[np.ndarray, np.ndarray]:
+        """Steps [points] and values [seeds, points] of what was measured under `name`."""
+        names = store.metric_names(self.path)
+        if name not in names:
+            raise errors.UnknownName("metric", name, names)
+        return store.read_metric(self.path, name, self.seeds)
+
+    def policy(self, seed: int | None = None) -> "Policy":
+        """The final policy of a seed, by default of the best one in the final evaluation."""
+        from polyak import policy
+
+        if seed is None:
+            returns = self.about["returns"]
+            kept = [s for s in self.seeds if (self.path / f"policy-{s}.safetensors").exists()]
+            if not kept:
+                raise BadFile(f"{self.path} holds no policy yet.")
+            seed = max(kept, key=lambda s: np.mean(returns.get(str(s), -np.inf)))
+        elif seed not in self.seeds:
+            raise BadSetting(f"{self.path} has the seeds {', '.join(map(str, self.seeds))}, not {seed}.")
+        return policy.load(self.path / f"policy-{seed}.safetensors")
+
+    def summary(self) -> str:
+        """Algorithm, environment, scores and speed in two lines, or three if seeds were stopped early."""
+        about = self.about
+        head = f"{about['algorithm']} on {about['env']}, {about['steps']:,} steps, seeds {span(self.seeds)}"
+        if about["status"] != "finished":
+            return f"{head}: {about['status']}"
+        speed = f"{self.steps_per_second:,.0f} steps/s" if self.steps_per_second else "speed not measured"
+        early = [f"seed {seed} after {stop['step']:,} steps" for seed, stop in self.stopped_early.items()]
+        cut = f"\nstopped early: {', '.join(early)}" if early else ""
+        return f"{head}, {speed}{cut}\nfinal policy: {self.scores}"
+
+    def to_csv(self, path: str | os.PathLike | None = None, *, wide: bool = False) -> Path:
+        """Writes everything that was measured as CSV, whole or not at all.
+
+        Args:
+            path: the file, by default `metrics.csv` in the run folder; one that is there is replaced if it is such an
+                export.
+            wide: one row a seed and step and one column a metric, empty where it was not measured; by default the
+                columns are seed, step, name, value.
+
+        Returns:
+            The file.
+
+        Raises:
+            BadFile: it cannot be written, or another file is there.
+        """
+        from polyak.runs import export
+
+        return export.write(self.path, Path(path) if path is not None else self.path / "metrics.csv", wide)
+
+    def plot(self) -> "Picture":
+        """Draws `curve.png`, return against steps; what is returned shows itself in a notebook."""
+        from polyak.pictures.curves import draw_curves
+
+        return draw_curves(self, path=self.path / "curve.png")
+
+    def __repr__(self) -> str:
+        return f"Run({str(self.path)!r}): {self.summary()}"
+
+
+def span(seeds: Iterable[int]) -> str:
+    """`0-7`, for titles."""
+    seeds = list(seeds)
+    return str(seeds[0]) if len(seeds) == 1 else f"{seeds[0]}-{seeds[-1]}"
