@@ -11,6 +11,7 @@ import sys
 import time
 from pathlib import Path
 
+import gymnasium
 import pytest
 
 import polyak
@@ -30,7 +31,7 @@ def mould(tmp_path_factory):
 
 
 @pytest.mark.parametrize(
-    ("name", "seeds", "kills"), [("dqn lake", [0], 5), ("ppo lake", [0], 5), ("q-learning", [0, 1], 10)]
+    ("name", "seeds", "kills"), [("dqn lake", [0], 5), ("ppo host", [0], 5), ("q-learning", [0, 1], 10)]
 )
 def test_twenty_kills_lose_at_most_one_interval_and_change_nothing(name, seeds, kills, mould, tmp_path):
     report = killed.check(mould, name, tmp_path, seeds, kills, random.Random(0))
@@ -150,6 +151,35 @@ def test_a_checkpoint_of_other_settings_is_refused(tmp_path):
         train(tmp_path, steps=5_000)
 
 
+def rewritten(folder: Path, **about) -> None:
+    """Changes what the newest checkpoint says of itself, with a good checksum, as a hostile one would have."""
+    last = checkpoint.newest(keeper.folder_of(folder, 0), print)
+    body = {"format": 1, "step": last.step, "about": last.about | about, "files": last.files}
+    (last.path / checkpoint.MANIFEST).write_bytes(checkpoint._sealed(body))
+
+
+@pytest.mark.parametrize(
+    "about",
+    [{"position": -1}, {"position": 7}, {"position": "1"}, {"score": "best"}, {"memories": 3}, {"versions": [1]}],
+    ids=str,
+)
+def test_a_checkpoint_that_lies_is_refused_in_one_sentence(about, tmp_path):
+    train(tmp_path, chunks=30)
+    rewritten(tmp_path, **about)
+    with pytest.raises(polyak.Error) as told:
+        train(tmp_path)
+    assert "\n" not in str(told.value)
+
+
+def test_checkpoints_are_not_written_through_a_link(tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "checkpoints").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(polyak.Error, match="is a link"):
+        train(tmp_path / "run")
+    assert not list((tmp_path / "elsewhere").iterdir())
+
+
 def test_other_versions_are_told_of(tmp_path, monkeypatch):
     train(tmp_path, chunks=30)
     monkeypatch.setattr("polyak.runs.store.versions", lambda: {"jax": "another"})
@@ -174,7 +204,7 @@ def test_two_processes_cannot_train_one_run(tmp_path):
 
 
 def test_workers_whose_parent_was_killed_save_and_end_and_resume_goes_on_from_there(tmp_path):
-    options = "--steps 3000000 --seeds 2 --processes 2".split()
+    options = "--steps 2000000 --seeds 2 --processes 2".split()
     command = [sys.executable, "-m", "polyak.cli", "train", "q-learning", "FrozenLake-v1", *options]
     parent = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.DEVNULL)
     try:
@@ -208,3 +238,52 @@ def _steps(run: Path) -> dict[int, int]:
     return {
         seed: int(steps[values[seed] == values[seed]].max()) for seed in (0, 1) if (values[seed] == values[seed]).any()
     }
+
+
+class Terminate:
+    """Sends what a cluster sends before it kills."""
+
+    def on_chunk(self, run, seed, step, metrics):
+        if step == 1_000:
+            signal.raise_signal(signal.SIGTERM)
+
+
+@pytest.mark.parametrize("processes", [0, 1])
+def test_a_run_that_is_told_to_terminate_is_saved_as_after_ctrl_c(processes, tmp_path):
+    how = {"steps": 100_000, "out": tmp_path, "progress": False, "processes": processes, "checkpoint_every": 1_000}
+    run = polyak.train(TABLE, "FrozenLake-v1", callbacks=[Terminate()], **how)
+    assert run.about["status"] == "stopped"
+    assert checkpoint.all_of(keeper.folder_of(run.path, 0))
+
+
+class OneBreaks(gymnasium.Env):
+    """In the process that is first to make a file it breaks; in the other it goes on, slowly."""
+
+    observation_space = gymnasium.spaces.Discrete(2)
+    action_space = gymnasium.spaces.Discrete(2)
+
+    def __init__(self, claim: Path):
+        self.claim, self.clock = claim, 0
+
+    def reset(self, *, seed=None, options=None):
+        return 0, {}
+
+    def step(self, action):
+        self.clock += 1
+        time.sleep(0.0005)
+        if self.clock == 600:  # after more than one chunk
+            try:
+                os.close(os.open(self.claim, os.O_CREAT | os.O_EXCL))
+            except FileExistsError:
+                return 0, 0.0, False, False, {}
+            raise ValueError("the motor is too hot")
+        return 0, 0.0, False, False, {}
+
+
+def test_what_the_fault_of_one_worker_ends_the_others_have_saved(tmp_path):
+    how = {"steps": 10_000, "seeds": 2, "processes": 2, "out": tmp_path / "runs", "progress": False}
+    with pytest.raises(polyak.Error, match="too hot"):
+        polyak.train(polyak.QLearning(learning_rate=0.5), lambda: OneBreaks(tmp_path / "claim"), **how)
+    (run,) = (tmp_path / "runs").iterdir()
+    assert json.loads((run / "run.json").read_text())["status"] == "failed"
+    assert sum(bool(checkpoint.all_of(keeper.folder_of(run, seed))) for seed in (0, 1)) == 1

@@ -205,10 +205,9 @@ def interrupt(tmp_path, env: str, steps: int, processes: int):
     return polyak.Run(output.split()[-1]), "".join(lines)
 
 
-@pytest.mark.parametrize("processes", [0, 1])
-def test_after_ctrl_c_a_compiled_run_goes_on_as_if_nothing_had_happened(processes, tmp_path):
+def test_after_ctrl_c_a_run_goes_on_as_if_nothing_had_happened(tmp_path):
     steps = 150_000
-    run, said = interrupt(tmp_path, "CartPole-v1", steps, processes)
+    run, said = interrupt(tmp_path, "CartPole-v1", steps, processes=1)
     assert f"polyak resume {run.path}" in said
     run.policy()  # what was learned can be used
     reached = int(run.metrics("loss")[0][-1])
@@ -220,13 +219,3 @@ def test_after_ctrl_c_a_compiled_run_goes_on_as_if_nothing_had_happened(processe
         polyak.PPO(n_steps=16, batch_size=64), "CartPole-v1", steps=steps, num_envs=4, out=tmp_path, progress=False
     )
     assert policy_bytes(resumed, 0) == policy_bytes(whole, 0)
-
-
-def test_after_ctrl_c_a_host_run_goes_on_with_fresh_episodes(tmp_path):
-    run, _ = interrupt(tmp_path, "gymnasium:CartPole-v1", 40_000, 1)
-    reached = int(run.metrics("loss")[0][-1])
-    resumed = polyak.resume(run.path, progress=False)
-    assert resumed.about["status"] == "finished"
-    steps = resumed.metrics("loss")[0]
-    assert reached in steps and steps[-1] >= 40_000
-    assert not (resumed.path / "checkpoints").exists()

@@ -207,17 +207,17 @@ class _Training:
         from polyak.runs import keeper, state
 
         loop = self.engine.init(jnp.array(self.seeds) if self.batched else self.seeds[0])
-        found = [last for seed in self.seeds if (last := self.keeper.last[seed])]
+        found = [last for seed in self.seeds if (last := self.keeper.last[seed])]  # of all of them, or of none
+        for seed, checkpoint in zip(self.seeds, found, strict=False):
+            keeper.refuse_other(checkpoint, self._about(seed), self.engine.block_size)
+            if checkpoint.about["versions"] != store.versions():
+                self._notice(seed, "Packages have changed since it was interrupted, so numbers may differ in rounding.")
         step, position = (found[0].step, found[0].about["position"]) if found else (0, 0)
         for seed in self.seeds:
             if self.metrics.forget(seed, step) and not found:
                 self._notice(seed, "It was interrupted before its first checkpoint, so it begins again.")
         if not found:
             return loop, 0
-        for seed, checkpoint in zip(self.seeds, found, strict=True):
-            keeper.refuse_other(checkpoint, self._about(seed))
-            if checkpoint.about["versions"] != store.versions():
-                self._notice(seed, "Packages have changed since it was interrupted, so numbers may differ in rounding.")
         loop = state.restore(loop, found, self.batched)
         loop, cut = self.engine.resume(loop, keeper.environments_of(found[0], self.job.num_envs))
         self._saved = position

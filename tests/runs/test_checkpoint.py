@@ -111,6 +111,20 @@ def test_a_link_to_elsewhere_is_no_file_of_a_checkpoint(tmp_path):
         checkpoint.verify(saved.path)
 
 
+def test_links_are_neither_read_nor_followed_when_something_is_removed(tmp_path):
+    elsewhere = save_first(tmp_path / "elsewhere")
+    folder = tmp_path / "run"
+    folder.mkdir()
+    for name in ("step-000000000010", ".unfinished-000000000020"):
+        (folder / name).symlink_to(elsewhere.path)
+    assert checkpoint.newest(folder, silent) is None
+    checkpoint.save(folder, 20, SECOND, {})
+    checkpoint.save(folder, 10, SECOND, {})
+    checkpoint.prune(folder, 1, None)
+    assert checkpoint.verify(elsewhere.path) == elsewhere
+    assert os.listdir(folder) == ["step-000000000020"]
+
+
 @pytest.mark.parametrize("how", ["exit_at_once", "exit_in_the_middle"])
 def test_a_process_that_ends_at_any_call_of_a_save_leaves_one_whole_checkpoint(how, tmp_path):
     command = [sys.executable, "-m", "tests.runs.interrupt", str(tmp_path), how]

@@ -163,9 +163,12 @@ def newest(folder: Path, tell: Callable[[str], None]) -> Checkpoint | None:
 
 
 def all_of(folder: Path) -> list[Path]:
-    """The checkpoints in a folder by name, the newest first, whether they are whole or not."""
-    names = os.listdir(folder) if folder.is_dir() else []
-    return [folder / name for name in sorted((n for n in names if _FOLDER.fullmatch(n)), key=_step, reverse=True)]
+    """The checkpoints in a folder by name, the newest first, whether they are whole or not; links are none."""
+    if not folder.is_dir():
+        return []
+    with os.scandir(folder) as entries:
+        names = [e.name for e in entries if _FOLDER.fullmatch(e.name) and e.is_dir(follow_symlinks=False)]
+    return [folder / name for name in sorted(names, key=_step, reverse=True)]
 
 
 def prune(folder: Path, keep: int, best: Path | None) -> None:
@@ -200,6 +203,8 @@ def _link(source: Path, target: Path) -> None:
 
 def _remove(path: Path) -> None:
     """Removes a folder if it is there; its manifest first: what a crash leaves is not taken for whole."""
+    if path.is_symlink():  # whatever it leads to is not ours
+        path.unlink()
     with contextlib.suppress(FileNotFoundError):
         (path / MANIFEST).unlink()
     shutil.rmtree(path, ignore_errors=True)

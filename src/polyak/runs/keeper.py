@@ -12,9 +12,10 @@ from typing import Any, NamedTuple
 from polyak.errors import BadFile
 from polyak.runs import checkpoint
 from polyak.runs.checkpoint import Checkpoint
-from polyak.runs.documents import array, read_json, record, whole
+from polyak.runs.documents import array, mapping, maybe, number, read_json, record, text, whole
 from polyak.runs.files import FolderLock
 from polyak.runs.state import Captured, File
+from polyak.runs.store import inner_folder
 
 ENVIRONMENTS = "environments.json"
 LARGEST_ENVIRONMENTS = 2**28  # bytes
@@ -138,8 +139,7 @@ class Keeper:
 
     def _locked(self, seed: int) -> FolderLock:
         """The right to write checkpoints of a seed; whoever was killed may need a moment until he is gone."""
-        folder = folder_of(self.run, seed)
-        folder.mkdir(parents=True, exist_ok=True)
+        folder = inner_folder(inner_folder(self.run, "checkpoints"), str(seed))
         deadline = time.monotonic() + PATIENCE
         while (lock := FolderLock.of(folder)) is None:
             if time.monotonic() > deadline:
@@ -152,10 +152,31 @@ class Keeper:
         scores = []
         for path in checkpoint.all_of(folder_of(self.run, seed)):
             with contextlib.suppress(BadFile):
-                about = checkpoint.read_manifest(path).about
-                if about.get("score") is not None:
-                    scores.append((float(about["score"]), path))
+                about = _checked(checkpoint.read_manifest(path)).about
+                if about["score"] is not None:
+                    scores.append((about["score"], path))
         return max(scores, default=None)
+
+
+_count = whole(0, 2**63)
+_ABOUT = record(
+    {
+        "position": _count,
+        "score": maybe(number),
+        "memories": array(record({"added": _count, "rows": whole(1, 2**63)}), most=100),
+        "versions": mapping(text(100), text(100)),
+    },
+    closed=False,
+)
+
+
+def _checked(found: Checkpoint) -> Checkpoint:
+    """The same, if it tells what training has to know of a checkpoint; raises `BadFile`."""
+    try:
+        _ABOUT(found.about, "about")
+    except ValueError as error:
+        raise BadFile(f"{found.path} does not describe a state of training: {error}.") from error
+    return found
 
 
 def environments_of(found: Checkpoint, num_envs: int) -> dict[str, Any] | None:
@@ -170,15 +191,21 @@ def environments_of(found: Checkpoint, num_envs: int) -> dict[str, Any] | None:
         raise BadFile(f"{found.path / ENVIRONMENTS} cannot be read: {error}.") from error
 
 
-_count = whole(0, 2**63)
-
-
 def _any(value: Any, place: str) -> None:
     """The environment's own matter: `envs.snapshot` looks at every part before it uses it."""
 
 
-def refuse_other(found: Checkpoint, expected: Mapping[str, Any]) -> None:
-    """Raises `BadFile` if a checkpoint is of another seed, environment or setting than is to go on from it."""
+def refuse_other(found: Checkpoint, expected: Mapping[str, Any], block_size: int) -> None:
+    """Raises `BadFile` if a checkpoint is of another seed, environment or setting than is to go on from it.
+
+    Args:
+        found: the checkpoint.
+        expected: what the run says of these.
+        block_size: environment steps of an iteration.
+    """
+    _checked(found)
     for name, value in expected.items():
         if name != "versions" and found.about.get(name) != value:
             raise BadFile(f"{found.path} is of {name} {found.about.get(name)!r}, and the run is of {value!r}.")
+    if found.about["position"] * block_size != found.step:
+        raise BadFile(f"{found.path} is of step {found.step:,} and of iteration {found.about['position']:,} at once.")

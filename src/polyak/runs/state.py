@@ -92,8 +92,10 @@ def restore(tree: PyTree, checkpoints: Sequence[Checkpoint], batched: bool) -> P
     for row, checkpoint in enumerate(checkpoints):
         for name in checkpoint.files:
             if piece := _PIECE.fullmatch(name):
-                number = int(piece[1])
-                start = int(piece[2]) * checkpoint.about["memories"][number]["rows"]
+                number, abouts = int(piece[1]), checkpoint.about["memories"]
+                if number >= len(storages) or len(abouts) != len(storages):
+                    raise BadFile(f"{checkpoint.path} holds another number of replay memories than this agent keeps.")
+                start = int(piece[2]) * abouts[number]["rows"]
                 rows = tensors.read(checkpoint.path / name)
                 storages[number] = _filled(storages[number], row if batched else None, start, rows, name)
     return _put_together(small, storages)
@@ -158,8 +160,9 @@ def _filled(storage: PyTree, row: int | None, start: int, rows: dict[str, np.nda
     places, structure = jax.tree.flatten_with_path(storage)
     leaves = []
     for place, leaf in places:
-        found, shape = rows.get(jax.tree_util.keystr(place)), leaf.shape[1 if row is None else 2 :]
-        if found is None or len(rows) != len(places) or found.shape[1:] != shape or found.dtype != leaf.dtype:
+        found, (capacity, *shape) = rows.get(jax.tree_util.keystr(place)), leaf.shape[0 if row is None else 1 :]
+        fits = found is not None and found.shape[1:] == tuple(shape) and found.dtype == leaf.dtype
+        if found is None or not fits or len(rows) != len(places) or start + len(found) > capacity:
             raise BadFile(f"{name} in the checkpoint does not hold what this replay memory keeps.")
         leaves.append(_put(leaf, row, start, found))
     return jax.tree.unflatten(structure, leaves)
