@@ -4,7 +4,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 
 import pytest
 
@@ -195,27 +194,3 @@ def test_a_mistake_is_one_sentence_and_status_2(args, words, tmp_path):
     assert words in result.stderr and "Traceback" not in result.stderr
     complaint = [line for line in result.stderr.splitlines() if line.startswith("polyak: ")]
     assert len(complaint) == 1
-
-
-def test_the_run_folder_can_be_read_while_the_run_goes_on(tmp_path):
-    """Another process reads the metrics of a growing run."""
-    import polyak as library
-
-    command = "train ppo CartPole-v1 --steps 3000000 --num-envs 4 --n-steps 16 --batch-size 64".split()
-    process = subprocess.Popen([sys.executable, "-m", "polyak.cli", *command], cwd=tmp_path, stderr=subprocess.DEVNULL)
-    try:
-        seen = 0
-        for _ in range(600):
-            time.sleep(0.1)
-            folders = list((tmp_path / "runs").glob("*/metrics.sqlite"))
-            if folders:
-                try:
-                    seen = len(library.Run(folders[0].parent).metrics("loss")[0])
-                except library.Error:
-                    continue
-                if seen:
-                    break
-        assert seen and process.poll() is None
-    finally:
-        process.kill()
-        process.wait()

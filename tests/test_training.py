@@ -18,6 +18,11 @@ QUICK = polyak.PPO(n_steps=16, batch_size=64, n_epochs=2, network=polyak.MLP((16
 QUICK_DQN = polyak.DQN(learning_starts=64, train_freq=8, buffer_size=512, batch_size=16, network=polyak.MLP((16,)))
 
 
+@pytest.fixture(autouse=True)
+def few_final_episodes(monkeypatch):
+    monkeypatch.setattr("polyak.training.FINAL_EPISODES", 20)
+
+
 def quick(tmp_path, algorithm=QUICK, env="CartPole-v1", **how):
     how = {"steps": 1024, "num_envs": 4, "out": tmp_path, "progress": False, "processes": 0} | how
     return polyak.train(algorithm, env, **how)
@@ -34,7 +39,7 @@ def test_a_run_folder_holds_what_a_person_asks_for(tmp_path):
     assert about["settings"]["n_steps"] == 16 and about["settings"]["network"] == "mlp:16:relu"
     assert about["env"] == "CartPole-v1" and about["seeds"] == [0, 1] and about["status"] == "finished"
     assert about["device"] and about["versions"]["jax"]
-    assert run.scores.returns.shape == (2, 100)
+    assert run.scores.returns.shape == (2, 20)
     assert run.steps_per_second > 0
     steps, values = run.metrics("loss")
     assert values.shape == (2, len(steps)) and steps[-1] == 1024 and np.isfinite(values).all()
@@ -107,12 +112,15 @@ def test_a_lambda_reaches_the_worker_processes(tmp_path):
 
 
 def test_a_preset_is_used_for_a_name_and_defaults_for_the_rest(tmp_path):
-    run = polyak.train("ppo", "CartPole-v1", steps=256, out=tmp_path, progress=False, processes=0)
-    tuned = preset("ppo", "CartPole-v1")
+    how = {"steps": 256, "out": tmp_path, "progress": False, "processes": 0}
+    run = polyak.train("q-learning", "FrozenLake-v1", **how)
+    tuned, default = preset("q-learning", "FrozenLake-v1"), str(polyak.QLearning().learning_rate)
     assert run.about["preset"] and run.about["num_envs"] == tuned.num_envs
-    assert run.about["settings"]["n_steps"] == tuned.settings["n_steps"] != polyak.PPO().n_steps
-    run = quick(tmp_path, "ppo", "probe/constant-reward", num_envs=8)
-    assert not run.about["preset"] and run.about["settings"]["n_steps"] == polyak.PPO().n_steps
+    assert run.about["settings"]["learning_rate"] == tuned.settings["learning_rate"] != default
+    run = polyak.train("q-learning", "FrozenLake8x8-v1", **how | {"num_envs": 2})
+    assert run.about["preset"] and run.about["num_envs"] == 2
+    run = polyak.train("sarsa", "FrozenLake-v1", **how)
+    assert not run.about["preset"] and str(run.about["settings"]["learning_rate"]) == str(polyak.SARSA().learning_rate)
 
 
 @pytest.mark.parametrize(
@@ -184,13 +192,13 @@ def test_an_environment_object_is_refused_because_many_are_needed(tmp_path):
 INTERRUPTED = """
 import polyak, signal, sys
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs are born deaf to it
-run = polyak.train(polyak.{algorithm}, {env!r}, steps={steps}, num_envs=4, out=sys.argv[1], processes={processes})
+run = polyak.train(polyak.{learner}, "FrozenLake-v1", steps={steps}, out=sys.argv[1], processes=1)
 print("STATUS", run.about["status"], run.path)
 """
 
 
-def interrupt(tmp_path, env: str, steps: int, processes: int):
-    code = INTERRUPTED.format(algorithm="PPO(n_steps=16, batch_size=64)", env=env, steps=steps, processes=processes)
+def interrupt(tmp_path, learner: str, steps: int):
+    code = INTERRUPTED.format(learner=learner, steps=steps)
     command, pipe = [sys.executable, "-c", code, str(tmp_path)], subprocess.PIPE
     with subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True) as process:
         lines = []
@@ -206,16 +214,14 @@ def interrupt(tmp_path, env: str, steps: int, processes: int):
 
 
 def test_after_ctrl_c_a_run_goes_on_as_if_nothing_had_happened(tmp_path):
-    steps = 150_000
-    run, said = interrupt(tmp_path, "CartPole-v1", steps, processes=1)
+    steps, learner = 2_000_000, polyak.SARSA(initial_value=1.0)
+    run, said = interrupt(tmp_path, "SARSA(initial_value=1.0)", steps)
     assert f"polyak resume {run.path}" in said
     run.policy()  # what was learned can be used
-    reached = int(run.metrics("loss")[0][-1])
+    reached = int(run.metrics("td_error")[0][-1])
     assert 0 < reached < steps
 
     resumed = polyak.resume(run.path, progress=False)
     assert resumed.about["status"] == "finished"
-    whole = polyak.train(
-        polyak.PPO(n_steps=16, batch_size=64), "CartPole-v1", steps=steps, num_envs=4, out=tmp_path, progress=False
-    )
+    whole = polyak.train(learner, "FrozenLake-v1", steps=steps, out=tmp_path, progress=False)
     assert policy_bytes(resumed, 0) == policy_bytes(whole, 0)
