@@ -15,7 +15,7 @@ import gymnasium
 import pytest
 
 import polyak
-from polyak.runs import checkpoint, keeper
+from polyak.runs import checkpoint
 from polyak.worker import Job, train_seeds
 from tests.torture import killed
 
@@ -74,7 +74,7 @@ def notices(events: list[dict]) -> list[str]:
 def test_a_damaged_checkpoint_costs_a_line_and_the_way_from_the_one_before(tmp_path):
     train(tmp_path / "whole")
     train(tmp_path / "cut", chunks=30)
-    newest, older = checkpoint.all_of(keeper.folder_of(tmp_path / "cut", 0))
+    newest, older = checkpoint.all_of(checkpoint.folder_of(tmp_path / "cut", 0))
     (newest / "state.safetensors").write_bytes(b"\0" * 2_000)
     events = train(tmp_path / "cut")
     (said,) = notices(events)
@@ -86,7 +86,7 @@ def test_a_run_whose_checkpoints_are_all_damaged_is_left_alone(tmp_path):
     run = polyak.train(TABLE, "FrozenLake-v1", steps=2_000, out=tmp_path, progress=False, processes=0)
     about = json.loads((run.path / "run.json").read_text()) | {"status": "running", "returns": {}}
     (run.path / "run.json").write_text(json.dumps(about))
-    place = keeper.folder_of(run.path, 0) / "step-000000001000"
+    place = checkpoint.folder_of(run.path, 0) / "step-000000001000"
     place.mkdir(parents=True)
     with pytest.raises(polyak.Error, match="training cannot go on"):
         polyak.resume(run.path, progress=False, processes=0)
@@ -102,7 +102,7 @@ def test_a_run_that_was_cut_off_before_its_first_checkpoint_says_that_it_begins_
 
 
 def newest_steps(folder: Path, seeds: tuple[int, ...]) -> list[Path]:
-    return [checkpoint.all_of(keeper.folder_of(folder, seed))[0] for seed in seeds]
+    return [checkpoint.all_of(checkpoint.folder_of(folder, seed))[0] for seed in seeds]
 
 
 def first_steps(events: list[dict]) -> dict[int, int]:
@@ -128,7 +128,7 @@ def test_seeds_that_were_parted_by_a_kill_go_on_together(tmp_path):
 def test_a_seed_that_lost_its_checkpoints_does_not_take_the_others_back(tmp_path):
     seeds = (0, 1, 2)
     train(tmp_path, chunks=100, seeds=seeds)
-    for path in checkpoint.all_of(keeper.folder_of(tmp_path, 1)):
+    for path in checkpoint.all_of(checkpoint.folder_of(tmp_path, 1)):
         checkpoint._remove(path)
     events = train(tmp_path, seeds=seeds)
     begun = first_steps(events)
@@ -140,7 +140,7 @@ def test_the_checkpoint_with_the_best_evaluation_is_kept(tmp_path):
     events = train(tmp_path, eval_every=800, checkpoint_every=200, chunks=10**6)
     returns = {e["step"]: sum(e["returns"]) / len(e["returns"]) for e in events if e["kind"] == "evaluation"}
     best = min(step for step, score in returns.items() if score == max(returns.values()))
-    kept = [int(path.name[5:]) for path in checkpoint.all_of(keeper.folder_of(tmp_path, 0))]
+    kept = [int(path.name[5:]) for path in checkpoint.all_of(checkpoint.folder_of(tmp_path, 0))]
     assert best in kept and len(kept) <= 3
     assert kept[0] == max(e["step"] for e in events if e["kind"] == "checkpoint")
 
@@ -153,7 +153,7 @@ def test_a_checkpoint_of_other_settings_is_refused(tmp_path):
 
 def rewritten(folder: Path, **about) -> None:
     """Changes what the newest checkpoint says of itself, with a good checksum, as a hostile one would have."""
-    last = checkpoint.newest(keeper.folder_of(folder, 0), print)
+    last = checkpoint.newest(checkpoint.folder_of(folder, 0), print)
     body = {"format": 1, "step": last.step, "about": last.about | about, "files": last.files}
     (last.path / checkpoint.MANIFEST).write_bytes(checkpoint._sealed(body))
 
@@ -221,7 +221,7 @@ def test_workers_whose_parent_was_killed_save_and_end_and_resume_goes_on_from_th
     found = {}
     while time.monotonic() < deadline and len(found) < 2:
         time.sleep(0.05)
-        found = {seed: paths[0] for seed in (0, 1) if (paths := checkpoint.all_of(keeper.folder_of(run, seed)))}
+        found = {seed: paths[0] for seed in (0, 1) if (paths := checkpoint.all_of(checkpoint.folder_of(run, seed)))}
     assert json.loads((run / "run.json").read_text())["status"] == "running"
     resumed = polyak.resume(run, progress=False)
     assert resumed.about["status"] == "finished" and not (run / "checkpoints").exists()
@@ -253,7 +253,7 @@ def test_a_run_that_is_told_to_terminate_is_saved_as_after_ctrl_c(processes, tmp
     how = {"steps": 100_000, "out": tmp_path, "progress": False, "processes": processes, "checkpoint_every": 1_000}
     run = polyak.train(TABLE, "FrozenLake-v1", callbacks=[Terminate()], **how)
     assert run.about["status"] == "stopped"
-    assert checkpoint.all_of(keeper.folder_of(run.path, 0))
+    assert checkpoint.all_of(checkpoint.folder_of(run.path, 0))
 
 
 class OneBreaks(gymnasium.Env):
@@ -286,4 +286,4 @@ def test_what_the_fault_of_one_worker_ends_the_others_have_saved(tmp_path):
         polyak.train(polyak.QLearning(learning_rate=0.5), lambda: OneBreaks(tmp_path / "claim"), **how)
     (run,) = (tmp_path / "runs").iterdir()
     assert json.loads((run / "run.json").read_text())["status"] == "failed"
-    assert sum(bool(checkpoint.all_of(keeper.folder_of(run, seed))) for seed in (0, 1)) == 1
+    assert sum(bool(checkpoint.all_of(checkpoint.folder_of(run, seed))) for seed in (0, 1)) == 1

@@ -21,7 +21,7 @@ from polyak.errors import BadFile, BadSetting
 from polyak.processes import Workers, accelerator_expected, cores
 from polyak.recorder import Recorder
 from polyak.run import Run, span
-from polyak.runs import store
+from polyak.runs import checkpoint, store
 from polyak.runs.files import FolderLock
 from polyak.runs.progress import display
 from polyak.worker import Job, train_seeds
@@ -236,6 +236,10 @@ def _train(
         f"{about['algorithm']} on {about['env']}, {about['steps']:,} steps, seeds {span(about['seeds'])} -> {folder}"
     )
     show.start(title, about["steps"] * len(about["seeds"]))
+    if not new and seeds:
+        recorder.steps |= {seed: checkpoint.newest_step(checkpoint.folder_of(folder, seed)) for seed in seeds}
+        first, last = (which(recorder.steps[seed] for seed in seeds) for which in (min, max))
+        show.say(f"Going on from step {first:,}{'' if first == last else f' to {last:,}'}.")
     try:
         calls.start()
         if count:

@@ -396,6 +396,9 @@ def main() -> None:
         train_seeds(job, emit, stop.is_set, finishing.__contains__)
     except Error as error:
         emit({"kind": "error", "type": type(error).__name__, "message": str(error)})
+    except OSError as error:  # a full disk, a folder that is gone
+        text = f"{error.filename or job.folder} cannot be written: {error.strerror or error}."
+        emit({"kind": "error", "type": "BadFile", "message": text})
     except Exception:
         emit({"kind": "error", "type": "", "message": traceback.format_exc()})
     os._exit(0)  # a simulator that hangs while it is taken down must not keep the run waiting

@@ -20,7 +20,7 @@ from typing import NamedTuple
 
 import polyak
 from polyak.agent import Algorithm
-from polyak.runs import checkpoint, keeper, store
+from polyak.runs import checkpoint, store
 from polyak.worker import Job, train_seeds
 
 EVERY, LAST, TOTAL = 512, 8_192, 16_384  # steps between two checkpoints, at the end of a test, that schedules see
@@ -74,7 +74,7 @@ def train(name: str, folder: str, seeds: list[int]) -> None:
 
 def saved(folder: Path, seeds: list[int], complaints: list[str]) -> int:
     """The step from which all seeds can go on: a kill may have come between their saves."""
-    newest = [checkpoint.newest(keeper.folder_of(folder, seed), complaints.append) for seed in seeds]
+    newest = [checkpoint.newest(checkpoint.folder_of(folder, seed), complaints.append) for seed in seeds]
     return min(last.step if last else 0 for last in newest)
 
 
@@ -119,7 +119,7 @@ def kill_and_go_on(mould: Mould, name: str, folder: Path, seeds: list[int], kill
     """Kills a run `kills` times, every second time inside a save, then lets it come to its last step."""
     inside, lost, complaints = 0, 0, []
     first = min(seeds)
-    place = keeper.folder_of(folder, first)
+    place = checkpoint.folder_of(folder, first)
     folder.mkdir(parents=True)
     for number in range(kills + 1):
         events = folder.parent / f"{folder.name}-events-{number}"
@@ -164,7 +164,7 @@ def fingerprint(folder: Path, seeds: list[int]) -> str:
     """SHA-256 of the last checkpoints, of parameters, optimisers, memories and all, and of the rows of metrics."""
     digest = hashlib.sha256()
     for seed in seeds:
-        last = checkpoint.newest(keeper.folder_of(folder, seed), print)
+        last = checkpoint.newest(checkpoint.folder_of(folder, seed), print)
         assert last is not None and last.step == LAST
         digest.update((last.path / checkpoint.MANIFEST).read_bytes())  # which holds the SHA-256 of all files
     store.compact(folder)

@@ -57,6 +57,11 @@ class Checkpoint(NamedTuple):
     files: dict[str, dict[str, Any]]  # name -> size in bytes, sha256
 
 
+def folder_of(run: Path, seed: int) -> Path:
+    """Where the checkpoints of a seed lie."""
+    return run / "checkpoints" / str(seed)
+
+
 def save(
     folder: Path,
     step: int,
@@ -169,6 +174,11 @@ def all_of(folder: Path) -> list[Path]:
     with os.scandir(folder) as entries:
         names = [e.name for e in entries if _FOLDER.fullmatch(e.name) and e.is_dir(follow_symlinks=False)]
     return [folder / name for name in sorted(names, key=_step, reverse=True)]
+
+
+def newest_step(folder: Path) -> int:
+    """The step of the newest checkpoint by name, whole or not; 0 where there is none."""
+    return max((_step(path.name) for path in all_of(folder)), default=0)
 
 
 def prune(folder: Path, keep: int, best: Path | None) -> None:

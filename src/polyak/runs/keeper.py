@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from polyak.errors import BadFile
 from polyak.runs import checkpoint
-from polyak.runs.checkpoint import Checkpoint
+from polyak.runs.checkpoint import Checkpoint, folder_of
 from polyak.runs.documents import array, mapping, maybe, number, read_json, record, text, whole
 from polyak.runs.files import FolderLock
 from polyak.runs.state import Captured, File
@@ -23,11 +23,6 @@ LARGEST_ENVIRONMENTS = 2**28  # bytes
 PATIENCE = 60.0  # seconds to wait for another process that trains the same seed
 
 Event = dict[str, Any]
-
-
-def folder_of(run: Path, seed: int) -> Path:
-    """Where the checkpoints of a seed lie."""
-    return run / "checkpoints" / str(seed)
 
 
 class Content(NamedTuple):

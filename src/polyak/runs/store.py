@@ -143,27 +143,35 @@ class MetricWriter:
     """Appends to `metrics.sqlite`: one row a seed, step and name. Several processes may write, and others read."""
 
     def __init__(self, folder: Path):
-        self._db = sqlite3.connect(folder / "metrics.sqlite", timeout=60.0)
-        self._db.execute("PRAGMA journal_mode=WAL")  # readers never wait for the writer
-        self._db.execute("PRAGMA synchronous=NORMAL")  # what was synced stays, also when the power fails
-        self._db.execute(
-            "CREATE TABLE IF NOT EXISTS metrics (seed INTEGER, step INTEGER, name TEXT, value REAL,"
-            " PRIMARY KEY (name, seed, step)) WITHOUT ROWID"
-        )
-        self._db.commit()
+        self._path = folder / DATABASE
+        with self._faults_named():
+            self._db = sqlite3.connect(self._path, timeout=60.0)
+            self._db.execute("PRAGMA journal_mode=WAL")  # readers never wait for the writer
+            self._db.execute("PRAGMA synchronous=NORMAL")  # what was synced stays, also when the power fails
+            self._db.execute(SCHEMA.replace("CREATE TABLE", "CREATE TABLE IF NOT EXISTS"))
+            self._db.commit()
 
     def write(self, rows: Iterable[Row]) -> None:
-        with self._db:
+        """Adds rows, or replaces those of the same seed, step and name; raises `BadFile` where the disk is full."""
+        with self._faults_named(), self._db:
             self._db.executemany("INSERT OR REPLACE INTO metrics VALUES (?, ?, ?, ?)", rows)
 
     def forget(self, seed: int, step: int) -> int:
         """Removes what a seed measured after a step, because it goes on from there; returns how many rows."""
-        with self._db:
+        with self._faults_named(), self._db:
             return self._db.execute("DELETE FROM metrics WHERE seed = ? AND step > ?", (seed, step)).rowcount
 
     def sync(self) -> None:
         """Waits until the disk has all rows: a checkpoint must not know of more steps than the curves."""
-        self._db.execute("PRAGMA wal_checkpoint")
+        with self._faults_named():
+            self._db.execute("PRAGMA wal_checkpoint")
+
+    @contextlib.contextmanager
+    def _faults_named(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.Error as error:
+            raise BadFile(f"{self._path} cannot be written ({error}); make room, and go on with resume.") from error
 
     def close(self) -> None:
         self._db.close()
