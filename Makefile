@@ -27,7 +27,7 @@ learn: $(VENV)/ready-to-test
 
 # Kills, hostile files, and environments that break, by the hundred; a quarter of an hour on two cores.
 torture: $(VENV)/ready-to-test
-	$(BIN)/python -m pytest -o addopts= -n auto --dist load -v -rP tests/torture
+	$(BIN)/python -m pytest -o addopts= -n auto --dist loadfile -v -rP tests/torture
 
 # Speed beside Stable-Baselines3, SBX and rejax, in an environment of its own.
 bench: $(VENV)/ready

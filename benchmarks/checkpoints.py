@@ -136,10 +136,9 @@ def speed(options: Options, folder: Path) -> None:
 
 
 def main(options: Options) -> None:
-    with tempfile.TemporaryDirectory(dir=".") as folder:
-        frames(options, Path(folder) / "frames")
-    with tempfile.TemporaryDirectory(dir=".") as folder:
-        speed(options, Path(folder) / "speed")
+    for measure in (frames, speed):
+        with tempfile.TemporaryDirectory(dir=".") as folder:  # on this disk; the usual place may be memory
+            measure(options, Path(folder))
 
 
 if __name__ == "__main__":

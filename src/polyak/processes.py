@@ -152,7 +152,7 @@ class Workers:
     def _tell(self, worker: _Worker, error: Error) -> None:
         """Puts an error where all events go; once everything is learnt and saved, it is only worth a line."""
         if worker.closing:
-            self._events.put({"kind": "notice", "text": str(error)})
+            self._events.put({"kind": "notice", "text": str(error), "fault": True})
         else:
             self._events.put({"kind": "error", "type": type(error).__name__, "message": str(error)})
 

@@ -52,9 +52,12 @@ def case(name: str) -> Case:
         env = {"host": "gymnasium:CartPole-v1", "lake": "FrozenLake-v1"}.get(where, "CartPole-v1")
         return Case(DEEP[kind], env, 4)
     env = {"afterstate-td": "tic-tac-toe", "linear-sarsa": "CartPole-v1", "linear-q-learning": "CartPole-v1"}
-    blocks = {"n_steps": 64} if ALGORITHMS[kind].starts_at_reset and "n_steps" in vars(ALGORITHMS[kind]) else {}
+    blocks = {name: 64 for name in ("n_steps", "session_length") if name in vars(ALGORITHMS[kind])}
+    blocks = blocks if ALGORITHMS[kind].starts_at_reset else {}
     prefix = "gymnasium:" if host else ""
-    return Case(ALGORITHMS[kind](**blocks), prefix + env.get(kind, "FrozenLake-v1"), ALGORITHMS[kind].default_num_envs)
+    return Case(
+        ALGORITHMS[kind](**blocks), prefix + env.get(kind, "FrozenLake-v1"), min(8, ALGORITHMS[kind].default_num_envs)
+    )
 
 
 def train(name: str, folder: str, seeds: list[int]) -> None:
@@ -129,7 +132,7 @@ def kill_and_go_on(mould: Mould, name: str, folder: Path, seeds: list[int], kill
             # as far apart as leaves room for all of them
             wanted = begun + draw.randrange(1, max(2, (LAST - begun) // (kills - number)))
             if wait_for(place, events, first, wanted, aimed=number % 2 == 1, process=process):
-                time.sleep(draw.random() * (0.004 if number % 2 else 0.1))
+                time.sleep(draw.random() * (0.002 if number % 2 else 0.1))
             os.kill(process, signal.SIGKILL)
         status = mould.wait(process)
         told = [json.loads(line) for line in events.read_text().splitlines() if line.endswith("}")]
