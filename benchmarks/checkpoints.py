@@ -3,10 +3,11 @@
     python benchmarks/checkpoints.py
 
 The replay holds 84 x 84 frames, 7.1 GB. It is filled by 250,000 at a time with a checkpoint after each, so that the
-last one is made of 250,000 new frames and 750,000 old. Pause is the time in which training stands still while the new
-part is copied; a thread writes it. Speed is that of DQN on CartPole with 256 x 256 units, in windows with and without
-checkpoints by turns; checkpoints are made every two seconds, thirty times as often as by default. Needs 12 GB of
-memory and 18 GB of disk; --frames makes it smaller.
+last one is made of 250,000 new frames and 750,000 old. Pause is the time in which training stands still while what is
+new is copied: after every 10,000 frames the pieces that have become full, at the checkpoint the rest; a thread writes
+them. Speed is that of DQN on CartPole with 256 x 256 units, in windows with and without checkpoints by turns;
+checkpoints are made every two seconds, thirty times as often as by default. Needs 12 GB of memory and 18 GB of disk;
+--frames makes it smaller.
 """
 
 import dataclasses
@@ -32,6 +33,7 @@ from polyak.runs.checkpoint import verify
 from polyak.runs.keeper import Content, Keeper
 
 BLOCK = 250  # frames added at a time
+CHUNK = 40  # blocks between two looks: 10,000 frames
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,8 +60,8 @@ def keeper_in(folder: Path, events: list[dict]) -> Keeper:
     return Keeper(folder, [0], 2, events.append)
 
 
-def content_of(tree, keeper: Keeper) -> Content:
-    captured = state.capture(tree, keeper.last[0], None)
+def content_of(tree, keeper: Keeper, ahead: state.Ahead | None = None) -> Content:
+    captured = state.capture(tree, keeper.last[0], None, ahead)
     return Content(captured, None, {"memories": captured.memories, "score": None})
 
 
@@ -78,20 +80,25 @@ def frames(options: Options, folder: Path) -> None:
     events: list[dict] = []
     keeper = keeper_in(folder, events)
     quarter = options.frames // 4
+    ahead = state.Ahead()
     for number in range(5):  # four times until it is full, once more with a quarter that is new
+        pauses: list[float] = []
         for i in range(quarter // BLOCK):
             replay = add(replay, block(jax.random.fold_in(jax.random.key(number), i)))
+            if (i + 1) % CHUNK == 0:
+                jax.block_until_ready(replay)
+                began = time.perf_counter()
+                ahead.look({"replay": replay})
+                pauses.append(time.perf_counter() - began)
         jax.block_until_ready(replay)
         began = time.perf_counter()
-        keeper.save((number + 1) * quarter, {0: content_of({"replay": replay}, keeper)})
-        pause = time.perf_counter() - began
+        keeper.save((number + 1) * quarter, {0: content_of({"replay": replay}, keeper, ahead)})
+        pauses.append(time.perf_counter() - began)
         keeper.wait()
         event = events[-1]
-        print(
-            f"{(number + 1) * quarter:>9,} frames seen: {event['bytes'] / 1e9:.2f} GB written, pause {pause:.2f} s, "
-            f"in the background {event['seconds']:.1f} s",
-            flush=True,
-        )
+        print(f"{(number + 1) * quarter:>9,} frames seen: {event['bytes'] / 1e9:.2f} GB written; ", end="")
+        print(f"pause {pauses[-1]:.2f} s, {len(pauses) - 1} before it of at most {max(pauses[:-1]):.2f} s; ", end="")
+        print(f"in the background {event['seconds']:.1f} s", flush=True)
     keeper.close()
     began = time.perf_counter()
     found = verify(keeper.last[0].path)

@@ -155,6 +155,8 @@ class _Training:
     finishing: Callable[[int], bool]
 
     def __post_init__(self) -> None:
+        from polyak.runs.state import Ahead
+
         self.total = -(-self.job.steps // self.engine.block_size)
         self.warmup = min(self.total, -(-self.job.algorithm.learning_starts // self.engine.block_size))
         self._evaluations = self._every(self.job.eval_every, self.total)
@@ -162,6 +164,7 @@ class _Training:
         self._snapshots = self._every(self.job.policy_every, self.total + 1)
         self._saved, self._saved_at = 0, time.monotonic()  # the position of the last checkpoint, and when it was begun
         self._watch = Watch(self.seeds, self.emit)
+        self._ahead = None if self.batched else Ahead()
 
     def run(self) -> None:
         """Trains to the end, or until told to stop."""
@@ -187,6 +190,8 @@ class _Training:
                 timed = learn in self.engine.warm  # the first call of each program is mostly compilation
                 self.engine.warm.add(learn)
                 self._tell(position, metrics, seconds if timed else 0.0, count if timed else 0)
+                if self._ahead:
+                    self._ahead.look(loop)
             if position < end:
                 break
             scores = self._evaluate(loop, position) if position in self._evaluations else {}
@@ -317,7 +322,7 @@ class _Training:
         self.metrics.sync()
         environments, contents = self.engine.environments(), {}
         for k, seed in enumerate(self.seeds):  # each alone: those that go on later may be others
-            captured = capture(loop, self.keeper.last[seed], k if self.batched else None)
+            captured = capture(loop, self.keeper.last[seed], k if self.batched else None, self._ahead)
             about = {"position": position, "score": (scores or {}).get(seed), "memories": captured.memories}
             contents[seed] = Content(captured, environments, self._about(seed) | about)
         self.keeper.save(self._steps(position), contents)

@@ -62,6 +62,35 @@ def test_every_checkpoint_restores_what_it_was_made_of_and_writes_only_what_chan
         assert_equal(state.restore(fresh(), [checkpoint.verify(before.path)], batched=False), tree)
 
 
+@settings(max_examples=25, deadline=None, derandomize=True)
+@given(gaps=st.lists(st.integers(0, 30), min_size=1, max_size=6), chunk=st.integers(1, 5))
+def test_what_was_copied_ahead_is_what_a_checkpoint_would_copy(gaps, chunk, tmp_path_factory):
+    folder, tree, before, added, ahead = tmp_path_factory.mktemp("saves"), dict(EMPTY), None, 0, state.Ahead()
+    for number, gap in enumerate(gaps):
+        for i in range(gap):
+            tree["replay"] = ADD(tree["replay"], block_of(added))
+            added += 4
+            if i % chunk == 0:
+                ahead.look(tree)
+        plain, helped = state.capture(tree, before, None), state.capture(tree, before, None, ahead)
+        assert plain.unchanged == helped.unchanged and plain.pieces.keys() == helped.pieces.keys()
+        for name, rows in plain.pieces.items():
+            for leaf in rows:
+                np.testing.assert_array_equal(rows[leaf], helped.pieces[name][leaf])
+        before, _ = save(folder, number, tree, before)
+
+
+def test_full_pieces_are_copied_ahead_and_a_checkpoint_copies_the_rest():
+    tree, ahead = dict(EMPTY), state.Ahead()
+    for i in range(5):  # 20 rows: two pieces full, the third half
+        tree["replay"] = ADD(tree["replay"], block_of(4 * i))
+        ahead.look(tree)
+    copies = {name: rows for name, (_, rows) in ahead._copies.items()}
+    assert len(copies) == 2
+    helped = state.capture(tree, None, None, ahead)
+    assert len(helped.pieces) == 3 and all(helped.pieces[name] is rows for name, rows in copies.items())
+
+
 def test_seeds_that_share_a_program_are_saved_one_by_one(tmp_path):
     trees = []
     for seed in (0, 1):

@@ -23,6 +23,7 @@ from polyak.runs.files import Buffer
 File = tuple[str, Sequence[Buffer]]  # name, contents part by part
 
 PIECE_BYTES = 2**24
+MOST_AHEAD = 2**31  # bytes that copies may take which wait for their checkpoint
 STATE = "state.safetensors"
 
 
@@ -46,13 +47,41 @@ class Captured(NamedTuple):
             yield name, tensors.as_file(rows)
 
 
-def capture(tree: PyTree, before: Checkpoint | None, row: int | None) -> Captured:
+class Ahead:
+    """Copies pieces of replay memories as soon as they are full, so that a checkpoint has little left to copy at once.
+
+    A piece that is full stays as it is until the ring comes round to it again.
+    """
+
+    def __init__(self) -> None:
+        self._seen: dict[int, int] = {}  # memory -> rows added when it was last looked at
+        self._copies: dict[str, tuple[int, dict[str, np.ndarray]]] = {}  # file name -> rows added then, the copy
+
+    def look(self, tree: PyTree) -> None:
+        """After a chunk: copies the pieces that have become full in it."""
+        for number, memory in enumerate(_taken_apart(tree)[0]):
+            ring = _Ring.of(memory, None)
+            last = self._seen.setdefault(number, ring.added)
+            self._seen[number] = ring.added
+            for piece in ring.filled_since(last):
+                if PIECE_BYTES * len(self._copies) >= MOST_AHEAD:
+                    return
+                self._copies[_name(number, piece)] = ring.added, _copy(memory, ring, piece, None)
+
+    def take(self, name: str, ring: "_Ring", piece: int) -> dict[str, np.ndarray] | None:
+        """The copy of a piece, if there is one of what it holds now; it is given away."""
+        added, rows = self._copies.pop(name, (0, None))
+        return None if rows is None or ring.touched(piece, added) else rows
+
+
+def capture(tree: PyTree, before: Checkpoint | None, row: int | None, ahead: Ahead | None = None) -> Captured:
     """Copies what a checkpoint has to hold.
 
     Args:
         tree: the state; with leading axis [seeds] where several train in one program.
         before: the checkpoint that the new one may share files with.
         row: which seed; None where there is only one.
+        ahead: what was copied already.
     """
     memories, small = _taken_apart(tree)
     pieces: dict[str, dict[str, np.ndarray]] = {}
@@ -63,12 +92,11 @@ def capture(tree: PyTree, before: Checkpoint | None, row: int | None) -> Capture
         old = known["added"] if known and known["rows"] == ring.rows else None
         for piece in range(-(-ring.size // ring.rows)):
             name = _name(number, piece)
+            copied = ahead.take(name, ring, piece) if ahead else None
             if old is not None and before is not None and name in before.files and not ring.touched(piece, old):
                 unchanged.append(name)
             else:
-                start = piece * ring.rows
-                count = min(ring.rows, ring.capacity - start)
-                pieces[name] = tensors.named(jax.tree.map(partial(_cut, row, start, count), memory.storage))
+                pieces[name] = copied if copied is not None else _copy(memory, ring, piece, row)
         abouts.append({"added": ring.added, "rows": ring.rows})
     copies = {name: leaf.copy() for name, leaf in tensors.named(small, row).items()}  # training will overwrite them
     return Captured(copies, pieces, unchanged, abouts)
@@ -120,11 +148,25 @@ class _Ring(NamedTuple):
         capacity = shapes[0][0]
         return _Ring(capacity, size, laps * capacity + position, max(1, PIECE_BYTES // bytes_a_row))
 
+    def filled_since(self, old: int) -> Iterator[int]:
+        """The pieces whose last row was written since `old` rows had been added, each once."""
+        for piece in range(-(-self.capacity // self.rows)):
+            end = min((piece + 1) * self.rows, self.capacity)
+            if (self.added - end) // self.capacity > (old - end) // self.capacity:
+                yield piece
+
     def touched(self, piece: int, old: int) -> bool:
         """Whether a row of a piece was written since `old` rows had been added."""
         start, end = piece * self.rows, min((piece + 1) * self.rows, self.capacity)
         first = start + -(-(old - end + 1) // self.capacity) * self.capacity  # the first lap that is not before `old`
         return max(first, old) < self.added
+
+
+def _copy(memory: Replay, ring: _Ring, piece: int, row: int | None) -> dict[str, np.ndarray]:
+    """The rows of a piece, in the host's memory."""
+    start = piece * ring.rows
+    count = min(ring.rows, ring.capacity - start)
+    return tensors.named(jax.tree.map(partial(_cut, row, start, count), memory.storage))
 
 
 def _taken_apart(tree: PyTree) -> tuple[list[Replay], PyTree]:
