@@ -15,7 +15,6 @@ from polyak.presets import preset
 from polyak.worker import Job, train_seeds
 
 QUICK = polyak.PPO(n_steps=16, batch_size=64, n_epochs=2, network=polyak.MLP((16,)))
-QUICK_DQN = polyak.DQN(learning_starts=64, train_freq=8, buffer_size=512, batch_size=16, network=polyak.MLP((16,)))
 
 
 @pytest.fixture(autouse=True)
@@ -59,19 +58,12 @@ def test_the_same_seed_gives_the_same_bytes_and_another_seed_does_not(tmp_path):
     assert policy_bytes(first, 0) == policy_bytes(second, 0) != policy_bytes(quick(tmp_path, seed=1), 1)
 
 
-@pytest.mark.parametrize(
-    ("algorithm", "env"),
-    [(QUICK_DQN, "CartPole-v1"), (QUICK, "gymnasium:CartPole-v1")],
-    ids=["dqn-compiled", "ppo-host"],
-)
-def test_a_seed_among_others_is_the_seed_alone(algorithm, env, tmp_path):
-    """Three seeds in two worker processes; seed 2 must be what it is alone, and the same as in this process."""
-    together = quick(tmp_path, algorithm, env, seeds=3, processes=2)
-    alone = quick(tmp_path, algorithm, env, seed=2, processes=1)
-    here = quick(tmp_path, algorithm, env, seed=2, processes=0)
+def test_a_seed_among_others_is_the_seed_alone(tmp_path):
+    """Three seeds in two worker processes; seed 2 must be what it is alone."""
+    env = "gymnasium:CartPole-v1"
+    together = quick(tmp_path, QUICK, env, seeds=3, processes=2)
+    alone = quick(tmp_path, QUICK, env, seed=2, processes=1)
     assert policy_bytes(together, 2) == policy_bytes(alone, 2)
-    if env == "CartPole-v1":
-        assert np.array_equal(together.scores.returns[2], here.scores.returns[0])
 
 
 def test_a_seed_that_shared_a_program_with_others_is_the_seed_alone(tmp_path):
