@@ -28,7 +28,7 @@ def save_first(folder: Path) -> checkpoint.Checkpoint:
 def save_second(folder: Path, before: checkpoint.Checkpoint) -> checkpoint.Checkpoint:
     """One that shares a file with the first; then what no longer counts is removed, as in training."""
     saved = checkpoint.save(folder, 20, SECOND, {"position": 2}, before, KEPT)
-    checkpoint.prune(folder, keep=1, best=None)
+    checkpoint.prune(saved, keep=1, best=None)
     return saved
 
 
@@ -112,8 +112,8 @@ def main(folder: Path, how: str) -> None:
             os._exit(0)
         status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
         last = checkpoint.newest(place, complaints.append)
-        checkpoint.save(place, 30, SECOND, {}, last, KEPT)  # what was left behind is in nobody's way
-        checkpoint.prune(place, keep=1, best=None)
+        saved = checkpoint.save(place, 30, SECOND, {}, last, KEPT)  # what was left behind is in nobody's way
+        checkpoint.prune(saved, keep=1, best=None)
         outcomes.append({"status": status, "step": last.step, "said": complaints, "left": os.listdir(place)})
     print(json.dumps(outcomes))
 

@@ -31,7 +31,7 @@ def test_what_is_saved_is_found_and_files_that_did_not_change_are_shared(tmp_pat
     assert checkpoint.newest(tmp_path, silent) == second
     assert second.about == {"position": 2} and second.step == 20
     assert (first.path / KEPT[0]).samefile(second.path / KEPT[0])
-    checkpoint.prune(tmp_path, keep=1, best=None)
+    checkpoint.prune(second, keep=1, best=None)
     assert (second.path / KEPT[0]).read_bytes() == b"".join(FIRST[1][1])
     assert checkpoint.newest(tmp_path, silent) == second
 
@@ -39,9 +39,21 @@ def test_what_is_saved_is_found_and_files_that_did_not_change_are_shared(tmp_pat
 def test_the_newest_and_the_best_are_kept(tmp_path):
     saved = [checkpoint.save(tmp_path, step, SECOND, {}) for step in (1, 2, 3, 4)]
     (tmp_path / ".unfinished-000000000009").mkdir()
-    checkpoint.prune(tmp_path, keep=2, best=saved[0].path)
+    checkpoint.prune(saved[-1], keep=2, best=saved[0].path)
     assert [path.name[-1] for path in checkpoint.all_of(tmp_path)] == ["4", "3", "1"]
     assert len(os.listdir(tmp_path)) == 3
+
+
+@pytest.mark.parametrize("keep", [1, 2])
+def test_what_was_saved_after_going_back_is_kept_and_what_it_went_back_from_is_not(keep, tmp_path):
+    for step in (10, 20, 30):
+        checkpoint.save(tmp_path, step, SECOND, {})
+    for step in (20, 30):
+        (tmp_path / f"step-{step:012d}" / "state.safetensors").write_bytes(b"other")
+    saved = checkpoint.save(tmp_path, 15, SECOND, {}, checkpoint.verify(tmp_path / "step-000000000010"))
+    checkpoint.prune(saved, keep, None)
+    assert [path.name[-2:] for path in checkpoint.all_of(tmp_path)] == ["15", "10"][:keep]
+    assert checkpoint.newest(tmp_path, silent) == saved
 
 
 def test_a_damaged_checkpoint_is_passed_over_in_one_line_and_replaced_when_its_step_is_saved_again(tmp_path):
@@ -118,9 +130,9 @@ def test_links_are_neither_read_nor_followed_when_something_is_removed(tmp_path)
     for name in ("step-000000000010", ".unfinished-000000000020"):
         (folder / name).symlink_to(elsewhere.path)
     assert checkpoint.newest(folder, silent) is None
-    checkpoint.save(folder, 20, SECOND, {})
+    newest = checkpoint.save(folder, 20, SECOND, {})
     checkpoint.save(folder, 10, SECOND, {})
-    checkpoint.prune(folder, 1, None)
+    checkpoint.prune(newest, 1, None)
     assert checkpoint.verify(elsewhere.path) == elsewhere
     assert os.listdir(folder) == ["step-000000000020"]
 

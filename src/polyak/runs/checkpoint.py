@@ -181,10 +181,19 @@ def newest_step(folder: Path) -> int:
     return max((_step(path.name) for path in all_of(folder)), default=0)
 
 
-def prune(folder: Path, keep: int, best: Path | None) -> None:
-    """Removes what an interrupted save left, and all checkpoints but the newest `keep` and the best one."""
-    for path in all_of(folder)[max(keep, 1) :]:
-        if path != best:
+def prune(saved: Checkpoint, keep: int, best: Path | None) -> None:
+    """Removes what nobody needs once a checkpoint is saved.
+
+    Args:
+        saved: the newest. Those of later steps are of a future that training went back from, because they were damaged
+            or other seeds had none of that step; what an interrupted save left goes too.
+        keep: how many are kept, this one and those before it.
+        best: kept besides.
+    """
+    folder = saved.path.parent
+    kept = [path for path in all_of(folder) if _step(path.name) <= saved.step][: max(keep, 1)]
+    for path in all_of(folder):
+        if path not in (*kept, best):
             _remove(path)
     for path in folder.glob(".unfinished-*"):
         _remove(path)
@@ -215,6 +224,6 @@ def _remove(path: Path) -> None:
     """Removes a folder if it is there; its manifest first: what a crash leaves is not taken for whole."""
     if path.is_symlink():  # whatever it leads to is not ours
         path.unlink()
-    with contextlib.suppress(FileNotFoundError):
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
         (path / MANIFEST).unlink()
     shutil.rmtree(path, ignore_errors=True)

@@ -104,7 +104,7 @@ class Keeper:
                 if score is not None and (best is None or score > best[0]):
                     self.best[seed] = best = (score, found.path)
                 self.last[seed] = found
-                checkpoint.prune(folder, self.keep, best[1] if best else None)
+                checkpoint.prune(found, self.keep, best[1] if best else None)
             except OSError as error:
                 good = f"the last good one is {before.path}" if before else "there is no earlier one"
                 text = f"The checkpoint at step {step:,} could not be written ({error.strerror}); {good}."
@@ -143,13 +143,13 @@ class Keeper:
         return lock
 
     def _best_of(self, seed: int) -> tuple[float, Path] | None:
-        """The best of the checkpoints that are whole enough to tell their score."""
-        scores = []
+        """The best of the checkpoints up to the last one that are whole enough to tell their score."""
+        scores, last = [], self.last[seed]
         for path in checkpoint.all_of(folder_of(self.run, seed)):
             with contextlib.suppress(BadFile):
-                about = _checked(checkpoint.read_manifest(path)).about
-                if about["score"] is not None:
-                    scores.append((about["score"], path))
+                found = _checked(checkpoint.read_manifest(path))
+                if found.about["score"] is not None and last and found.step <= last.step:
+                    scores.append((found.about["score"], path))
         return max(scores, default=None)
 
 
