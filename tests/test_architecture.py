@@ -17,7 +17,8 @@ MAY_IMPORT = {
     "parts": {"agent", "errors", "spaces", "ops", "parts.schedules"},
     "algorithms": {"agent", "errors", "spaces", "ops", "parts"},
     "algorithms/planning": {"errors", "envs.mdp", "algorithms.planning"},  # a model is all that it works on
-    "envs": {"agent", "errors", "spaces", "envs"},
+    "lazy": set(),
+    "envs": {"agent", "errors", "lazy", "spaces", "envs"},
     "pictures": {"errors", "envs", "algorithms.planning.solution", "policy", "runs", "run", "pictures"},
     "callbacks": {"errors", "policy", "runs", "run", "callbacks"},
     "engines": {"agent", "errors", "envs.base", "engines"},

@@ -1,7 +1,8 @@
 """polyak: reinforcement learning on JAX. The public names; JAX is loaded when one of them first needs it."""
 
-import importlib
 from typing import TYPE_CHECKING
+
+from polyak import lazy
 
 if TYPE_CHECKING:
     from polyak.agent import Agent, Algorithm, Spec, Step
@@ -127,7 +128,6 @@ _HOMES = {
     "polyak.run": ("Run",),
     "polyak.training": ("resume", "train"),
 }
-_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
     "DQN",
@@ -208,13 +208,7 @@ __all__ = [
     "value_iteration",
 ]
 
-
-def __getattr__(name: str):
-    if name not in _HOME_OF:
-        raise AttributeError(f"module 'polyak' has no attribute {name!r}")
-    value = getattr(importlib.import_module(_HOME_OF[name]), name)
-    globals()[name] = value
-    return value
+__getattr__ = lazy.names_of(__name__, _HOMES)
 
 
 def __dir__() -> list[str]:

@@ -15,7 +15,7 @@ from polyak.worker import Event
 
 
 class Recorder:
-    """Turns events into rows, progress and the facts of `run.json`."""
+    """Turns events into progress, facts of `run.json` and calls of callbacks."""
 
     def __init__(self, folder: Path, about: dict[str, Any], show: Display, calls: instruments.Calls):
         self.folder, self.about, self.show, self.calls = folder, about, show, calls
@@ -23,7 +23,6 @@ class Recorder:
         self.steps = dict.fromkeys(about["seeds"], 0) | {int(seed): about["steps"] for seed in about["returns"]}
         self.latest: dict[int, float] = {}
         self.timed: dict[str, list[float]] = {}  # worker -> steps, seconds
-        self.stopped = False
 
     def take(self, event: Event) -> None:
         kind, seed, step = event["kind"], event.get("seed", -1), event.get("step", -1)
@@ -51,8 +50,6 @@ class Recorder:
         elif kind == "skipped":
             self.about["stopped_early"][str(seed)] = {"step": 0, "reason": self.calls.asked[seed]}
             self.write_about()
-        elif kind == "stopped":
-            self.stopped = True
         elif kind == "error":
             if not event["type"]:
                 raise RuntimeError(f"training failed in a worker:\n{event['message']}")

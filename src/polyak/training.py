@@ -148,7 +148,8 @@ def train(
         "returns": {},
         "stopped_early": {},
     }
-    return _train(folder, about, algorithm, env, progress, processes, callbacks, new=True)
+    with _alone(folder):
+        return _train(folder, about, algorithm, env, progress, processes, callbacks, new=True)
 
 
 def _look_at(env: "EnvLike") -> None:
@@ -203,7 +204,17 @@ def resume(
         callbacks = instruments.from_notes(about.get("callbacks", []))
     protocol.check(callbacks)
     about["callbacks"] = instruments.to_notes(callbacks)
-    return _train(run.path, about, algorithm, env, progress, processes, callbacks)
+    with _alone(run.path):
+        return _train(run.path, about, algorithm, env, progress, processes, callbacks, new=False)
+
+
+@contextlib.contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Keeps other processes from training the same run."""
+    if (lock := FolderLock.of(folder)) is None:
+        raise BadFile(f"Another process trains {folder}; wait for it, or stop it first.")
+    with contextlib.closing(lock):
+        yield
 
 
 def _train(
@@ -214,7 +225,7 @@ def _train(
     progress: bool,
     processes: int | None,
     callbacks: Sequence[Any],
-    new: bool = False,
+    new: bool,
 ) -> Run:
     """Trains the seeds of a run that have not finished."""
     seeds = [seed for seed in about["seeds"] if str(seed) not in {*about["returns"], *about["stopped_early"]}]
@@ -224,8 +235,6 @@ def _train(
     shares = [tuple(seeds[k::count]) for k in range(count)] or [tuple(seeds)]
     jobs = [_job(about, algorithm, env, share, folder, callbacks) for share in shares]
     show = display(progress)
-    if (lock := FolderLock.of(folder)) is None:
-        raise BadFile(f"Another process trains {folder}; wait for it, or stop it first.")
     store.write_about(folder, about)
     store.MetricWriter(folder).close()  # workers find the table there
     run = Run(folder)
@@ -262,7 +271,6 @@ def _train(
             show.say(f"What was learned up to the last checkpoints is in {folder}. Go on: polyak resume {folder}")
         with contextlib.suppress(OSError):
             (folder / "checkpoints").rmdir()  # unless there are some
-        lock.close()
     if calls.failure:
         raise calls.failure
     run = Run(folder)
@@ -313,7 +321,6 @@ def _in_workers(jobs: list[Job], recorder: Recorder) -> None:
                     elif jobs[0].waits:
                         workers.answer(event, recorder.calls.asked)
             except KeyboardInterrupt:
-                recorder.stopped = True
                 recorder.show.say("Stopping after the present chunk; what was learned is being saved. Again: at once.")
                 workers.stop()
                 for event in workers:

@@ -197,7 +197,7 @@ class _Training:
             scores = self._evaluate(loop, position) if position in self._evaluations else {}
             if position in self._snapshots:
                 self._save_snapshots(loop, position)
-            if any((best := self.keeper.best[seed]) is None or score > best[0] for seed, score in scores.items()):
+            if any(self.keeper.is_best(seed, score) for seed, score in scores.items()):
                 self._save(loop, position, scores)
         for seed, policy in self._policies(loop):
             policy.save(Path(self.job.folder) / f"policy-{seed}.safetensors")

@@ -17,6 +17,26 @@ if TYPE_CHECKING:
 METRICS = ("evaluation_return", "episode_return")
 
 
+def _check_evaluations(callback: "ByReturn", run: "Run") -> None:
+    if callback.metric == "evaluation_return" and not run.about["eval_every"]:
+        raise BadSetting(
+            f"{type(callback).__name__} judges evaluations and this run makes none; say how often with eval_every "
+            "(--eval-every)."
+        )
+
+
+def _look_at_episodes(callback: "ByReturn", run: "Run", seed: int, step: int, metrics: dict[str, float]) -> Stop | None:
+    if callback.metric != "episode_return" or callback.metric not in metrics:
+        return None
+    return callback.look(run, seed, step, metrics[callback.metric])
+
+
+def _look_at_evaluation(callback: "ByReturn", run: "Run", seed: int, step: int, returns: list[float]) -> Stop | None:
+    if callback.metric != "evaluation_return":
+        return None
+    return callback.look(run, seed, step, float(np.mean(returns)))
+
+
 @dataclasses.dataclass(frozen=True)
 class StopAtReturn:
     """Ends a seed once its return has reached a value.
@@ -37,18 +57,10 @@ class StopAtReturn:
         _check_count(self, "consecutive")
         _check_metric(self)
 
-    def on_start(self, run: "Run") -> None:
-        _check_evaluations(self, run)
+    on_start, on_chunk, on_evaluation = _check_evaluations, _look_at_episodes, _look_at_evaluation
 
-    def on_chunk(self, run: "Run", seed: int, step: int, metrics: dict[str, float]) -> Stop | None:
-        if self.metric != "episode_return" or self.metric not in metrics:
-            return None
-        return self._look(run, seed, step, metrics[self.metric])
-
-    def on_evaluation(self, run: "Run", seed: int, step: int, returns: list[float]) -> Stop | None:
-        return self._look(run, seed, step, float(np.mean(returns))) if self.metric == "evaluation_return" else None
-
-    def _look(self, run: "Run", seed: int, step: int, value: float) -> Stop | None:
+    def look(self, run: "Run", seed: int, step: int, value: float) -> Stop | None:
+        """Whether a new value of the metric, with those before, is enough."""
         if value < self.value:
             return None
         seen = [*store.read_history(run.path, self.metric, seed, step), value][-self.consecutive :]
@@ -77,18 +89,10 @@ class StopWithoutImprovement:
         _check_number(self, "min_delta", 0.0)
         _check_metric(self)
 
-    def on_start(self, run: "Run") -> None:
-        _check_evaluations(self, run)
+    on_start, on_chunk, on_evaluation = _check_evaluations, _look_at_episodes, _look_at_evaluation
 
-    def on_chunk(self, run: "Run", seed: int, step: int, metrics: dict[str, float]) -> Stop | None:
-        if self.metric != "episode_return" or self.metric not in metrics:
-            return None
-        return self._look(run, seed, step, metrics[self.metric])
-
-    def on_evaluation(self, run: "Run", seed: int, step: int, returns: list[float]) -> Stop | None:
-        return self._look(run, seed, step, float(np.mean(returns))) if self.metric == "evaluation_return" else None
-
-    def _look(self, run: "Run", seed: int, step: int, value: float) -> Stop | None:
+    def look(self, run: "Run", seed: int, step: int, value: float) -> Stop | None:
+        """Whether a new value of the metric, with those before, shows no improvement for too long."""
         best, waited = -math.inf, 0
         for seen in [*store.read_history(run.path, self.metric, seed, step), value]:
             better = seen > best + self.min_delta
@@ -96,6 +100,9 @@ class StopWithoutImprovement:
         if waited < self.patience:
             return None
         return Stop(f"{self.metric} has not grown beyond {best:g} in {waited} looks")
+
+
+ByReturn = StopAtReturn | StopWithoutImprovement
 
 
 @dataclasses.dataclass
@@ -133,14 +140,6 @@ def _check_count(callback: object, name: str) -> None:
         raise BadSetting(f"{type(callback).__name__}'s {name} is {value!r}; it must be a whole number of at least 1.")
 
 
-def _check_metric(callback: StopAtReturn | StopWithoutImprovement) -> None:
+def _check_metric(callback: "ByReturn") -> None:
     if callback.metric not in METRICS:
         raise UnknownName("metric to stop by", str(callback.metric), METRICS)
-
-
-def _check_evaluations(callback: StopAtReturn | StopWithoutImprovement, run: "Run") -> None:
-    if callback.metric == "evaluation_return" and not run.about["eval_every"]:
-        raise BadSetting(
-            f"{type(callback).__name__} judges evaluations and this run makes none; say how often with eval_every "
-            "(--eval-every)."
-        )

@@ -3,8 +3,9 @@
 The names are loaded when first needed: the processes that only step an environment must start fast, without JAX.
 """
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from polyak import lazy
 
 if TYPE_CHECKING:
     from polyak.envs.base import CompiledEnv, HostEnv
@@ -28,7 +29,6 @@ _HOMES = {
     ),
     "polyak.envs.mdp": ("MDP",),
 }
-_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
     "BACKENDS",
@@ -46,10 +46,4 @@ __all__ = [
     "without_import",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOME_OF:
-        raise AttributeError(f"module 'polyak.envs' has no attribute {name!r}")
-    value = getattr(importlib.import_module(_HOME_OF[name]), name)
-    globals()[name] = value
-    return value
+__getattr__ = lazy.names_of(__name__, _HOMES)

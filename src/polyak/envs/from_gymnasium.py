@@ -286,12 +286,15 @@ class GymnasiumVector:
         """Puts a new environment in the place of the one at fault, or raises the fault."""
         self._note.leave()
         self._restarts.count(fault, self._taken)
+        self._make_anew(i)
+        self._compare_spaces(i)
+
+    def _make_anew(self, i: int) -> None:
         self._enter(CLOSE, i)
         with contextlib.suppress(Exception, SystemExit):
             self.envs[i].close()
         self._note.leave()
         self.envs[i], self._fresh[i] = self._make_one(i), True
-        self._compare_spaces(i)
 
     def snapshot(self) -> dict[str, Any]:
         """How each environment can be had again: by its state, else by its episode's actions, where either is exact."""
@@ -311,8 +314,7 @@ class GymnasiumVector:
         cut = np.zeros(self.num_envs, bool)
         for i, place in enumerate(found["places"]):
             self.episodes[i], self.seeds[i], self.steps[i] = place["episode"], place["seed"], place["steps"]
-            self.envs[i].close()
-            self.envs[i] = self._make_one(i)
+            self._make_anew(i)
             cut[i] = not self._put(i, place, obs[i : i + 1])
             if cut[i]:
                 self.begin_one(i, obs)

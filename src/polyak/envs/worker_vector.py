@@ -1,11 +1,12 @@
 """Gymnasium environments stepped in processes of their own: in parallel, and without harm when one hangs or dies."""
 
+import contextlib
 import json
 import os
 import socket
 import sys
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import cloudpickle  # what is pickled goes to our own child process and comes from it; no file is ever read this way
@@ -89,29 +90,24 @@ class WorkerVector:
     def reset(self, seed: int | None = None) -> np.ndarray:
         if seed is not None:
             self._seed(seed)
-        processes = self._alive()
-        try:
+        with self._asking() as processes:
             for process in processes:
                 self._begin(process)
             for process, fault in self._wait():
                 if self.episodes[process.job.first] == 0:  # it has never worked
                     raise fault
                 self._restart(process, fault)
-        except BaseException:
-            self._end()  # what it was to answer would be taken for something else
-            raise
         self._last = self._rows.obs.copy()
         return self._last.copy()
 
     def step(self, action: np.ndarray) -> HostStep:
-        processes, rows = self._alive(), self._rows
-        rows.action(action.dtype.str)[...] = action
-        self._taken += self.num_envs
-        self.steps = [step + 1 for step in self.steps]
-        kind = action.dtype.str.encode()
-        try:
+        rows, kind = self._rows, action.dtype.str
+        with self._asking() as processes:
+            rows.action(kind)[...] = action
+            self._taken += self.num_envs
+            self.steps = [step + 1 for step in self.steps]
             for process in processes:
-                process.send(STEP, kind)
+                process.send(STEP, kind.encode())
             lost = self._wait()
             cut = {i for process, _ in lost for i in process.environments}
             if rows.terminated.any() or rows.truncated.any():
@@ -120,9 +116,6 @@ class WorkerVector:
                         self._next_episode(i)
             for process, fault in lost:
                 self._cut(process, fault)
-        except BaseException:
-            self._end()  # what it was to answer would be taken for something else
-            raise
         next_obs, terminated, truncated = rows.next_obs.copy(), rows.terminated.copy(), rows.truncated.copy()
         obs = next_obs
         if terminated.any() or truncated.any():
@@ -135,17 +128,19 @@ class WorkerVector:
 
     def snapshot(self) -> dict[str, Any]:
         """How each environment can be had again: by its state, else by its episode's actions, where either is exact."""
-        for process in self._alive():
-            process.send(SNAPSHOT)
-        parts = [json.loads(process.receive()) for process in self._processes]
+        with self._asking() as processes:
+            for process in processes:
+                process.send(SNAPSHOT)
+            parts = [json.loads(process.receive()) for process in processes]
         return {"places": [place for part in parts for place in part["places"]]}
 
     def restore(self, found: dict[str, Any], obs: np.ndarray) -> np.ndarray:
-        self._rows.obs[:] = obs
-        for process in self._alive():
-            places = found["places"][process.rows]
-            process.send(RESTORE, json.dumps({"places": places}).encode())
-        cut = np.array([one for process in self._processes for one in json.loads(process.receive())], bool)
+        with self._asking() as processes:
+            self._rows.obs[:] = obs
+            for process in processes:
+                places = found["places"][process.rows]
+                process.send(RESTORE, json.dumps({"places": places}).encode())
+            cut = np.array([one for process in processes for one in json.loads(process.receive())], bool)
         for i, place in enumerate(found["places"]):
             self.episodes[i], self.seeds[i], self.steps[i] = place["episode"], place["seed"], place["steps"]
             if cut[i]:
@@ -171,10 +166,16 @@ class WorkerVector:
         self._finalize()
         self._rows.unmap()
 
-    def _alive(self) -> list[EnvProcess]:
+    @contextlib.contextmanager
+    def _asking(self) -> Iterator[list[EnvProcess]]:
+        """The processes, for a question to all of them; they end with a fault that is not got over."""
         if not self._finalize.alive:
             raise EnvironmentFault(f"{self.id}: its processes were ended, by close or by a fault; make another vector.")
-        return self._processes
+        try:
+            yield self._processes
+        except BaseException:
+            self._end()  # the other answers would be taken for something else
+            raise
 
     def _wait(self) -> list[tuple[EnvProcess, EnvironmentFault]]:
         """Waits for every process; returns those that are lost and why."""

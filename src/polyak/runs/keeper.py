@@ -69,6 +69,11 @@ class Keeper:
         """Whether the last checkpoints are still being written."""
         return self._thread.is_alive()
 
+    def is_best(self, seed: int, score: float) -> bool:
+        """Whether no checkpoint has such a good evaluation yet."""
+        best = self.best[seed]
+        return best is None or score > best[0]
+
     def save(self, step: int, contents: Mapping[int, Content]) -> None:
         """Begins to write a checkpoint of each seed, once those before are written."""
         self.wait()
@@ -100,10 +105,10 @@ class Keeper:
             began = time.perf_counter()
             try:
                 found = checkpoint.save(folder, step, content.files(), content.about, before, content.state.unchanged)
-                score, best = content.about["score"], self.best[seed]
-                if score is not None and (best is None or score > best[0]):
-                    self.best[seed] = best = (score, found.path)
-                self.last[seed] = found
+                score, self.last[seed] = content.about["score"], found
+                if score is not None and self.is_best(seed, score):
+                    self.best[seed] = (score, found.path)
+                best = self.best[seed]
                 checkpoint.prune(found, self.keep, best[1] if best else None)
             except OSError as error:
                 good = f"the last good one is {before.path}" if before else "there is no earlier one"

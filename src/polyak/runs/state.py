@@ -61,6 +61,8 @@ class Ahead:
         """After a chunk: copies the pieces that have become full in it."""
         for number, memory in enumerate(_taken_apart(tree)[0]):
             ring = _Ring.of(memory, None)
+            if ring.capacity <= ring.rows:  # one piece, which is copied at the checkpoint anyway
+                continue
             last = self._seen.setdefault(number, ring.added)
             self._seen[number] = ring.added
             for piece in ring.filled_since(last):

@@ -2,6 +2,7 @@
 
 import contextlib
 import datetime
+import functools
 import importlib.metadata
 import json
 import os
@@ -133,6 +134,7 @@ def read_about(folder: Path) -> dict[str, Any]:
         raise BadFile(f"{folder / 'run.json'} cannot be read: {getattr(error, 'strerror', None) or error}.") from error
 
 
+@functools.cache  # 4 ms a call, and every checkpoint tells them
 def versions() -> dict[str, str]:
     """Of what a result depends on."""
     packages = ("polyak", "jax", "jaxlib", "equinox", "optax", "gymnasium", "gymnax", "numpy")
