@@ -26,7 +26,9 @@ def save_first(folder: Path) -> checkpoint.Checkpoint:
 
 
 def save_second(folder: Path, before: checkpoint.Checkpoint) -> checkpoint.Checkpoint:
-    """One that shares a file with the first; then what no longer counts is removed, as in training."""
+    """One that shares a file with the first, and again, as where training went back from it; then what no longer counts
+    is removed."""
+    checkpoint.save(folder, 20, SECOND, {"position": 2}, before, KEPT)
     saved = checkpoint.save(folder, 20, SECOND, {"position": 2}, before, KEPT)
     checkpoint.prune(saved, keep=1, best=None)
     return saved

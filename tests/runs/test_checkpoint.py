@@ -141,10 +141,10 @@ def test_links_are_neither_read_nor_followed_when_something_is_removed(tmp_path)
 def test_a_process_that_ends_at_any_call_of_a_save_leaves_one_whole_checkpoint(how, tmp_path):
     command = [sys.executable, "-m", "tests.runs.interrupt", str(tmp_path), how]
     outcomes = json.loads(subprocess.run(command, capture_output=True, check=True, cwd=PROJECT).stdout)
-    assert len(outcomes) > 15
+    assert len(outcomes) > 30
     assert {outcome["status"] for outcome in outcomes} == {interrupt.ENDED}
     steps = [outcome["step"] for outcome in outcomes]
-    assert steps == sorted(steps) and set(steps) == {10, 20}
+    assert set(steps) == {10, 20} and steps[-1] == 20
     assert all(outcome["said"] == [] and outcome["left"] == ["step-000000000030"] for outcome in outcomes)
 
 

@@ -103,7 +103,7 @@ def save(
         manifest = {"format": FORMAT, "step": step, "about": dict(about), "files": files}
         write_durably(unfinished / MANIFEST, [_sealed(manifest)])
         sync_folder(unfinished)
-        _remove(path)  # there is one only if it was found damaged
+        _remove(path)  # there is one only if training went back from it
         unfinished.rename(path)
         sync_folder(folder)
     except OSError:
@@ -195,7 +195,7 @@ def prune(saved: Checkpoint, keep: int, best: Path | None) -> None:
     for path in all_of(folder):
         if path not in (*kept, best):
             _remove(path)
-    for path in folder.glob(".unfinished-*"):
+    for path in (*folder.glob(".unfinished-*"), *folder.glob(".removed-*")):
         _remove(path)
 
 
@@ -221,9 +221,11 @@ def _link(source: Path, target: Path) -> None:
 
 
 def _remove(path: Path) -> None:
-    """Removes a folder if it is there; its manifest first: what a crash leaves is not taken for whole."""
+    """Removes a folder if it is there, under another name: what a kill leaves of it is not taken for a checkpoint."""
     if path.is_symlink():  # whatever it leads to is not ours
         path.unlink()
-    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
-        (path / MANIFEST).unlink()
-    shutil.rmtree(path, ignore_errors=True)
+    removed = path.with_name(f".removed-{path.name.removeprefix('.')}")
+    with contextlib.suppress(OSError):
+        path.rename(removed)
+    for folder in (removed, path):
+        shutil.rmtree(folder, ignore_errors=True)
