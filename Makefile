@@ -4,7 +4,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 SETUP := pyproject.toml constraints.txt
-PIP := --quiet --disable-pip-version-check
+PIP := --quiet --disable-pip-version-check --no-compile
+# Modules are compiled when they are first imported, a quarter of all; that must be allowed, or every process does it.
+export PYTHONDONTWRITEBYTECODE :=
 
 .PHONY: demo test learn torture bench figures clean
 
