@@ -77,18 +77,19 @@ class EnvPoolVector:
             seed=[word % 2**31 for word in environment_seeds(seed, num_envs)],
             **options,
         )
-        self._pool = self._make(0)
-        self.observation_space = self._pool.observation_space
-        self.action_space = self._pool.action_space
-        self.max_episode_steps = self._pool.spec.config.max_episode_steps
+        spec = envpool.make_spec(own_id, **options)
+        self.observation_space = spec.gymnasium_observation_space
+        self.action_space = spec.gymnasium_action_space
+        self.max_episode_steps = spec.config.max_episode_steps
         self._dtype = storage_type(self.observation_space)
+        self._pool: Any = None  # made when it is reset, because EnvPool takes a seed only then
         self._seed, self._steps = 0, 0
 
     def reset(self, seed: int | None = None) -> np.ndarray:
-        if seed is not None:  # EnvPool takes a seed only when it is made
-            self._seed = seed
-            self._pool.close()
-            self._pool = self._make(seed)
+        if seed is not None or self._pool is None:
+            self._seed = seed or 0
+            self.close()
+            self._pool = self._make(self._seed)
         return self._cast(self._pool.reset()[0])
 
     def step(self, action: np.ndarray) -> HostStep:
@@ -115,7 +116,8 @@ class EnvPoolVector:
         return np.ones(self.num_envs, bool)
 
     def close(self) -> None:
-        self._pool.close()
+        if self._pool is not None:
+            self._pool.close()
 
     def _cast(self, obs: np.ndarray) -> np.ndarray:
         return np.array(obs, self._dtype)  # a copy: EnvPool writes the next step into the same memory
