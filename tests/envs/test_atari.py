@@ -129,7 +129,7 @@ def test_both_ways_show_the_same_bit_for_bit(id, steps):
 @pytest.mark.parametrize("prefix", BOTH)
 def test_after_a_lost_life_the_same_game_goes_on(prefix):
     """Breakout has five lives, and a ball that nobody hits is lost within 40 steps."""
-    first, outcomes = play(f"{prefix}Breakout-v5", np.zeros((300, 2), np.int32), seed=1)
+    first, outcomes = play(f"{prefix}Breakout-v5", np.zeros((150, 2), np.int32), seed=1)
     before, lives, lengths = first, np.zeros(2, int), []
     for outcome in outcomes:
         np.testing.assert_array_equal(outcome.next_obs[:, :3], before[:, 1:])  # the successor of what was seen
@@ -171,7 +171,7 @@ def test_the_limit_truncates_the_game_and_not_the_life(prefix):
 @pytest.mark.parametrize("prefix", BOTH)
 def test_sticky_actions_repeat_the_last_one(prefix):
     frames = {
-        (sticky, seed): play(f"{prefix}Pong-v5/noops=1,sticky={sticky}", random_actions(6, 40, seed=seed))[1][
+        (sticky, seed): play(f"{prefix}Pong-v5/noops=1,sticky={sticky}", random_actions(6, 30, seed=seed))[1][
             -1
         ].next_obs
         for sticky in (0.0, 0.25, 1.0)
@@ -184,9 +184,9 @@ def test_sticky_actions_repeat_the_last_one(prefix):
 
 @pytest.mark.parametrize("prefix", BOTH)
 def test_no_ops_and_seeds_vary_the_beginning(prefix):
-    one, again, other = (play(f"{prefix}Pong-v5", np.zeros((40, 4), np.int32), seed)[1][-1].obs for seed in (1, 1, 2))
+    one, again, other = (play(f"{prefix}Pong-v5", np.zeros((40, 3), np.int32), seed)[1][-1].obs for seed in (1, 1, 2))
     np.testing.assert_array_equal(one, again)
-    assert len(np.unique(np.concatenate([one, other]).reshape(8, -1), axis=0)) > 5  # neighbouring seeds share none
+    assert len(np.unique(np.concatenate([one, other]).reshape(6, -1), axis=0)) > 4  # neighbouring seeds share none
 
 
 def test_all_actions_where_they_are_asked_for():
