@@ -1,6 +1,8 @@
 """Atari games through ale-py and Gymnasium's own wrappers (Bellemare et al., 2013; Towers et al., 2024).
 
-The observations equal EnvPool's bit for bit, so that what was trained there can be scored and watched here.
+The observations equal EnvPool's bit for bit, so that what was trained there can be scored and watched here. But for two
+moments: the stack of frames begins anew after a lost life, where EnvPool's goes on, and the very last frame of a game
+is that of the step before, if the game ends within the four frames of a step.
 """
 
 from typing import Any
