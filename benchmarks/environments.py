@@ -1,4 +1,4 @@
-"""Steps per second of eight environments with random actions: polyak's vector, Gymnasium's own, EnvPool, and compiled.
+"""Steps per second of environments with random actions: polyak's vector, Gymnasium's own, EnvPool, and compiled.
 
 python benchmarks/environments.py
 """
@@ -17,12 +17,13 @@ import polyak
 from polyak.envs.base import CompiledEnv
 
 NUM_ENVS, STEPS, ROUNDS = 8, 4_000, 5
+ATARI_STEPS = 4_000  # of all environments together: a step is four frames of a console
 
 
-def host(env: str) -> Callable[[], None]:
-    vector = polyak.make(env, NUM_ENVS)
+def host(env: str, num_envs: int = NUM_ENVS, steps: int = STEPS) -> Callable[[], None]:
+    vector = polyak.make(env, num_envs)
     vector.reset(0)
-    actions = np.random.default_rng(0).integers(0, vector.action_space.n, (STEPS, NUM_ENVS))
+    actions = np.random.default_rng(0).integers(0, vector.action_space.n, (steps, num_envs))
 
     def run() -> None:
         for action in actions:
@@ -74,6 +75,11 @@ def main() -> None:
         ("LunarLander-v3", "Gymnasium's vector"): gymnasium_sync("LunarLander-v3"),
         ("LunarLander-v3", "EnvPool"): host("envpool:LunarLander-v3"),
     }
+    made = dict.fromkeys(contestants, NUM_ENVS * STEPS)  # environment steps of one run
+    for env, way, counts in (("Pong-v5", "EnvPool", (1, 8, 32)), ("ALE/Pong-v5", "polyak's vector", (1, 8))):
+        for count in counts:
+            who = env, f"{way}, {count} of them"
+            contestants[who], made[who] = host(env, count, ATARI_STEPS // count), ATARI_STEPS
     seconds: dict[tuple[str, str], list[float]] = {who: [] for who in contestants}
     for run in contestants.values():
         run()
@@ -82,9 +88,14 @@ def main() -> None:
             began = time.perf_counter()
             run()
             seconds[who].append(time.perf_counter() - began)
-    table = Table("environment", "stepped by", "steps/s", title=f"{NUM_ENVS} environments, median of {ROUNDS}")
+    table = Table(
+        "environment",
+        "stepped by",
+        "steps/s",
+        title=f"{NUM_ENVS} environments unless it says otherwise, median of {ROUNDS}",
+    )
     for (env, way), times in seconds.items():
-        table.add_row(env, way, f"{NUM_ENVS * STEPS / statistics.median(times):,.0f}")
+        table.add_row(env, way, f"{made[env, way] / statistics.median(times):,.0f}")
     Console().print(table)
 
 

@@ -71,7 +71,8 @@ def test_workers_give_the_same_bits_as_one_process(id, workers):
         draws = random.integers(0, 2, 5) if here.action_space.shape == () else random.uniform(-2, 2, (5, 1))
         action = draws.astype(np.int32 if here.action_space.shape == () else np.float32)
         ours, theirs = here.step(action), there.step(action)
-        for name, mine, other in zip(ours._fields, ours, theirs, strict=True):
+        assert ours.score is theirs.score is None
+        for name, mine, other in zip(ours._fields, ours[:-1], theirs[:-1], strict=False):
             assert mine.dtype == other.dtype
             np.testing.assert_array_equal(mine, other, name)
         kept.append((ours, theirs))

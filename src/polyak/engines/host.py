@@ -25,7 +25,7 @@ from polyak.engines.common import (
     named,
 )
 from polyak.engines.packing import Packing
-from polyak.envs.base import HostEnv
+from polyak.envs.base import HostEnv, Score
 
 
 class HostEngine:
@@ -69,8 +69,8 @@ class HostEngine:
         state = self._packing.pack((loop.agent, loop.episodes.forget_sums()))
         history: list[Array] = []
         for i in range(iterations):
-            obs, carry, block = self._block(state, obs, carry, [leaf[i] for leaf in agent_noise])
-            state, metrics = self._finish[learn](state, block, noise.learn[i])
+            obs, carry, block, score = self._block(state, obs, carry, [leaf[i] for leaf in agent_noise])
+            state, metrics = self._finish[learn](state, block, score, noise.learn[i])
             history.append(metrics)
         measured = np.stack(jax.device_get(history))  # [iterations, metrics]
         means = dict(zip(self._names[learn], measured.mean(0).tolist(), strict=True))
@@ -107,10 +107,11 @@ class HostEngine:
 
     def _block(
         self, state: tuple[Array, ...], obs: np.ndarray, carry: PyTree, noise: list[np.ndarray]
-    ) -> tuple[np.ndarray, PyTree, Step]:
+    ) -> tuple[np.ndarray, PyTree, Step, Score | None]:
         if self.starts_at_reset:
             obs, carry = self.env.reset(), self.agent.start(self.num_envs)
         steps: list[Step] = []
+        scores: list[Score | None] = []
         for t in range(self.length):
             action, carry, extras = self._act(state, carry, obs, [leaf[t] for leaf in noise])
             action = np.asarray(action)
@@ -118,22 +119,23 @@ class HostEngine:
             steps.append(
                 Step(obs, action, outcome.reward, outcome.terminated, outcome.truncated, outcome.next_obs, extras)
             )
+            scores.append(outcome.score)
             if self._remembers and (over := outcome.terminated | outcome.truncated).any():
                 carry = choose(over, self.agent.start(self.num_envs), carry)
             obs = outcome.obs
-        return obs, carry, jax.tree.map(_stack, *steps)
+        return obs, carry, jax.tree.map(_stack, *steps), jax.tree.map(_stack, *scores)
 
     def _explore(self, state: tuple[Array, ...], carry: PyTree, obs: PyTree, noise: list[Array]):
         state = self._packing.unpack(state)[0]
         return self.agent.act(state, carry, obs, self._noise_tree.unflatten(noise), True)
 
     def _observe_and_learn(
-        self, state: tuple[Array, ...], block: Step, key_data: Array, learn: bool
+        self, state: tuple[Array, ...], block: Step, score: Score | None, key_data: Array, learn: bool
     ) -> tuple[tuple[Array, ...], Array]:
         agent, episodes = self._packing.unpack(state)
         if self.starts_at_reset:
             episodes = episodes.forget_running()
-        episodes = episodes.update_block(block.reward, block.terminated | block.truncated)
+        episodes = episodes.update_block(*(score or (block.reward, block.terminated | block.truncated)))
         agent = self.agent.observe(agent, block)
         agent, metrics = self.agent.learn(agent, block, jax.random.wrap_key_data(key_data)) if learn else (agent, {})
         self._names[learn] = tuple(metrics)

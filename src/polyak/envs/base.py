@@ -31,6 +31,13 @@ class CompiledEnv(NamedTuple):
     """state, action, noise -> state, obs, reward [], terminated [], truncated []; never resets by itself."""
 
 
+class Score(NamedTuple):
+    """What `episode_return` and its like are counted from, where training is given other rewards and other ends."""
+
+    points: np.ndarray  # [B] float32, what the step was worth in the game
+    over: np.ndarray  # [B] bool, where the whole game is over
+
+
 class HostStep(NamedTuple):
     """One step of a batch of B environments, as NumPy arrays."""
 
@@ -39,6 +46,7 @@ class HostStep(NamedTuple):
     reward: np.ndarray  # [B] float32
     terminated: np.ndarray  # [B] bool
     truncated: np.ndarray  # [B] bool
+    score: Score | None = None  # None: rewards and ends are the game's own
 
 
 class HostEnv(Protocol):

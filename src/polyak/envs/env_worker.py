@@ -56,6 +56,8 @@ class Rows:
             "reward": (row, np.dtype(np.float32)),
             "terminated": (row, np.dtype(bool)),
             "truncated": (row, np.dtype(bool)),
+            "points": (row, np.dtype(np.float32)),
+            "game_over": (row, np.dtype(bool)),
             "_action": (self._action_shape, np.dtype(np.float64)),  # as wide as any
         }
         self._offsets, self.size = {}, 0
@@ -68,6 +70,8 @@ class Rows:
     reward: np.ndarray  # [B]
     terminated: np.ndarray  # [B]
     truncated: np.ndarray  # [B]
+    points: np.ndarray  # [B] this and the next are written where the environments keep score
+    game_over: np.ndarray  # [B]
 
     def map(self, fd: int, offset: int) -> None:
         """Finds the arrays in shared memory."""
@@ -106,7 +110,7 @@ class Server:
         self.commands |= {SNAPSHOT: self.snapshot, RESTORE: self.restore}
 
     def make(self, message: bytes) -> bytes:
-        """Makes the environments; answers with their spaces and time limit."""
+        """Makes the environments; answers with their spaces, time limit, and whether they keep score."""
         try:
             job: Job = cloudpickle.loads(message)
         except Exception as error:
@@ -116,7 +120,7 @@ class Server:
         self.vector.record_actions = True
         self.rows: Rows | None = None  # the parent makes room for them when it knows the spaces
         spaces = self.vector.observation_space, self.vector.action_space
-        return cloudpickle.dumps((*spaces, self.vector.max_episode_steps))
+        return cloudpickle.dumps((*spaces, self.vector.max_episode_steps, self.vector.keeps_score))
 
     def begin(self, message: bytes) -> bytes:
         """Begins an episode in each environment, with the seed and the numbers that the message gives."""
@@ -136,6 +140,8 @@ class Server:
         outcome = self.vector.step(rows.action(message.decode())[mine].copy())
         rows.next_obs[mine], rows.reward[mine] = outcome.next_obs, outcome.reward
         rows.terminated[mine], rows.truncated[mine] = outcome.terminated, outcome.truncated
+        if outcome.score:
+            rows.points[mine], rows.game_over[mine] = outcome.score
         if outcome.obs is not outcome.next_obs:
             rows.obs[mine] = outcome.obs
         return b""

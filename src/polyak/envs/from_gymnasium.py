@@ -14,7 +14,8 @@ import gymnasium
 import numpy as np
 
 from polyak.envs import calls, snapshot
-from polyak.envs.base import EpisodeSeeds, HostStep
+from polyak.envs.atari import IDS, atari_game
+from polyak.envs.base import EpisodeSeeds, HostStep, Score
 from polyak.envs.calls import CLOSE, FIRST_RESET, MAKE, RESET, STEP, Call, Restarts, show_action
 from polyak.errors import EnvironmentFault, UnknownName
 from polyak.spaces import storage_type
@@ -29,6 +30,10 @@ def make_one(env: str | Callable[..., gymnasium.Env], render_mode: str | None = 
     """
     if isinstance(env, str) and env.startswith("MinAtar/"):
         register_minatar()
+    if isinstance(env, str) and (game := atari_game(env)):
+        from polyak.envs.from_ale import make_game
+
+        return make_game(game, render_mode)
     try:
         if isinstance(env, str):
             return gymnasium.make(env, render_mode=render_mode, disable_env_checker=True)
@@ -38,7 +43,7 @@ def make_one(env: str | Callable[..., gymnasium.Env], render_mode: str | None = 
     except (gymnasium.error.UnregisteredEnv, gymnasium.error.DeprecatedEnv) as error:
         from polyak.envs.making import OWN
 
-        known = [*gymnasium.registry, *OWN]
+        known = {*gymnasium.registry, *OWN, *IDS}
         raise UnknownName("environment", str(env), known, "see `polyak list envs`.") from error
     except Exception as error:
         raise EnvironmentFault(f"{name_of(env)} could not be made: {describe(error)}") from error
@@ -96,6 +101,7 @@ class GymnasiumVector:
         seeds: the seed that it began with.
         steps: steps taken in it.
         record_actions: whether `actions` is kept, without which `snapshot` has nothing to replay.
+        keeps_score: whether its environments tell in `info` what a step scored and whether the whole game is over.
         actions: the first actions of the present episode of each environment, from the next episode on.
         faults: a sentence for each fault that was got over.
     """
@@ -137,6 +143,7 @@ class GymnasiumVector:
         first_env = self.envs[0]
         own_limit = getattr(first_env, "max_episode_steps", None)
         self.max_episode_steps = first_env.spec.max_episode_steps if first_env.spec else own_limit
+        self.keeps_score = getattr(first_env, "keeps_score", False)
         self._discrete = isinstance(self.action_space, gymnasium.spaces.Discrete)
         if not self._discrete:
             self._action_rows = num_envs, *(self.action_space.shape or ())
@@ -233,7 +240,8 @@ class GymnasiumVector:
         next_obs = np.zeros((self.num_envs, *self._shape), self._dtype)
         reward = np.zeros(self.num_envs, np.float32)
         terminated, truncated = np.zeros(self.num_envs, bool), np.zeros(self.num_envs, bool)
-        outcome = HostStep(next_obs, next_obs, reward, terminated, truncated)
+        score = Score(np.zeros_like(reward), np.zeros_like(terminated)) if self.keeps_score else None
+        outcome = HostStep(next_obs, next_obs, reward, terminated, truncated, score)
         over: list[int] = []
         self._taken += len(active)
         for i in active:
@@ -249,11 +257,13 @@ class GymnasiumVector:
                 except (Exception, SystemExit) as error:
                     self._fault(i, STEP, f"step raised {describe(error)}", "an observation and a reward", error)
                 try:
-                    seen, paid, ended, cut, _ = answer
+                    seen, paid, ended, cut, info = answer
                     reward[i], terminated[i], truncated[i] = paid + ZERO, FLAGS[ended], FLAGS[cut]
                 except (TypeError, ValueError, KeyError) as error:
                     self._explain(i, answer, error)
                 self._store(i, STEP, next_obs, seen)
+                if score:
+                    score.points[i], score.over[i] = info["points"], info["game_over"]
                 if ended or cut:
                     over.append(i)
             except EnvironmentFault as fault:
@@ -279,6 +289,8 @@ class GymnasiumVector:
         self._remake(i, fault)
         outcome.next_obs[i] = self._last[i]
         outcome.reward[i], outcome.terminated[i], outcome.truncated[i] = 0.0, False, True
+        if outcome.score:
+            outcome.score.points[i], outcome.score.over[i] = 0.0, True
         if i not in over:
             over.append(i)
 

@@ -5,8 +5,10 @@ from collections.abc import Callable
 import gymnasium
 
 from polyak.envs import from_envpool, from_gymnax, mdp
+from polyak.envs.atari import atari_game
 from polyak.envs.base import AsGymnasium, CompiledEnv, HostEnv
 from polyak.envs.calls import STEP_TIMEOUT, Restarts, check_timeout
+from polyak.envs.from_ale import make_game
 from polyak.envs.from_gymnasium import GymnasiumVector, make_one, name_of
 from polyak.envs.mdp import MDP
 from polyak.envs.probes import PROBES
@@ -76,8 +78,10 @@ def make(
 
     Returns:
         A compiled environment if there is one whose dynamics a test has proved equal to Gymnasium's; else Gymnasium's.
-        EnvPool is used where it is asked for: on two cores it steps 8 CartPoles at half of Gymnasium's pace and 8
-        LunarLanders a quarter faster (benchmarks/environments.py); what it gains elsewhere is for the user to judge.
+        Atari games are played by EnvPool where it is installed, as training wants them: `polyak.envs.atari` says how
+        their ids choose a protocol. Other ids get EnvPool where they ask for it: on two cores it steps 8 CartPoles at
+        half of Gymnasium's pace and 8 LunarLanders a quarter faster (benchmarks/environments.py); what it gains
+        elsewhere is for the user to judge.
 
     Raises:
         UnknownName: no version of that name; the message offers the nearest ones.
@@ -125,16 +129,22 @@ def _find(env: EnvLike, num_envs: int, vector: Callable[..., HostEnv]) -> Compil
         return from_gymnax.make(id)
     if backend is None and id in mdp.TWINS:
         return MDP.from_gymnasium(id).compiled()
-    if backend == "envpool":
-        return from_envpool.EnvPoolVector(id, num_envs)
+    if backend == "envpool" or (backend is None and _is_for_envpool(id)):
+        return from_envpool.make(id, num_envs)
     return vector(id)
+
+
+def _is_for_envpool(id: str) -> bool:
+    """Whether EnvPool is the fastest for it: for the games of Atari, if it is installed and nobody asks for ALE."""
+    return atari_game(id) is not None and not id.startswith("ALE/") and from_envpool.is_installed()
 
 
 def make_original(env: EnvLike, render_mode: str | None = None) -> gymnasium.Env:
     """One environment in Gymnasium, for evaluating and watching, so that no compiled twin can flatter a policy.
 
     Environments that Gymnasium does not have (probes, games, gymnax's own) are put behind its interface; they cannot be
-    drawn. What was learnt by self-play is evaluated against a perfect player.
+    drawn. What was learnt by self-play is evaluated against a perfect player. An Atari game is a whole one here, and
+    its rewards are its own.
     """
     if isinstance(env, str):
         backend, id = split(env)
@@ -142,6 +152,8 @@ def make_original(env: EnvLike, render_mode: str | None = None) -> gymnasium.Env
             return AsGymnasium(OWN[JUDGES.get(id, id)]())
         if backend == "gymnax" and id not in from_gymnax.TWINS:
             return AsGymnasium(from_gymnax.make(id))
+        if game := atari_game(id):
+            return make_game(game, render_mode, scored=True)
         return make_one(id, render_mode)
     if isinstance(env, MDP):
         env = env.compiled()

@@ -14,7 +14,7 @@ import gymnasium
 import numpy as np
 
 from polyak.envs import calls
-from polyak.envs.base import EpisodeSeeds, HostStep
+from polyak.envs.base import EpisodeSeeds, HostStep, Score
 from polyak.envs.calls import PAGE, Restarts
 from polyak.envs.env_process import EnvProcess
 from polyak.envs.env_worker import BEGIN, CLOSE, RESTORE, SNAPSHOT, STEP, Job, Rows
@@ -71,7 +71,7 @@ class WorkerVector:
                 job = Job(env, self.id, bounds[k], bounds[k + 1] - bounds[k], num_envs, workers * PAGE)
                 self._processes.append(EnvProcess(job, _pickled(job), self._fd, k, step_timeout))
             made = [cloudpickle.loads(process.receive()) for process in self._processes]
-            self.observation_space, self.action_space, self.max_episode_steps = made[0]
+            self.observation_space, self.action_space, self.max_episode_steps, self.keeps_score = made[0]
             for process, spaces in zip(self._processes, made, strict=True):
                 self._compare_spaces(process, spaces)
             self._rows = Rows(num_envs, self.observation_space, self.action_space)
@@ -124,7 +124,8 @@ class WorkerVector:
             obs[over] = rows.obs[over]
         if self._restarts.allowed:
             self._last[:] = obs
-        return HostStep(next_obs, obs, rows.reward.copy(), terminated, truncated)
+        score = Score(rows.points.copy(), rows.game_over.copy()) if self.keeps_score else None
+        return HostStep(next_obs, obs, rows.reward.copy(), terminated, truncated, score)
 
     def snapshot(self) -> dict[str, Any]:
         """How each environment can be had again: by its state, else by its episode's actions, where either is exact."""
@@ -193,6 +194,7 @@ class WorkerVector:
         rows, mine = self._rows, process.rows
         rows.next_obs[mine] = self._last[mine]
         rows.reward[mine], rows.terminated[mine], rows.truncated[mine] = 0.0, False, True
+        rows.points[mine], rows.game_over[mine] = 0.0, True
 
     def _restart(self, lost: EnvProcess, fault: EnvironmentFault) -> None:
         """Starts a process anew, and an episode in each of its environments; or raises the fault."""
@@ -220,7 +222,7 @@ class WorkerVector:
         self.episodes[i] += 1
         self.seeds[i], self.steps[i] = self._seed_of(i, self.episodes[i]), 0
 
-    def _compare_spaces(self, process: EnvProcess, spaces: tuple[gymnasium.Space, gymnasium.Space, int | None]) -> None:
+    def _compare_spaces(self, process: EnvProcess, spaces: tuple) -> None:
         for kind, mine in zip(("observation_space", "action_space"), spaces, strict=False):
             ours = getattr(self, kind)
             if mine != ours:

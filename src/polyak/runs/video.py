@@ -1,9 +1,12 @@
 """Films of an agent in its Gymnasium environment."""
 
+import contextlib
 import importlib.util
+import itertools
 import os
 import subprocess
 import tempfile
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +19,7 @@ from polyak.errors import BadFile, BadSetting, EnvironmentFault
 from polyak.evaluation import LONGEST
 from polyak.policy import Policy
 
+HEIGHT = 420  # pixels that a film has at most, where pictures are smaller and can be enlarged: twice Atari's screen
 SIZE_FACTOR = 16  # video encoders want sides that are multiples of this
 
 
@@ -44,30 +48,37 @@ def film(policy: Policy, path: Path | None, folder: Path, env: EnvLike | None = 
         raise BadSetting("Writing .mp4 needs `pip install polyak[video]`; .gif works without.")
     world = drawable(env if env is not None else without_import(policy.env), policy.env)
     policy.check_actions(world.action_space, name_of(env or policy.env))
-    frames, returns = [], []
+    returns: list[float] = []
     try:
-        for episode in range(episodes):
-            obs, _ = world.reset(seed=seed + episode)
-            frames.append(_picture(world.render()))
-            total, over, steps = 0.0, False, 0
-            while not over and steps < LONGEST:
-                action = policy(obs)
-                try:
-                    obs, reward, terminated, truncated, _ = world.step(action)
-                except Exception as error:
-                    what = f"step {steps} of episode {episode} raised {describe(error)}"
-                    raise EnvironmentFault(f"{name_of(env or policy.env)}: {what}.") from error
-                frames.append(_picture(world.render()))
-                total, over, steps = total + float(reward), terminated or truncated, steps + 1
-            returns.append(total)
-        rate = int(world.metadata.get("render_fps", 30))
+        frames = _frames(policy, world, name_of(env or policy.env), range(seed, seed + episodes), returns)
+        with tempfile.TemporaryDirectory(prefix=".", suffix=".part", dir=path.parent) as own:
+            unfinished = Path(own) / path.name
+            rate = int(world.metadata.get("render_fps", 30))
+            (_write_mp4 if path.suffix == ".mp4" else _write_gif)(unfinished, frames, rate)
+            os.replace(unfinished, path)  # of a link it takes the place; nothing is written through it
     finally:
         world.close()
-    with tempfile.TemporaryDirectory(prefix=".", suffix=".part", dir=path.parent) as own:
-        unfinished = Path(own) / path.name
-        (_write_mp4 if path.suffix == ".mp4" else _write_gif)(unfinished, frames, rate)
-        os.replace(unfinished, path)  # of a link it takes the place; nothing is written through it
     return path, returns
+
+
+def _frames(
+    policy: Policy, world: gymnasium.Env, name: str, seeds: Iterable[int], returns: list[float]
+) -> Iterator[np.ndarray]:
+    """The pictures of an episode a seed, while it is played: a long game's would not fit into memory all at once."""
+    for episode, seed in enumerate(seeds):
+        obs, _ = world.reset(seed=seed)
+        yield _picture(world.render())
+        total, over, steps = 0.0, False, 0
+        while not over and steps < LONGEST:
+            action = policy(obs)
+            try:
+                obs, reward, terminated, truncated, _ = world.step(action)
+            except Exception as error:
+                what = f"step {steps} of episode {episode} raised {describe(error)}"
+                raise EnvironmentFault(f"{name}: {what}.") from error
+            yield _picture(world.render())
+            total, over, steps = total + float(reward), terminated or truncated, steps + 1
+        returns.append(total)
 
 
 def ending() -> str:
@@ -96,32 +107,38 @@ def _picture(frame: Any) -> np.ndarray:
     frame = np.asarray(frame)
     if frame.dtype != np.uint8:  # MinAtar draws in shares of full brightness
         frame = (255 * np.clip(frame, 0.0, 1.0)).astype(np.uint8)
-    factor = max(1, 160 // frame.shape[0])  # ten pixels a side are too few to look at
+    factor = max(1, HEIGHT // frame.shape[0])  # ten pixels a side are too few to look at
     return frame.repeat(factor, 0).repeat(factor, 1)
 
 
-def _write_mp4(path: Path, frames: list[np.ndarray], rate: int) -> None:
+def _write_mp4(path: Path, frames: Iterator[np.ndarray], rate: int) -> None:
     """By ffmpeg, started without a fork of Python's own, which JAX's threads do not survive, and deaf to Ctrl-C."""
     import imageio_ffmpeg
 
-    missing = [(0, -side % SIZE_FACTOR) for side in frames[0].shape[:2]]
-    padded = [np.pad(frame, (*missing, (0, 0)), mode="edge") for frame in frames]
-    height, width = padded[0].shape[:2]
+    first = next(frames)
+    missing = [(0, -side % SIZE_FACTOR) for side in first.shape[:2]]
+    height, width = (side + more for side, (_, more) in zip(first.shape, missing, strict=False))
     pictures = f"-f rawvideo -pix_fmt rgb24 -s {width}x{height} -r {rate} -i -"
     command = [imageio_ffmpeg.get_ffmpeg_exe(), *f"-y -loglevel error {pictures} -an -c:v libx264 -crf 25".split()]
     command += ["-pix_fmt", "yuv420p", str(path.resolve())]
-    film = subprocess.run(
-        command, input=b"".join(map(np.ndarray.tobytes, padded)), stderr=subprocess.PIPE, process_group=0
-    )
-    if film.returncode:
-        said = " ".join(film.stderr.decode(errors="replace").split())
-        raise BadFile(f"{path} could not be written by ffmpeg: {said}.")
+    with tempfile.TemporaryFile() as errors:
+        with (
+            contextlib.suppress(BrokenPipeError),  # `errors` say why
+            subprocess.Popen(command, stdin=subprocess.PIPE, stderr=errors, process_group=0) as film,
+        ):
+            assert film.stdin
+            for frame in itertools.chain([first], frames):
+                film.stdin.write(np.pad(frame, (*missing, (0, 0)), mode="edge").tobytes())
+        if film.returncode:
+            errors.seek(0)
+            said = " ".join(errors.read().decode(errors="replace").split())
+            raise BadFile(f"{path} could not be written by ffmpeg: {said}.")
 
 
-def _write_gif(path: Path, frames: list[np.ndarray], rate: int) -> None:
+def _write_gif(path: Path, frames: Iterator[np.ndarray], rate: int) -> None:
     from PIL import Image
 
     step = max(1, rate // 25)  # viewers slow down anything faster than 50 pictures a second
-    pictures = [Image.fromarray(frame).quantize(64) for frame in frames[::step]]
+    pictures = [Image.fromarray(frame).quantize(64) for frame in itertools.islice(frames, 0, None, step)]
     duration = max(20, round(1000 * step / rate))
     pictures[0].save(path, save_all=True, append_images=pictures[1:], duration=duration, loop=0, optimize=False)
