@@ -16,8 +16,7 @@ from polyak.agent import Array, Spec, Step
 from polyak.errors import BadSetting
 from polyak.parts.ring import Replay, Ring, take
 from polyak.parts.sampling import Drawable
-from polyak.parts.transitions import Read
-from polyak.spaces import storage_type
+from polyak.parts.transitions import Read, transition_of
 
 FOLLOWS, REPEATED, BLANK, PUSHED = range(4)  # what stands before a step's newest frame
 STEPS_A_FINAL = 50  # the length of episodes for which all final frames find room
@@ -89,11 +88,8 @@ class Frames:
         return Frames(Drawable(ring, oldest=oldest), spec, n_steps, gamma, stack, finals)
 
     def init(self) -> Kept:
-        observation, action = self.spec.observation_space, self.spec.action_space
-        obs = jnp.zeros(observation.shape, storage_type(observation))
-        acted = jnp.zeros(action.shape, storage_type(action))
-        false = jnp.bool_(False)
-        step = Frame(obs[0], acted, jnp.float32(0), false, false, jnp.uint8(0), jnp.int32(0))
+        obs, action, reward, terminated, truncated, _ = transition_of(self.spec)
+        step = Frame(obs[0], action, reward, terminated, truncated, jnp.uint8(FOLLOWS), jnp.int32(0))
         last = jnp.zeros((self.spec.num_envs, *obs.shape), obs.dtype)
         return Kept(self.drawable.ring.init(step), self.finals.init(Final(obs[0])), last, jnp.bool_(True))
 

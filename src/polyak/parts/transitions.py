@@ -33,6 +33,12 @@ class Transition(NamedTuple):
     next_obs: Array
 
 
+def transition_of(spec: Spec) -> Transition:
+    """One step of the task, for shapes and types; all zeros."""
+    obs, action = (jnp.zeros(space.shape, storage_type(space)) for space in (spec.observation_space, spec.action_space))
+    return Transition(obs, action, jnp.float32(0), jnp.bool_(False), jnp.bool_(False), obs)
+
+
 @dataclasses.dataclass(frozen=True)
 class Transitions:
     """Keeps each step with the observations on both sides of it."""
@@ -43,11 +49,7 @@ class Transitions:
     gamma: float
 
     def init(self) -> Replay:
-        observation, action = self.spec.observation_space, self.spec.action_space
-        obs = jnp.zeros(observation.shape, storage_type(observation))
-        acted = jnp.zeros(action.shape, storage_type(action))
-        false = jnp.bool_(False)
-        return self.drawable.ring.init(Transition(obs, acted, jnp.float32(0), false, false, obs))
+        return self.drawable.ring.init(transition_of(self.spec))
 
     def add(self, state: Replay, block: Step) -> Replay:
         return self.drawable.ring.add(state, Transition(*block[:6]))
