@@ -8,8 +8,8 @@ process's CPU time are compared. Then the same for memories of different sizes: 
 the larger it is.
 
 Memory is that of a million 84 x 84 frames of 8 environments in stacks of 4 with prioritised replay, filled by blocks of
-stacks: the bytes of all arrays, and the resident size of the process less what it had before, in which 0.1 to 0.2 GB are
-the compiler's. Needs 8 GB.
+stacks: the bytes of all arrays, and the resident size of the process less what it had before, of which 0.1 to 0.2 GB
+are the compiler's. Needs 8 GB.
 
 What an update of the tree takes, counted for N = 32 draws of a million leaves, 4 levels of 32 children: to draw, each
 level reads N rows of 32 floats (4 KB), makes 5 additions of such vectors and some 4 more operations on each number; to
