@@ -56,6 +56,7 @@ if TYPE_CHECKING:
     from polyak.parts.features import Fourier, Polynomial, Radial, Raw, Tiles
     from polyak.parts.networks import MLP, Dueling, MinAtarCNN
     from polyak.parts.policies import TabularPolicy
+    from polyak.parts.replay import Prioritised, Uniform
     from polyak.parts.schedules import StepSize
     from polyak.pictures.action_values import draw_q
     from polyak.pictures.curves import draw_curves
@@ -118,6 +119,7 @@ _HOMES = {
     "polyak.parts.features": ("Fourier", "Polynomial", "Radial", "Raw", "Tiles"),
     "polyak.parts.networks": ("MLP", "Dueling", "MinAtarCNN"),
     "polyak.parts.policies": ("TabularPolicy",),
+    "polyak.parts.replay": ("Prioritised", "Uniform"),
     "polyak.parts.schedules": ("StepSize",),
     "polyak.pictures.action_values": ("draw_q",),
     "polyak.pictures.curves": ("draw_curves",),
@@ -167,6 +169,7 @@ __all__ = [
     "Picture",
     "Policy",
     "Polynomial",
+    "Prioritised",
     "QLambda",
     "QLearning",
     "Radial",
@@ -186,6 +189,7 @@ __all__ = [
     "TensorBoard",
     "Tiles",
     "TimeLimit",
+    "Uniform",
     "WeightsAndBiases",
     "backward_induction",
     "check",

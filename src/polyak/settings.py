@@ -14,6 +14,7 @@ from polyak.parts.exploration import Exploration, exploration_from_text, explora
 from polyak.parts.features import Features, features_from_text, features_text
 from polyak.parts.networks import Network, network_from_text, network_text
 from polyak.parts.policies import TabularPolicy, policy_from_text
+from polyak.parts.replay import Setting, replay_from_text, replay_text
 from polyak.parts.schedules import StepSize, step_size_from_text
 
 
@@ -29,6 +30,7 @@ PARTS: dict[Any, TextForm] = {
     Network: TextForm(network_from_text, network_text, "NAME:WIDTHS:ACTIVATION"),
     Exploration: TextForm(exploration_from_text, exploration_text, "NAME:NUMBERS"),
     Features: TextForm(features_from_text, features_text, "NAME:NUMBERS"),
+    Setting: TextForm(replay_from_text, replay_text, "uniform|prioritised:ALPHA:BETA:FINAL_BETA"),
     TabularPolicy: TextForm(policy_from_text, str, "uniform|ACTION,ACTION,...|ROW:ROW:..."),
     float | StepSize: TextForm(step_size_from_text, str, "NUMBER|FROM:TO|NUMBER/n"),
 }
@@ -52,6 +54,7 @@ RANGES: dict[str, tuple[float, float]] = {
     "huber_delta": POSITIVE,
     "max_grad_norm": POSITIVE,
     "n_steps": (1, 2**24),
+    "frame_stack": (1, math.inf),
     "planning_steps": (1, math.inf),
     "session_length": (1, math.inf),
     "elite_share": SHARE,

@@ -1,107 +1,157 @@
-"""The replay against a plain `collections.deque`."""
+"""Every memory against a plain list of steps."""
 
-from collections import deque
+import dataclasses
+import itertools
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from polyak.parts.replay import UniformReplay, take
+from polyak.errors import BadSetting
+from polyak.parts import replay
+from polyak.parts.replay import Prioritised, Uniform
+from polyak.parts.ring import Ring
+from tests.parts.worlds import World
 
-
-def block_of(first: int, time: int, batch: int) -> dict:
-    """Transitions numbered from `first`, [T, B], with a vector and a flag that tell the same number."""
-    number = first + jnp.arange(time * batch, dtype=jnp.int32).reshape(time, batch)
-    return {"number": number, "vector": jnp.stack([number, -number], -1).astype(jnp.float32), "odd": number % 2 == 1}
-
-
-EXAMPLE = {"number": jnp.int32(0), "vector": jnp.zeros(2), "odd": jnp.bool_(False)}
-
-
-def oldest_first(memory: UniformReplay, replay) -> list[int]:
-    numbers = np.asarray(replay.storage["number"])
-    start = int(replay.position) if int(replay.size) == memory.capacity else 0
-    return np.roll(numbers, -start)[: int(replay.size)].tolist()
+GAMMA = 0.5  # powers of it and sums of small whole numbers are exact
+STACK = 3
+LENGTH = 2  # time steps of a block
+TIMES = 8  # time steps that are held
+DRAWS = 256
 
 
-@settings(max_examples=30, deadline=None, derandomize=True)
-@given(time=st.integers(1, 3), batch=st.integers(1, 2), buffer_size=st.integers(1, 13), blocks=st.integers(0, 9))
-def test_it_holds_what_a_deque_of_the_same_capacity_holds(time, batch, buffer_size, blocks):
-    memory = UniformReplay.of(buffer_size, time * batch)
-    replay, oracle = memory.init(EXAMPLE), deque(maxlen=memory.capacity)
-    for i in range(blocks):
-        block = block_of(i * time * batch, time, batch)
-        replay = memory.add(replay, block)
-        oracle.extend(block["number"].ravel().tolist())
-        assert oldest_first(memory, replay) == list(oracle)
-    assert int(replay.size) == len(oracle)
+def memory_of(world: World, setting, n_steps: int, frame_stack: int, finals: int | None = None):
+    """A memory of 8 time steps; of a frame store, how many final frames it keeps."""
+    memory = replay.memory(
+        setting,
+        capacity=TIMES * world.num_envs,
+        spec=world.spec,
+        block_length=LENGTH,
+        n_steps=n_steps,
+        gamma=GAMMA,
+        frame_stack=frame_stack,
+    )
+    if finals:
+        store = dataclasses.replace(memory.store, finals=Ring(finals, LENGTH * world.num_envs))
+        memory = dataclasses.replace(memory, store=store)
+    return memory
+
+
+def go_on(memory):
+    """Adds a block, cuts some episodes, and draws."""
+
+    @jax.jit
+    def function(state, block, which, key):
+        state = memory.cut(memory.add(state, block), which)
+        drawn = memory.sample(state, key, DRAWS, 0.0)
+        return memory.update(state, drawn, jnp.ones(DRAWS)), drawn
+
+    return function
+
+
+def check(world: World, drawn: replay.Sample, n_steps: int, finals: int | None = None) -> tuple[set, set]:
+    """Compares a sample with the list; returns the steps [t, b] that were drawn, and those of weight 0.
+
+    These must be the ones that need a final frame that is gone, because only the last `finals` are kept.
+    """
+    drawn, places = jax.device_get(drawn), world.places()
+    gone = world.final_frames()[:-finals] if finals else []
+    read, lost = set(), set()
+    for obs, action, r_t, discount_t, next_obs, weight, _ in zip(*drawn, strict=True):
+        t, b = places[obs[-1].tobytes()]
+        step = world.steps[t][b]
+        total, discount, successor = world.after(t, b, n_steps, GAMMA)
+        assert (action, r_t, discount_t) == (step.action, total, discount)
+        misses = [any(frame.tobytes() in gone for frame in stack) for stack in (step.obs, successor)]
+        if misses[0] or (misses[1] and discount):
+            assert weight == 0.0
+            lost.add((t, b))
+            continue
+        assert weight == 1.0
+        np.testing.assert_array_equal(obs, step.obs)
+        if not misses[1]:
+            np.testing.assert_array_equal(next_obs, successor)
+        read.add((t, b))
+    return read, lost
 
 
 @pytest.mark.parametrize(
-    ("buffer_size", "block_size", "capacity"), [(8, 4, 8), (9, 4, 12), (1, 4, 4), (10, 1, 10), (100, 7, 105)]
+    ("setting", "frame_stack", "n_steps", "num_envs"),
+    [*itertools.product([Uniform(), Prioritised()], [1, STACK], [1, 3], [1, 3])],
+    ids=lambda value: getattr(value, "name", value),
 )
-def test_the_capacity_is_rounded_up_to_whole_blocks(buffer_size, block_size, capacity):
-    assert UniformReplay.of(buffer_size, block_size).capacity == capacity
+def test_samples_are_what_a_plain_list_tells(setting, frame_stack, n_steps, num_envs):
+    world = World(num_envs, STACK, seed=n_steps)
+    memory = memory_of(world, setting, n_steps, frame_stack, finals=60 if frame_stack > 1 else None)
+    advance, state = go_on(memory), memory.init()
+    assert int(memory.size(state)) == 0
+    for number in range(16):
+        block = world.block(LENGTH)
+        which = world.rng.random(num_envs) < 0.5 * (number % 3 == 2)
+        world.cut(which)
+        state, drawn = advance(state, block, jnp.asarray(which), jax.random.key(number))
+        now = len(world.steps)
+        held = TIMES - (frame_stack - 1) if now >= TIMES else now  # of a full ring the oldest lack older frames
+        expected = set(itertools.product(range(now - held, now), range(num_envs)))
+        assert int(memory.size(state)) == len(expected)
+        assert check(world, drawn, n_steps) == (expected, set())
 
 
-def filled(blocks: int):
-    """A memory of 12 after `blocks` blocks of 2 x 2."""
-    memory = UniformReplay.of(12, 4)
-    replay = memory.init(EXAMPLE)
-    for i in range(blocks):
-        replay = memory.add(replay, block_of(4 * i, 2, 2))
-    return memory, replay
+@pytest.mark.parametrize("setting", [Uniform(), Prioritised()], ids=lambda setting: setting.name)
+def test_steps_whose_final_frames_are_gone_weigh_nothing(setting):
+    world = World(3, STACK, seed=5, end=0.5)
+    memory = memory_of(world, setting, n_steps=2, frame_stack=STACK, finals=6)
+    advance, state, ever = go_on(memory), memory.init(), set()
+    for number in range(16):
+        state, drawn = advance(state, world.block(LENGTH), jnp.zeros(3, bool), jax.random.key(number))
+        _, lost = check(world, drawn, 2, finals=6)
+        ever |= lost
+        if setting.name == "prioritised":  # they are not drawn again
+            drawn = jax.jit(memory.sample, static_argnums=2)(state, jax.random.key(100 + number), DRAWS, 0.0)
+            assert not check(world, drawn, 2, finals=6)[1]
+    assert len(ever) > 10
 
 
-@pytest.mark.parametrize(("blocks", "stored"), [(1, 4), (2, 8), (3, 12), (4, 12), (7, 12)])
-def test_indices_are_only_of_what_is_stored_and_reach_all_of_it(blocks, stored):
-    memory, replay = filled(blocks)
-    indices = memory.sample_indices(replay, jax.random.key(0), (40, 50))
-    assert indices.shape == (40, 50)
-    counts = np.bincount(np.asarray(indices).ravel(), minlength=stored)
-    assert counts.shape == (stored,)  # none beyond
-    # each index is expected 2000 / stored times; five standard deviations of a binomial either side
-    expected = 2000 / stored
-    assert (np.abs(counts - expected) < 5 * np.sqrt(expected)).all()
+def test_the_capacity_is_rounded_up_to_whole_blocks():
+    world = World(3, STACK, seed=0)
+    for frame_stack, capacity, rows in ((1, 10, 12), (1, 1, 6), (STACK, 10, 12), (STACK, 1, 12)):
+        memory = replay.memory(
+            Uniform(), capacity=capacity, spec=world.spec, block_length=LENGTH, frame_stack=frame_stack
+        )
+        assert memory.store.drawable.ring.capacity == rows
 
 
-def test_all_leaves_of_a_transition_stay_together_after_the_ring_has_wrapped():
-    memory, replay = filled(5)
-    taken = take(replay.storage, memory.sample_indices(replay, jax.random.key(1), (7, 30)))
-    assert taken["vector"].shape == (7, 30, 2)
-    assert set(np.unique(taken["number"]).tolist()) == set(range(8, 20))  # 20 written, the newest 12 kept
-    np.testing.assert_array_equal(taken["vector"][..., 0], taken["number"])
-    np.testing.assert_array_equal(taken["vector"][..., 1], -taken["number"])
-    np.testing.assert_array_equal(taken["odd"], taken["number"] % 2 == 1)
+def spoilt_first(obs, next_obs):
+    """A first stack with older frames that are neither copies nor blank."""
+    obs[0, 0, 0] = 7
 
 
-@pytest.mark.parametrize("blocks", [1, 2, 3, 4, 5, 7, 10])
-@pytest.mark.parametrize("count", [1, 2, 3, 5])
-def test_ahead_are_the_next_steps_of_the_same_environment_up_to_its_newest(blocks, count):
-    memory, replay = filled(blocks)  # 2 environments: the even numbers are the steps of one, the odd of the other
-    written = 4 * blocks
-    for index in range(int(replay.size)):
-        number = int(replay.storage["number"][index])
-        expected = range(number, written, 2)[:count]
-        ahead, newest = memory.ahead(replay, jnp.int32(index), count, num_envs=2)
-        known = len(expected)
-        assert take(replay.storage, ahead)["number"][:known].tolist() == list(expected)
-        assert newest[:known].tolist() == [step + 2 >= written for step in expected]
+def spoilt_middle(obs, next_obs):
+    """A frame that was not in the stack before."""
+    obs[1, 0, 1] += 1
 
 
-def test_storage_keeps_the_types_of_the_example():
-    memory = UniformReplay.of(4, 2)
-    replay = memory.init({"pixels": jnp.zeros((2, 2), jnp.uint8)})
-    replay = memory.add(replay, {"pixels": jnp.full((1, 2, 2, 2), 255, jnp.int32)})
-    assert replay.storage["pixels"].dtype == jnp.uint8
-    assert replay.storage["pixels"][1, 1, 1] == 255
+def spoilt_successor(obs, next_obs):
+    """A successor in which more than the newest frame is new."""
+    next_obs[1, 0, 0] += 1
 
 
-def test_the_same_key_draws_the_same_indices():
-    memory, replay = filled(3)
-    first, again, other = (memory.sample_indices(replay, jax.random.key(k), (50,)) for k in (3, 3, 4))
-    np.testing.assert_array_equal(first, again)
-    assert (first != other).any()
+@pytest.mark.parametrize("spoil", [None, spoilt_first, spoilt_middle, spoilt_successor])
+def test_observations_that_are_no_stacks_do_not_pass_silently(spoil):
+    world = World(1, STACK, seed=0, end=0.0)
+    memory = memory_of(world, Uniform(), 1, STACK)
+    block = world.block(LENGTH)
+    if spoil:
+        spoil(block.obs, block.next_obs)
+    state = jax.jit(memory.add)(memory.init(), block)
+    assert np.isnan(memory.metrics(state)["replay_size"]) == bool(spoil)
+    assert np.isnan(jax.jit(memory.sample, static_argnums=2)(state, jax.random.key(0), 4, 0.0).weights).all() == bool(
+        spoil
+    )
+
+
+def test_a_space_that_holds_no_stacks_is_refused_in_a_sentence():
+    world = World(1, STACK, seed=0)
+    with pytest.raises(BadSetting, match=r"frame_stack is 4, but observations of .* are not stacks"):
+        replay.memory(Uniform(), capacity=10, spec=world.spec, block_length=1, frame_stack=4)

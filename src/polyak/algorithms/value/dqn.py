@@ -5,7 +5,8 @@
 on transitions drawn from a replay memory, with Q_target a copy of Q_theta that is renewed now and then. `double`
 lets Q_theta choose the action that Q_target judges (van Hasselt et al., 2016); `n_steps` sums that many rewards before
 Q_target stands for the rest (Hessel et al., 2018, section "Multi-step learning"); `network=Dueling()` splits value and
-advantage (Wang et al., 2016).
+advantage (Wang et al., 2016); `replay=Prioritised()` draws transitions of which much is left to learn (Schaul et al.,
+2016).
 
 Deviations: Adam for RMSProp; the gradient's norm is clipped, besides the Huber loss that clips each error; the steps
 before `learning_starts` follow the epsilon schedule, which is near 1 there, instead of a uniform policy.
@@ -21,13 +22,12 @@ import jax.numpy as jnp
 from polyak.agent import Agent, Array, Key, PyTree, Spec, Step, no_memory
 from polyak.errors import BadSetting
 from polyak.ops import explore as exploration
-from polyak.ops import returns, td
+from polyak.ops import td
 from polyak.parts import networks
+from polyak.parts import replay as replays
 from polyak.parts.normalise import Moments
 from polyak.parts.optimise import adam, polyak_average
-from polyak.parts.replay import UniformReplay, take
 from polyak.parts.schedules import linear
-from polyak.spaces import storage_type
 
 METRICS = ("loss", "gradient_norm", "td_error", "q_mean")  # means over a round of updates
 
@@ -77,6 +77,10 @@ class DQN:
     """Let the online network choose the action that the target network judges."""
     normalize_observation: bool = False
     """Standardise observations by their running mean and deviation."""
+    replay: replays.Setting = replays.Uniform()
+    """Which transitions are learnt from: uniform, or prioritised with alpha, beta at the start and at the end."""
+    frame_stack: int = 1
+    """Frames [k, height, width] that an observation stacks; above 1 the replay keeps each of them once."""
     network: networks.Network = networks.MLP(hidden=(256, 256))
     """What computes Q: mlp, dueling, minatar."""
 
@@ -91,20 +95,26 @@ class DQN:
         gradient_steps = block_size if self.gradient_steps == -1 else self.gradient_steps
         num_actions, first_action = int(spec.action_space.n), int(spec.action_space.start)
         encode = networks.encode(spec.observation_space)
-        replay = UniformReplay.of(self.buffer_size, block_size)
+        memory = replays.memory(
+            self.replay,
+            capacity=self.buffer_size,
+            spec=spec,
+            block_length=self.train_freq,
+            n_steps=self.n_steps,
+            gamma=self.gamma,
+            frame_stack=self.frame_stack,
+        )
         optimiser = adam(self.max_grad_norm)
 
         def init(key: Key) -> State:
             parameters = self.network.init(key, spec.observation_space, num_actions)
             moments = Moments.of((networks.num_features(spec.observation_space),)) if self.normalize_observation else ()
-            obs = jnp.zeros(spec.observation_space.shape, storage_type(spec.observation_space))
-            example = Transition(obs, jnp.int32(0), jnp.float32(0), jnp.bool_(False), jnp.bool_(False), obs)
             return State(
                 parameters=parameters,
                 target=parameters,
                 optimiser=optimiser.init(parameters),
                 features=moments,
-                replay=replay.init(example),
+                replay=memory.init(),
                 step=jnp.int32(0),
             )
 
@@ -129,24 +139,10 @@ class DQN:
         def observe(state: State, block: Step) -> State:
             if self.normalize_observation:
                 state = state._replace(features=state.features.update(encode(block.obs).reshape(block_size, -1)))
-            action = block.action - first_action
-            transitions = Transition(block.obs, action, block.reward, block.terminated, block.truncated, block.next_obs)
-            return state._replace(replay=replay.add(state.replay, transitions), step=state.step + block_size)
+            block = block._replace(action=block.action - first_action)
+            return state._replace(replay=memory.add(state.replay, block), step=state.step + block_size)
 
-        def sample(state: State, key: Key) -> Batch:
-            indices = replay.sample_indices(state.replay, key, (self.batch_size,))
-            storage = state.replay.storage
-            ahead, newest = replay.ahead(state.replay, indices, self.n_steps, spec.num_envs)
-            steps = take(storage._replace(obs=(), action=(), next_obs=()), ahead)
-            over = steps.terminated | steps.truncated | newest
-            r_t, discount_t, last = jax.vmap(returns.n_step, (0, 0, 0, None))(
-                steps.reward, steps.terminated, over, self.gamma
-            )
-            obs, action = take((storage.obs, storage.action), indices)
-            next_obs = take(storage.next_obs, jax.vmap(jnp.take)(ahead, last))
-            return Batch(features(state, obs), action, r_t, discount_t, features(state, next_obs))
-
-        def loss(parameters: PyTree, target: PyTree, batch: Batch) -> tuple[Array, dict[str, Array]]:
+        def loss(parameters: PyTree, target: PyTree, batch: Batch) -> tuple[Array, tuple[Array, Array]]:
             q_tm1, q_t = parameters(batch.x_tm1), target(batch.x_t)
             if self.double:
                 q_t_selector = jax.lax.stop_gradient(parameters(batch.x_t))
@@ -155,10 +151,7 @@ class DQN:
                 )
             else:
                 td_error = jax.vmap(td.q_learning)(q_tm1, batch.a_tm1, batch.r_t, batch.discount_t, q_t)
-            return td.huber(td_error, self.huber_delta).mean(), {
-                "td_error": jnp.abs(td_error).mean(),
-                "q_mean": q_tm1.mean(),
-            }
+            return jnp.mean(batch.weights * td.huber(td_error, self.huber_delta)), (jnp.abs(td_error), q_tm1.mean())
 
         def learn(state: State, block: Step, key: Key) -> tuple[State, dict[str, Array]]:
             interval = self.target_update_interval
@@ -171,44 +164,39 @@ class DQN:
             if self.anneal_learning_rate:
                 learning_rate = linear(state.step, self.learning_rate, 0.0, spec.total_steps)
 
-            def gradient_step(i: Array, carry: tuple[PyTree, PyTree, dict[str, Array]]):
-                parameters, optimiser_state, sums = carry
-                batch = sample(state, jax.random.fold_in(key, i))
-                (value, metrics), gradient = jax.value_and_grad(loss, has_aux=True)(parameters, target, batch)
+            progress = state.step / spec.total_steps
+
+            def gradient_step(i: Array, carry: tuple[PyTree, PyTree, PyTree, dict[str, Array]]):
+                parameters, optimiser_state, remembered, sums = carry
+                sample = memory.sample(remembered, jax.random.fold_in(key, i), self.batch_size, progress)
+                x_tm1, x_t = features(state, sample.obs), features(state, sample.next_obs)
+                batch = Batch(x_tm1, sample.action, sample.r_t, sample.discount_t, x_t, sample.weights)
+                (value, (error, q_mean)), gradient = jax.value_and_grad(loss, has_aux=True)(parameters, target, batch)
                 parameters, optimiser_state, norm = optimiser.update(
                     parameters, gradient, optimiser_state, learning_rate, value
                 )
-                metrics |= {"loss": value, "gradient_norm": norm}
-                return parameters, optimiser_state, {name: sums[name] + metrics[name] for name in METRICS}
+                remembered = memory.update(remembered, sample, error)
+                metrics = {"loss": value, "gradient_norm": norm, "td_error": error.mean(), "q_mean": q_mean}
+                return parameters, optimiser_state, remembered, {name: sums[name] + metrics[name] for name in METRICS}
 
             # Traced, because XLA unrolls a loop of one round, fuses its reads with the write of `observe`, and copies
             # the memory that it then cannot overwrite in place.
-            rounds = jnp.where(state.replay.size > 0, gradient_steps, 0)
+            rounds = jnp.where(memory.size(state.replay) > 0, gradient_steps, 0)
             sums = dict.fromkeys(METRICS, jnp.float32(0))
-            parameters, optimiser_state, sums = jax.lax.fori_loop(
-                0, rounds, gradient_step, (state.parameters, state.optimiser, sums)
+            parameters, optimiser_state, remembered, sums = jax.lax.fori_loop(
+                0, rounds, gradient_step, (state.parameters, state.optimiser, state.replay, sums)
             )
             metrics = {name: total / rounds for name, total in sums.items()} | {"epsilon": epsilon(state.step)}
-            return state._replace(parameters=parameters, target=target, optimiser=optimiser_state), metrics
+            learnt = {"parameters": parameters, "target": target, "optimiser": optimiser_state, "replay": remembered}
+            return state._replace(**learnt), metrics | memory.metrics(remembered)
 
         def policy(state: State) -> State:
             return state._replace(target=(), optimiser=(), replay=())
 
         def cut(state: State, which: Array) -> State:
-            return state._replace(replay=replay.cut(state.replay, which))
+            return state._replace(replay=memory.cut(state.replay, which))
 
         return Agent(init, no_memory, noise, act, observe, learn, policy, cut)
-
-
-class Transition(NamedTuple):
-    """What the replay keeps of a step; leaves [...] alone, [N, ...] in a batch."""
-
-    obs: Array
-    action: Array  # int32
-    reward: Array  # float32
-    terminated: Array  # bool
-    truncated: Array  # bool
-    next_obs: Array
 
 
 class Batch(NamedTuple):
@@ -219,6 +207,7 @@ class Batch(NamedTuple):
     r_t: Array  # [N] the reward, or the discounted sum of n
     discount_t: Array  # [N] of the value of the states reached
     x_t: Array  # [N, features] of the states reached
+    weights: Array  # [N] of each error in the loss
 
 
 class State(NamedTuple):
@@ -228,5 +217,5 @@ class State(NamedTuple):
     target: PyTree  # the target network
     optimiser: PyTree
     features: PyTree  # Moments of the observations, or ()
-    replay: PyTree  # a Replay; () in a policy
+    replay: PyTree  # what is remembered; () in a policy
     step: Array  # [] int32, environment steps observed
