@@ -54,7 +54,7 @@ if TYPE_CHECKING:
     from polyak.evaluation import Scores, evaluate
     from polyak.parts.exploration import UCB, Boltzmann, EpsilonGreedy, NoisyGreedy
     from polyak.parts.features import Fourier, Polynomial, Radial, Raw, Tiles
-    from polyak.parts.networks import MLP, Dueling, MinAtarCNN
+    from polyak.parts.networks import MLP, Dueling, ImpalaCNN, MinAtarCNN, NatureCNN, Recurrent
     from polyak.parts.policies import TabularPolicy
     from polyak.parts.schedules import StepSize
     from polyak.pictures.action_values import draw_q
@@ -116,7 +116,7 @@ _HOMES = {
     "polyak.evaluation": ("Scores", "evaluate"),
     "polyak.parts.exploration": ("UCB", "Boltzmann", "EpsilonGreedy", "NoisyGreedy"),
     "polyak.parts.features": ("Fourier", "Polynomial", "Radial", "Raw", "Tiles"),
-    "polyak.parts.networks": ("MLP", "Dueling", "MinAtarCNN"),
+    "polyak.parts.networks": ("MLP", "Dueling", "ImpalaCNN", "MinAtarCNN", "NatureCNN", "Recurrent"),
     "polyak.parts.policies": ("TabularPolicy",),
     "polyak.parts.schedules": ("StepSize",),
     "polyak.pictures.action_values": ("draw_q",),
@@ -153,6 +153,7 @@ __all__ = [
     "Finding",
     "Findings",
     "Fourier",
+    "ImpalaCNN",
     "JsonLines",
     "LambdaReturn",
     "LinearQLearning",
@@ -162,6 +163,7 @@ __all__ = [
     "MonteCarloPrediction",
     "NStepSARSA",
     "NStepTD",
+    "NatureCNN",
     "NoisyGreedy",
     "OffPolicyMonteCarlo",
     "Picture",
@@ -171,6 +173,7 @@ __all__ = [
     "QLearning",
     "Radial",
     "Raw",
+    "Recurrent",
     "Run",
     "SARSALambda",
     "Scores",
