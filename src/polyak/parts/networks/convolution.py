@@ -70,8 +70,8 @@ def as_products(x: Array, weight: Array, size: int, stride: int) -> Array:
 def as_blocks(x: Array, weight: Array, size: int, stride: int) -> tuple[Array, Array, int]:
     """The same convolution at every place: blocks of stride x stride pixels become one pixel of more channels.
 
-    The blocks are concatenated from rows, because XLA does not fuse a concatenation with what follows: a transpose it
-    would repeat in each of the products, in half their time.
+    The blocks are concatenated from rows, because XLA does not fuse a concatenation with what follows. A transpose it
+    would repeat for each pixel of a filter, which made the forward pass of an 8 x 8 layer take nearly twice as long.
     """
     count, height, width, channels = x.shape
     blocks = size // stride
