@@ -54,7 +54,7 @@ if TYPE_CHECKING:
     from polyak.evaluation import Scores, evaluate
     from polyak.parts.exploration import UCB, Boltzmann, EpsilonGreedy, NoisyGreedy
     from polyak.parts.features import Fourier, Polynomial, Radial, Raw, Tiles
-    from polyak.parts.networks import MLP, Dueling, MinAtarCNN
+    from polyak.parts.networks import MLP, Dueling, ImpalaCNN, MinAtarCNN, NatureCNN, Recurrent
     from polyak.parts.policies import TabularPolicy
     from polyak.parts.replay import Prioritised, Uniform
     from polyak.parts.schedules import StepSize
@@ -117,7 +117,7 @@ _HOMES = {
     "polyak.evaluation": ("Scores", "evaluate"),
     "polyak.parts.exploration": ("UCB", "Boltzmann", "EpsilonGreedy", "NoisyGreedy"),
     "polyak.parts.features": ("Fourier", "Polynomial", "Radial", "Raw", "Tiles"),
-    "polyak.parts.networks": ("MLP", "Dueling", "MinAtarCNN"),
+    "polyak.parts.networks": ("MLP", "Dueling", "ImpalaCNN", "MinAtarCNN", "NatureCNN", "Recurrent"),
     "polyak.parts.policies": ("TabularPolicy",),
     "polyak.parts.replay": ("Prioritised", "Uniform"),
     "polyak.parts.schedules": ("StepSize",),
@@ -155,6 +155,7 @@ __all__ = [
     "Finding",
     "Findings",
     "Fourier",
+    "ImpalaCNN",
     "JsonLines",
     "LambdaReturn",
     "LinearQLearning",
@@ -164,6 +165,7 @@ __all__ = [
     "MonteCarloPrediction",
     "NStepSARSA",
     "NStepTD",
+    "NatureCNN",
     "NoisyGreedy",
     "OffPolicyMonteCarlo",
     "Picture",
@@ -174,6 +176,7 @@ __all__ = [
     "QLearning",
     "Radial",
     "Raw",
+    "Recurrent",
     "Run",
     "SARSALambda",
     "Scores",
