@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from polyak.algorithms.tabular.td import TD
     from polyak.algorithms.tabular.td_lambda import TDLambda
     from polyak.algorithms.value.dqn import DQN
+    from polyak.algorithms.value.pqn import PQN
     from polyak.callbacks import (
         Callback,
         Film,
@@ -52,9 +53,10 @@ if TYPE_CHECKING:
     from polyak.envs.mdp import MDP
     from polyak.errors import Error
     from polyak.evaluation import Scores, evaluate
-    from polyak.parts.exploration import UCB, Boltzmann, EpsilonGreedy, NoisyGreedy
+    from polyak.parts.exploration import UCB, Boltzmann, EpsilonGreedy, EpsilonLadder, Greedy, NoisyGreedy
     from polyak.parts.features import Fourier, Polynomial, Radial, Raw, Tiles
     from polyak.parts.networks import MLP, Dueling, MinAtarCNN
+    from polyak.parts.optimise import Adam, RAdam, RMSProp
     from polyak.parts.policies import TabularPolicy
     from polyak.parts.schedules import StepSize
     from polyak.pictures.action_values import draw_q
@@ -98,6 +100,7 @@ _HOMES = {
     "polyak.algorithms.tabular.td_lambda": ("TDLambda",),
     "polyak.algorithms.tabular.off_policy_monte_carlo": ("OffPolicyMonteCarlo",),
     "polyak.algorithms.value.dqn": ("DQN",),
+    "polyak.algorithms.value.pqn": ("PQN",),
     "polyak.callbacks": (
         "Callback",
         "Film",
@@ -114,9 +117,10 @@ _HOMES = {
     "polyak.envs.mdp": ("MDP",),
     "polyak.errors": ("Error",),
     "polyak.evaluation": ("Scores", "evaluate"),
-    "polyak.parts.exploration": ("UCB", "Boltzmann", "EpsilonGreedy", "NoisyGreedy"),
+    "polyak.parts.exploration": ("UCB", "Boltzmann", "EpsilonGreedy", "EpsilonLadder", "Greedy", "NoisyGreedy"),
     "polyak.parts.features": ("Fourier", "Polynomial", "Radial", "Raw", "Tiles"),
     "polyak.parts.networks": ("MLP", "Dueling", "MinAtarCNN"),
+    "polyak.parts.optimise": ("Adam", "RAdam", "RMSProp"),
     "polyak.parts.policies": ("TabularPolicy",),
     "polyak.parts.schedules": ("StepSize",),
     "polyak.pictures.action_values": ("draw_q",),
@@ -134,9 +138,11 @@ __all__ = [
     "MDP",
     "MLP",
     "PPO",
+    "PQN",
     "SARSA",
     "TD",
     "UCB",
+    "Adam",
     "AfterstateTD",
     "Agent",
     "Algorithm",
@@ -147,12 +153,14 @@ __all__ = [
     "Dueling",
     "DynaQ",
     "EpsilonGreedy",
+    "EpsilonLadder",
     "Error",
     "ExpectedSARSA",
     "Film",
     "Finding",
     "Findings",
     "Fourier",
+    "Greedy",
     "JsonLines",
     "LambdaReturn",
     "LinearQLearning",
@@ -169,6 +177,8 @@ __all__ = [
     "Polynomial",
     "QLambda",
     "QLearning",
+    "RAdam",
+    "RMSProp",
     "Radial",
     "Raw",
     "Run",

@@ -10,9 +10,10 @@ from typing import Any
 from polyak.agent import Algorithm
 from polyak.algorithms import ALGORITHMS
 from polyak.errors import BadSetting, UnknownName
-from polyak.parts.exploration import Exploration, exploration_from_text, exploration_text
+from polyak.parts.exploration import Exploration, exploration_from_text, exploration_or_none, exploration_text
 from polyak.parts.features import Features, features_from_text, features_text
 from polyak.parts.networks import Network, network_from_text, network_text
+from polyak.parts.optimise import Optimizer, optimizer_from_text, optimizer_text
 from polyak.parts.policies import TabularPolicy, policy_from_text
 from polyak.parts.schedules import StepSize, step_size_from_text
 
@@ -28,6 +29,8 @@ class TextForm(typing.NamedTuple):
 PARTS: dict[Any, TextForm] = {
     Network: TextForm(network_from_text, network_text, "NAME:WIDTHS:ACTIVATION"),
     Exploration: TextForm(exploration_from_text, exploration_text, "NAME:NUMBERS"),
+    Exploration | None: TextForm(exploration_or_none, exploration_text, "NAME:NUMBERS"),
+    Optimizer: TextForm(optimizer_from_text, optimizer_text, "NAME:NUMBERS"),
     Features: TextForm(features_from_text, features_text, "NAME:NUMBERS"),
     TabularPolicy: TextForm(policy_from_text, str, "uniform|ACTION,ACTION,...|ROW:ROW:..."),
     float | StepSize: TextForm(step_size_from_text, str, "NUMBER|FROM:TO|NUMBER/n"),
@@ -52,6 +55,8 @@ RANGES: dict[str, tuple[float, float]] = {
     "huber_delta": POSITIVE,
     "max_grad_norm": POSITIVE,
     "n_steps": (1, 2**24),
+    "n_atoms": (2, math.inf),
+    "n_quantiles": (1, math.inf),
     "planning_steps": (1, math.inf),
     "session_length": (1, math.inf),
     "elite_share": SHARE,

@@ -22,6 +22,7 @@ from polyak.algorithms.tabular.sarsa_lambda import SARSALambda
 from polyak.algorithms.tabular.td import TD
 from polyak.algorithms.tabular.td_lambda import TDLambda
 from polyak.algorithms.value.dqn import DQN
+from polyak.algorithms.value.pqn import PQN
 
 KINDS: tuple[type[Algorithm], ...] = (
     MonteCarloPrediction,
@@ -44,6 +45,7 @@ KINDS: tuple[type[Algorithm], ...] = (
     LinearSARSA,
     LinearQLearning,
     DQN,
+    PQN,
     PPO,
 )
 ALGORITHMS: dict[str, type[Algorithm]] = {kind.name: kind for kind in KINDS}
