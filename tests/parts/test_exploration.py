@@ -31,7 +31,6 @@ Q, VISITS = jnp.array([1.0, 0.0, 1.0]), jnp.array([5.0, 2.0, 5.0])
         (Boltzmann(2.0, 1.0), 1.0, np.array([np.e, 1, np.e]) / (2 * np.e + 1)),
         (UCB(0.0), 0.5, [0.5, 0.0, 0.5]),
         (UCB(10.0), 0.5, [0.0, 1.0, 0.0]),  # what was tried least
-        (Greedy(), 0.5, [1.0, 0.0, 0.0]),  # the first of equals
         (AnnealedEpsilon(1.0, 0.0, 0.5), 0.25, [2 / 3, 1 / 6, 1 / 6]),
     ],
 )
@@ -78,6 +77,11 @@ def test_noise_on_the_values_fades():
     )
     assert 0.15 < early[1] < 1 / 3
     np.testing.assert_allclose(late, [0.5, 0.0, 0.5], atol=0.012)
+
+
+def test_greedy_takes_the_first_of_equals():
+    assert Greedy().choose(Q, (), 0.5, Greedy().noise(jax.random.key(0), (4,), 3)) == 0
+    np.testing.assert_array_equal(Greedy().probabilities(Q, (), 0.5), [1.0, 0.0, 0.0])
 
 
 def test_the_ladder_gives_each_environment_an_epsilon_of_its_own():
