@@ -14,6 +14,7 @@ MAY_IMPORT = {
     "errors": set(),
     "spaces": set(),
     "ops": {"agent"},
+    "parts/networks": {"agent", "errors", "parts.networks"},
     "parts": {"agent", "errors", "spaces", "ops", "parts.schedules"},
     "algorithms": {"agent", "errors", "spaces", "ops", "parts"},
     "algorithms/planning": {"errors", "envs.mdp", "algorithms.planning"},  # a model is all that it works on

@@ -55,7 +55,7 @@ if TYPE_CHECKING:
     from polyak.evaluation import Scores, evaluate
     from polyak.parts.exploration import UCB, Boltzmann, EpsilonGreedy, EpsilonLadder, Greedy, NoisyGreedy
     from polyak.parts.features import Fourier, Polynomial, Radial, Raw, Tiles
-    from polyak.parts.networks import MLP, Dueling, MinAtarCNN
+    from polyak.parts.networks import MLP, Dueling, ImpalaCNN, MinAtarCNN, NatureCNN, Recurrent
     from polyak.parts.optimise import Adam, RAdam, RMSProp
     from polyak.parts.policies import TabularPolicy
     from polyak.parts.schedules import StepSize
@@ -119,7 +119,7 @@ _HOMES = {
     "polyak.evaluation": ("Scores", "evaluate"),
     "polyak.parts.exploration": ("UCB", "Boltzmann", "EpsilonGreedy", "EpsilonLadder", "Greedy", "NoisyGreedy"),
     "polyak.parts.features": ("Fourier", "Polynomial", "Radial", "Raw", "Tiles"),
-    "polyak.parts.networks": ("MLP", "Dueling", "MinAtarCNN"),
+    "polyak.parts.networks": ("MLP", "Dueling", "ImpalaCNN", "MinAtarCNN", "NatureCNN", "Recurrent"),
     "polyak.parts.optimise": ("Adam", "RAdam", "RMSProp"),
     "polyak.parts.policies": ("TabularPolicy",),
     "polyak.parts.schedules": ("StepSize",),
@@ -161,6 +161,7 @@ __all__ = [
     "Findings",
     "Fourier",
     "Greedy",
+    "ImpalaCNN",
     "JsonLines",
     "LambdaReturn",
     "LinearQLearning",
@@ -170,6 +171,7 @@ __all__ = [
     "MonteCarloPrediction",
     "NStepSARSA",
     "NStepTD",
+    "NatureCNN",
     "NoisyGreedy",
     "OffPolicyMonteCarlo",
     "Picture",
@@ -181,6 +183,7 @@ __all__ = [
     "RMSProp",
     "Radial",
     "Raw",
+    "Recurrent",
     "Run",
     "SARSALambda",
     "Scores",

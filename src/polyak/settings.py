@@ -12,7 +12,14 @@ from polyak.algorithms import ALGORITHMS
 from polyak.errors import BadSetting, UnknownName
 from polyak.parts.exploration import Exploration, exploration_from_text, exploration_or_none, exploration_text
 from polyak.parts.features import Features, features_from_text, features_text
-from polyak.parts.networks import Network, network_from_text, network_text
+from polyak.parts.networks import (
+    Network,
+    Recurrent,
+    network_from_text,
+    network_text,
+    recurrent_from_text,
+    recurrent_text,
+)
 from polyak.parts.optimise import Optimizer, optimizer_from_text, optimizer_text
 from polyak.parts.policies import TabularPolicy, policy_from_text
 from polyak.parts.schedules import StepSize, step_size_from_text
@@ -27,7 +34,8 @@ class TextForm(typing.NamedTuple):
 
 
 PARTS: dict[Any, TextForm] = {
-    Network: TextForm(network_from_text, network_text, "NAME:WIDTHS:ACTIVATION"),
+    Network: TextForm(network_from_text, network_text, "NAME:WIDTHS:ACTIVATION:OPTIONS"),
+    Recurrent: TextForm(recurrent_from_text, recurrent_text, "NETWORK+lstm|gru:UNITS"),
     Exploration: TextForm(exploration_from_text, exploration_text, "NAME:NUMBERS"),
     Exploration | None: TextForm(exploration_or_none, exploration_text, "NAME:NUMBERS"),
     Optimizer: TextForm(optimizer_from_text, optimizer_text, "NAME:NUMBERS"),

@@ -163,9 +163,7 @@ def agent(
         )
         metrics = {name: total / jnp.maximum(rounds, 1) for name, total in sums.items()}
         metrics |= measures(strategy, progress(state)) | memory.metrics(memory_state)
-        learnt = state._replace(
-            parameters=parameters, target=target, optimiser=optimiser_state, replay=memory_state
-        )
+        learnt = state._replace(parameters=parameters, target=target, optimiser=optimiser_state, replay=memory_state)
         return learnt, metrics
 
     def policy(state: State) -> State:

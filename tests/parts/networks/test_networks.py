@@ -12,17 +12,23 @@ from polyak.parts import networks
 from polyak.parts.networks import (
     MLP,
     Dueling,
+    ImpalaCNN,
     Linear,
     MinAtarCNN,
+    NatureCNN,
     Perceptron,
+    Recurrent,
     Torso,
     network_from_text,
     network_text,
+    recurrent_from_text,
+    recurrent_text,
 )
 
 KEY = jax.random.key(0)
 VECTOR = Box(-1.0, 1.0, (5,), np.float32)
 BOARD = Box(0.0, 1.0, (10, 10, 4), np.float32)
+FRAMES = Box(0, 255, (4, 36, 44), np.uint8)
 
 
 @pytest.mark.parametrize(
@@ -32,16 +38,29 @@ BOARD = Box(0.0, 1.0, (10, 10, 4), np.float32)
         (Dueling(hidden=(8, 6)), VECTOR),
         (MinAtarCNN(hidden=(8,)), BOARD),
         (MLP((4,)), BOARD),
+        (NatureCNN((8,), layer_norm=True, dueling=True), FRAMES),
+        (ImpalaCNN((8,), noisy=0.5), Box(0, 255, (3, 9, 8), np.uint8)),
     ],
-    ids=["mlp", "dueling", "minatar", "mlp on a board"],
+    ids=["mlp", "dueling", "minatar", "mlp on a board", "nature", "impala"],
 )
-@pytest.mark.parametrize("leading", [(), (3,), (2, 3)])
-def test_answers_have_the_leading_axes_of_the_observations(network, space, leading):
-    module = network.init(KEY, space, outputs=3)
-    obs = jax.random.normal(KEY, (*leading, *space.shape))
-    answers = module(networks.encode(space)(obs))
-    assert answers.shape == (*leading, 3)
-    assert all(isinstance(leaf, jax.Array) for leaf in jax.tree.leaves(module))
+def test_answers_have_the_leading_axes_of_the_observations(network, space):
+    encode = networks.encode(space)
+    for outputs, answers in ((3, (3,)), ((3, 4), (3, 4))):
+        make = jax.eval_shape(lambda key, outputs=outputs: network.init(key, space, outputs), KEY)
+        draw = networks.noise(network, space, outputs)
+        for leading in ((), (3,), (2, 3)):
+            x = jax.eval_shape(encode, jax.ShapeDtypeStruct((*leading, *space.shape), space.dtype))
+            noise = jax.eval_shape(lambda key, draw=draw, leading=leading: draw(key, leading), KEY)
+            assert all(leaf.shape[:-1] == leading for leaf in jax.tree.leaves(noise))
+            for given in (None, noise):
+                found = jax.eval_shape(lambda module, x, noise: module(x, noise), make, x, given)
+                assert (found.shape, found.dtype) == ((*leading, *answers), jnp.float32)
+
+
+def test_all_leaves_of_a_module_are_arrays():
+    for network in (MLP((4,), noisy=0.5), Dueling((4,)), MinAtarCNN((4,), dueling=True), ImpalaCNN((4,))):
+        module = network.init(KEY, BOARD, 3)
+        assert all(isinstance(leaf, jax.Array) for leaf in jax.tree.leaves(module))
 
 
 def test_a_batch_is_answered_row_by_row():
@@ -57,10 +76,10 @@ def test_a_perceptron_by_hand():
     head = Linear(jnp.array([[2.0, 3.0]]), jnp.array([-9.0]))
     x = jnp.array([2.0])  # the hidden layer makes (2, -2 + 1) of it
     relu, tanh, normed = (Torso((hidden,), *how) for how in (("relu", False), ("tanh", False), ("tanh", True)))
-    assert Perceptron(relu, head)(x) == pytest.approx(2 * 2 + 3 * 0 - 9)
-    assert Perceptron(tanh, head)(x) == pytest.approx(2 * np.tanh(2) + 3 * np.tanh(-1) - 9, rel=1e-5)
+    assert Perceptron(relu, head, (1,))(x) == pytest.approx(2 * 2 + 3 * 0 - 9)
+    assert Perceptron(tanh, head, (1,))(x) == pytest.approx(2 * np.tanh(2) + 3 * np.tanh(-1) - 9, rel=1e-5)
     # (2, -1) has mean 1/2 and deviation 3/2, so that its units become 1 and -1
-    assert Perceptron(normed, head)(x) == pytest.approx(2 * np.tanh(1) + 3 * np.tanh(-1) - 9, rel=1e-5)
+    assert Perceptron(normed, head, (1,))(x) == pytest.approx(2 * np.tanh(1) + 3 * np.tanh(-1) - 9, rel=1e-5)
 
 
 def test_a_normalised_layer_has_mean_zero_and_variance_one_whatever_comes_in():
@@ -81,30 +100,47 @@ def test_layers_are_normalised_where_asked(kind):
     np.testing.assert_allclose(scaled(x), normed.torso(x), atol=1e-3)
 
 
-def test_dueling_values_average_to_the_value_of_the_state():
-    module = Dueling(hidden=(8,)).init(KEY, VECTOR, outputs=4)
+@pytest.mark.parametrize("outputs", [4, (4, 3)])
+def test_dueling_values_average_to_the_value_of_the_state(outputs):
+    module = Dueling(hidden=(8,)).init(KEY, VECTOR, outputs)
     x = jax.random.normal(KEY, (6, 5))
     torso = module.torso(x)
-    q, advantage = module(x), module.advantage(torso)
-    np.testing.assert_allclose(q.mean(-1), module.value(torso)[..., 0], rtol=1e-5, atol=1e-6)
+    q = module(x).reshape(6, 4, -1)  # [N, A, K]; K = 1 where one number answers
+    advantage = module.advantage(torso).reshape(q.shape)
+    np.testing.assert_allclose(q.mean(1), module.value(torso), rtol=1e-5, atol=1e-6)
     # and differ among themselves as the advantages do
     np.testing.assert_allclose(q - q[:, :1], advantage - advantage[:, :1], rtol=1e-4, atol=1e-6)
 
 
-def test_the_minatar_network_is_a_convolution():
-    module = MinAtarCNN(hidden=(8,)).init(KEY, BOARD, outputs=3)
-    board = jax.random.uniform(jax.random.key(1), (5, 10, 10, 4))
-    kernel = module.kernel.weight.T.reshape(3, 3, 4, 16)
-    maps = jax.lax.conv_general_dilated(
-        board, kernel, window_strides=(1, 1), padding="VALID", dimension_numbers=("NHWC", "HWIO", "NHWC")
-    )
-    expected = module.body(jax.nn.relu(maps + module.kernel.bias).reshape(5, -1))
-    np.testing.assert_allclose(module(board.reshape(5, -1)), expected, rtol=1e-4, atol=1e-5)
+def test_the_streams_of_a_dueling_cnn_have_hidden_layers_of_their_own():
+    module = MinAtarCNN((8,), dueling=True).init(KEY, BOARD, (3, 2))
+    value, advantage = module.body.value, module.body.advantage
+    assert value.torso.layers[0].weight.shape == advantage.torso.layers[0].weight.shape == (8, 8 * 8 * 16)
+    assert not np.array_equal(value.torso.layers[0].weight, advantage.torso.layers[0].weight)
+    features = jax.random.normal(KEY, (5, 8 * 8 * 16))
+    q, a = module.body(features), advantage(features)
+    v = value(features)[:, None]
+    np.testing.assert_allclose(q, v + a - a.mean(1, keepdims=True), rtol=1e-5, atol=1e-6)
 
 
-def test_the_minatar_network_wants_images():
-    with pytest.raises(BadSetting, match="reads images"):
-        MinAtarCNN().init(KEY, VECTOR, 3)
+def test_the_parameters_of_a_key_have_not_changed_since_the_first_version():
+    """Saved policies and published seeds depend on it: layer by layer, which key draws what."""
+    torso_key, head_key = jax.random.split(KEY)
+    (first,) = jax.random.split(torso_key, 1)
+    mlp = MLP((8,)).init(KEY, VECTOR, 3)
+    np.testing.assert_array_equal(mlp.torso.layers[0].weight, networks.uniform(first, 5, 8)[0])
+    np.testing.assert_array_equal(mlp.head.weight, networks.uniform(head_key, 8, 3)[0])
+    torso_key, value_key, advantage_key = jax.random.split(KEY, 3)
+    dueling = Dueling((8,)).init(KEY, VECTOR, 3)
+    np.testing.assert_array_equal(dueling.value.weight, networks.uniform(value_key, 8, 1)[0])
+    np.testing.assert_array_equal(dueling.advantage.weight, networks.uniform(advantage_key, 8, 3)[0])
+    kernel_key, body_key = jax.random.split(KEY)
+    minatar = MinAtarCNN((8,)).init(KEY, BOARD, 3)
+    np.testing.assert_array_equal(minatar.kernel.weight, networks.uniform(kernel_key, 9 * 4, 16)[0])
+    np.testing.assert_array_equal(minatar.body.head.weight, networks.uniform(jax.random.split(body_key)[1], 8, 3)[0])
+    names = {jax.tree_util.keystr(path) for path, _ in jax.tree.flatten_with_path(minatar)[0]}
+    layers = (".kernel", ".body.torso.layers[0]", ".body.head")
+    assert names == {f"{layer}.{part}" for layer in layers for part in ("weight", "bias")}
 
 
 def test_uniform_weights_are_within_one_over_the_root_of_the_inputs():
@@ -136,6 +172,10 @@ def test_the_head_has_an_initialiser_of_its_own():
         Dueling((128, 64, 32), "silu"),
         MinAtarCNN(),
         MinAtarCNN((64, 64), "gelu"),
+        MLP((8,), noisy=0.5),
+        Dueling((), layer_norm=True, noisy=0.25),
+        NatureCNN(dueling=True),
+        ImpalaCNN((8,), "tanh", True, 0.5, True),
     ],
 )
 def test_the_text_form_is_read_back_as_the_same_network(network):
@@ -152,6 +192,8 @@ def test_the_text_form_is_read_back_as_the_same_network(network):
         ("mlp:::layer_norm", MLP(layer_norm=True)),
         ("dueling:8", Dueling((8,))),
         ("minatar", MinAtarCNN()),
+        ("mlp:::noisy", MLP(noisy=0.5)),
+        ("nature:::dueling:noisy=0.4", NatureCNN(noisy=0.4, dueling=True)),
     ],
 )
 def test_what_a_text_leaves_out_has_its_default(text, network):
@@ -160,6 +202,9 @@ def test_what_a_text_leaves_out_has_its_default(text, network):
 
 def test_the_text_form_is_one_line():
     assert network_text(MLP((64, 64), "tanh")) == "mlp:64,64:tanh"
+    rich = NatureCNN(layer_norm=True, noisy=0.5, dueling=True)
+    assert network_text(rich) == "nature:512:relu:layer_norm:noisy:dueling"
+    assert recurrent_text(Recurrent(rich, "lstm", 256)) == "nature:512:relu:layer_norm:noisy:dueling+lstm:256"
 
 
 @pytest.mark.parametrize(
@@ -174,11 +219,40 @@ def test_the_text_form_is_one_line():
         ("mlp:-3", BadSetting, "without units"),
         ("mlp:64:relu:norm", BadSetting, "activation:layer_norm"),
         ("mlp:64:relu:layer_norm:3", BadSetting, "activation:layer_norm"),
+        ("mlp:64:relu:dueling", BadSetting, "activation:layer_norm:noisy,"),
+        ("mlp:64:relu:noisy=0", BadSetting, "noisy=0.4"),
+        ("mlp:64:relu:noisy=nan", BadSetting, "noisy=0.4"),
+        ("mlp:64:relu:noise=1", BadSetting, "noisy=0.4"),
+        ("mlp:64:relu:noisy:noisy=1", BadSetting, "twice"),
+        ("mlp:64+gru:8", BadSetting, "has a memory"),
     ],
 )
 def test_a_text_that_cannot_be_read_is_told_in_a_sentence(text, error, says):
     with pytest.raises(error, match=says):
         network_from_text(text)
+
+
+def test_a_recurrent_network_is_a_network_and_its_memory():
+    for recurrent in (Recurrent(MLP((8,), noisy=0.5), "gru", 16), Recurrent(NatureCNN(dueling=True), "lstm", 512)):
+        assert recurrent_from_text(recurrent_text(recurrent)) == recurrent
+    assert recurrent_from_text("mlp+gru:8") == Recurrent(MLP(), "gru", 8)
+
+
+@pytest.mark.parametrize(
+    ("text", "error", "says"),
+    [
+        ("mlp:64", BadSetting, "network.memory:units"),
+        ("mlp:64+gru", BadSetting, "network.memory:units"),
+        ("mlp:64+gru:0", BadSetting, "network.memory:units"),
+        ("mlp:64+gru:1000000", BadSetting, "65,536 units"),
+        ("mlp:64+lstn:8", UnknownName, "did you mean lstm"),
+        ("mpl+gru:8", UnknownName, "did you mean mlp"),
+        ("mlp+gru:8+gru:8", BadSetting, "network.memory:units"),
+    ],
+)
+def test_a_memory_that_cannot_be_read_is_told_in_a_sentence(text, error, says):
+    with pytest.raises(error, match=says):
+        recurrent_from_text(text)
 
 
 def test_discrete_observations_become_one_hot_from_the_start_of_their_space():

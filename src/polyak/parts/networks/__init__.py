@@ -1,0 +1,60 @@
+"""Networks: what an algorithm is given to turn observations into numbers.
+
+A network here is a small frozen dataclass that says which network (`MLP(hidden=(64, 64))`); `init` makes its
+parameters, an Equinox module whose leaves are all arrays and which is called on encoded observations with any leading
+dimensions. Each has a one-line text form, `mlp:64,64:tanh`, for the command line, presets and run folders.
+"""
+
+from polyak.parts.networks.encoding import encode, num_features
+from polyak.parts.networks.images import ImpalaCNN, MinAtarCNN, NatureCNN
+from polyak.parts.networks.layers import (
+    ACTIVATIONS,
+    Initialiser,
+    Linear,
+    NoisyLinear,
+    Torso,
+    layer_norm,
+    noise,
+    orthogonal,
+    uniform,
+)
+from polyak.parts.networks.network import Network
+from polyak.parts.networks.perceptrons import MLP, Dueling, DuelingHeads, Perceptron
+from polyak.parts.networks.recurrent import GRU, LSTM, Recurrent
+from polyak.parts.networks.text import (
+    NETWORKS,
+    network_from_text,
+    network_text,
+    recurrent_from_text,
+    recurrent_text,
+)
+
+__all__ = [
+    "ACTIVATIONS",
+    "GRU",
+    "LSTM",
+    "MLP",
+    "NETWORKS",
+    "Dueling",
+    "DuelingHeads",
+    "ImpalaCNN",
+    "Initialiser",
+    "Linear",
+    "MinAtarCNN",
+    "NatureCNN",
+    "Network",
+    "NoisyLinear",
+    "Perceptron",
+    "Recurrent",
+    "Torso",
+    "encode",
+    "layer_norm",
+    "network_from_text",
+    "network_text",
+    "noise",
+    "num_features",
+    "orthogonal",
+    "recurrent_from_text",
+    "recurrent_text",
+    "uniform",
+]

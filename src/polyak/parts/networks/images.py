@@ -1,0 +1,223 @@
+"""Networks that read images: convolutions, then fully connected layers.
+
+An image is [height, width, channels], as MinAtar has it, or [channels, height, width], as stacks of frames have it: the
+channels are the shorter one of the first and the last axis. ReLU follows the convolutions, the network's activation the
+layers after them. With `layer_norm` convolutions too are normalised, over the channels at each place.
+"""
+
+import dataclasses
+from typing import ClassVar
+
+import equinox as eqx
+import gymnasium
+import jax
+import jax.numpy as jnp
+
+from polyak.agent import Array, Key, PyTree
+from polyak.errors import BadSetting
+from polyak.parts.networks.convolution import Convolution, Image, convolution, fitting
+from polyak.parts.networks.layers import Initialiser, Torso, layer_norm, make_torso, uniform, with_noise
+from polyak.parts.networks.perceptrons import DuelingHeads, Outputs, Perceptron, make_perceptron, make_streams
+
+
+def activated(x: Array, normalise: bool) -> Array:
+    """ReLU, of normalised channels or not."""
+    return jax.nn.relu(layer_norm(x) if normalise else x)
+
+
+class ImageNetwork(eqx.Module):
+    """Convolutions on the images that the features are, then a body on their flattened maps."""
+
+    kernel: "Convolution | Chain | Residual"  # [N, height, width, channels] -> [N, height', width', channels']
+    body: Perceptron | DuelingHeads | Torso
+    image: Image = eqx.field(static=True)
+    normalise: bool = eqx.field(static=True)
+
+    def __call__(self, x: Array, noise: PyTree = None) -> Array:
+        self = with_noise(self, noise)
+        maps = activated(self.kernel(self.image.read(x)), self.normalise)
+        return self.body(maps.reshape(*x.shape[:-1], -1))
+
+
+class Chain(eqx.Module):
+    """Convolutions one after the other, ReLU between them."""
+
+    layers: tuple[Convolution, ...]
+    normalise: bool = eqx.field(static=True)
+
+    def __call__(self, x: Array) -> Array:
+        first, *others = self.layers
+        x = first(x)
+        for layer in others:
+            x = layer(activated(x, self.normalise))
+        return x
+
+
+class Residual(eqx.Module):
+    """Sections of a convolution, a 3 x 3 maximum at every second place, and two residual blocks of two convolutions."""
+
+    sections: tuple[tuple[Convolution, ...], ...]  # five convolutions each
+    normalise: bool = eqx.field(static=True)
+
+    def __call__(self, x: Array) -> Array:
+        for first, *blocks in self.sections:
+            x = max_pool(first(x))
+            for inner, outer in (blocks[:2], blocks[2:]):
+                x = x + outer(activated(inner(activated(x, self.normalise)), self.normalise))
+        return x
+
+
+def max_pool(x: Array) -> Array:
+    """The maximum of 3 x 3 places, at every second one, of maps [N, H, W, C] -> [N, ceil(H / 2), ceil(W / 2), C].
+
+    By slices, one axis after the other: the gradient that XLA has for its own operation takes a CPU many times as long.
+    """
+    for axis in (1, 2):
+        length = x.shape[axis]
+        half = (length + 1) // 2
+        before = length % 2  # of the pixels that lack, as many before as after, the odd one after
+        widths = [(0, 0)] * 4
+        widths[axis] = (before, 2 * half + 1 - length - before)
+        padded = jnp.pad(x, widths, constant_values=-jnp.inf)
+        a, b, c = (jax.lax.slice_in_dim(padded, i, i + 2 * half - 1, 2, axis) for i in range(3))
+        x = jnp.maximum(jnp.maximum(a, b), c)
+    return x
+
+
+@dataclasses.dataclass(frozen=True)
+class MinAtarCNN:
+    """16 filters of 3 x 3, then fully connected layers (Young and Tian, 2019, "MinAtar")."""
+
+    name: ClassVar[str] = "minatar"
+    hidden: tuple[int, ...] = (128,)
+    activation: str = "relu"
+    layer_norm: bool = False
+    noisy: float | None = None
+    dueling: bool = False  # two streams, each with these hidden layers
+
+    def init(
+        self,
+        key: Key,
+        space: gymnasium.Space,
+        outputs: Outputs,
+        hidden: Initialiser = uniform,
+        head: Initialiser = uniform,
+    ) -> ImageNetwork:
+        return image_network(key, space, self, outputs, hidden, head)
+
+    def torso(self, key: Key, space: gymnasium.Space, initialise: Initialiser) -> tuple[ImageNetwork, int]:
+        return image_torso(key, space, self, initialise)
+
+    def kernel(self, key: Key, image: Image, initialise: Initialiser) -> tuple[Convolution, int]:
+        places = fitting(image.height, 3, 1) * fitting(image.width, 3, 1)
+        return convolution(key, image.channels, 16, 3, initialise), places * 16
+
+
+@dataclasses.dataclass(frozen=True)
+class NatureCNN:
+    """32 filters of 8 x 8 at every fourth place, 64 of 4 x 4 at every second, 64 of 3 x 3, then fully connected layers
+    (Mnih et al., 2015, "Human-level control through deep reinforcement learning")."""
+
+    name: ClassVar[str] = "nature"
+    hidden: tuple[int, ...] = (512,)
+    activation: str = "relu"
+    layer_norm: bool = False
+    noisy: float | None = None
+    dueling: bool = False  # two streams, each with these hidden layers
+
+    def init(
+        self,
+        key: Key,
+        space: gymnasium.Space,
+        outputs: Outputs,
+        hidden: Initialiser = uniform,
+        head: Initialiser = uniform,
+    ) -> ImageNetwork:
+        return image_network(key, space, self, outputs, hidden, head)
+
+    def torso(self, key: Key, space: gymnasium.Space, initialise: Initialiser) -> tuple[ImageNetwork, int]:
+        return image_torso(key, space, self, initialise)
+
+    def kernel(self, key: Key, image: Image, initialise: Initialiser) -> tuple[Chain, int]:
+        channels, height, width = image.channels, image.height, image.width
+        layers = []
+        for layer_key, (filters, size, stride) in zip(
+            jax.random.split(key, 3), ((32, 8, 4), (64, 4, 2), (64, 3, 1)), strict=True
+        ):
+            layers.append(convolution(layer_key, channels, filters, size, initialise, stride))
+            channels, height, width = filters, fitting(height, size, stride), fitting(width, size, stride)
+        return Chain(tuple(layers), self.layer_norm), max(height, 0) * max(width, 0) * channels
+
+
+@dataclasses.dataclass(frozen=True)
+class ImpalaCNN:
+    """15 convolutions in residual blocks, then fully connected layers (Espeholt et al., 2018, "IMPALA", figure 3)."""
+
+    name: ClassVar[str] = "impala"
+    hidden: tuple[int, ...] = (256,)
+    activation: str = "relu"
+    layer_norm: bool = False
+    noisy: float | None = None
+    dueling: bool = False  # two streams, each with these hidden layers
+
+    def init(
+        self,
+        key: Key,
+        space: gymnasium.Space,
+        outputs: Outputs,
+        hidden: Initialiser = uniform,
+        head: Initialiser = uniform,
+    ) -> ImageNetwork:
+        return image_network(key, space, self, outputs, hidden, head)
+
+    def torso(self, key: Key, space: gymnasium.Space, initialise: Initialiser) -> tuple[ImageNetwork, int]:
+        return image_torso(key, space, self, initialise)
+
+    def kernel(self, key: Key, image: Image, initialise: Initialiser) -> tuple[Residual, int]:
+        channels, height, width = image.channels, image.height, image.width
+        sections = []
+        for section_key, filters in zip(jax.random.split(key, 3), (16, 32, 32), strict=True):
+            inputs = (channels, filters, filters, filters, filters)
+            keys = jax.random.split(section_key, 5)
+            layers = (convolution(k, i, filters, 3, initialise, same=True) for k, i in zip(keys, inputs, strict=True))
+            sections.append(tuple(layers))
+            channels, height, width = filters, (height + 1) // 2, (width + 1) // 2
+        return Residual(tuple(sections), self.layer_norm), height * width * channels
+
+
+ImageReader = MinAtarCNN | NatureCNN | ImpalaCNN
+
+
+def image_network(
+    key: Key, space: gymnasium.Space, network: ImageReader, outputs: Outputs, hidden: Initialiser, head: Initialiser
+) -> ImageNetwork:
+    """Makes the convolutions of `network` and what follows them."""
+    kernel_key, body_key = jax.random.split(key)
+    kernel, width, image = _kernel(kernel_key, space, network, hidden)
+    make = make_streams if network.dueling else make_perceptron
+    body = make(body_key, width, outputs, network, hidden, head)
+    return ImageNetwork(kernel, body, image, network.layer_norm)
+
+
+def image_torso(
+    key: Key, space: gymnasium.Space, network: ImageReader, initialise: Initialiser
+) -> tuple[ImageNetwork, int]:
+    """Makes the convolutions and hidden layers of `network`; and the length of what they make."""
+    kernel_key, body_key = jax.random.split(key)
+    kernel, width, image = _kernel(kernel_key, space, network, initialise)
+    body = make_torso(body_key, width, network, initialise)
+    return ImageNetwork(kernel, body, image, network.layer_norm), network.hidden[-1] if network.hidden else width
+
+
+def _kernel(key: Key, space: gymnasium.Space, network: ImageReader, initialise: Initialiser):
+    shape = space.shape or ()
+    if len(shape) != 3:
+        raise BadSetting(
+            f"The network '{network.name}' reads images [height, width, channels] or [channels, height, width], "
+            f"not {space}; use mlp."
+        )
+    image = Image.of(shape)
+    kernel, width = network.kernel(key, image, initialise)
+    if width < 1:
+        raise BadSetting(f"The network '{network.name}' cannot read images as small as {shape}; use minatar or mlp.")
+    return kernel, width, image

@@ -1,0 +1,110 @@
+"""Networks on one line, for the command line, presets and run folders."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+from polyak.errors import BadSetting, UnknownName
+from polyak.parts.networks.images import ImpalaCNN, MinAtarCNN, NatureCNN
+from polyak.parts.networks.layers import ACTIVATIONS
+from polyak.parts.networks.network import Network
+from polyak.parts.networks.perceptrons import MLP, Dueling
+from polyak.parts.networks.recurrent import Recurrent
+
+MOST_LAYERS = 100  # hidden ones
+MOST_UNITS = 2**16  # of a core
+SIGMA = 0.5  # of noisy layers (Fortunato et al., 2018, section 3.2)
+
+NETWORKS: dict[str, Callable[..., Network]] = {
+    kind.name: kind for kind in (MLP, Dueling, MinAtarCNN, NatureCNN, ImpalaCNN)
+}
+STREAMS = (MinAtarCNN.name, NatureCNN.name, ImpalaCNN.name)  # which take the option `dueling`
+
+
+def network_text(network: Network) -> str:
+    """`mlp:64,64:tanh`; `mlp:none:relu` for a linear one; options follow: `nature:512:relu:layer_norm:noisy:dueling`.
+
+    `noisy` stands for sigma_0 = 0.5, `noisy=0.4` for another.
+    """
+    text = f"{network.name}:{','.join(map(str, network.hidden)) or 'none'}:{network.activation}"
+    text += ":layer_norm" * network.layer_norm
+    if network.noisy is not None:
+        text += ":noisy" if network.noisy == SIGMA else f":noisy={network.noisy!r}"
+    return text + ":dueling" * (network.dueling and network.name in STREAMS)
+
+
+def network_from_text(text: str) -> Network:
+    """Reads `mlp`, `mlp:64,64`, `mlp:64,64:tanh`, `nature:512:relu:noisy:dueling`; else raises a `polyak.Error`."""
+    if "+" in text:
+        raise BadSetting(
+            f"The network {text!r} has a memory, which this algorithm does not use; leave out what follows +."
+        )
+    name, hidden, activation, *options = text.split(":") + [""] * (2 - text.count(":"))
+    if name not in NETWORKS:
+        raise UnknownName("network", name, NETWORKS)
+    settings: dict[str, Any] = {}
+    if hidden == "none":
+        settings["hidden"] = ()
+    elif hidden:
+        settings["hidden"] = _widths(text, hidden)
+    if activation:
+        if activation not in ACTIVATIONS:
+            raise UnknownName("activation", activation, ACTIVATIONS)
+        settings["activation"] = activation
+    for option in filter(None, options):
+        key, value = _option(text, option, name in STREAMS)
+        if key in settings:
+            raise BadSetting(f"The network {text!r} says {option} twice.")
+        settings[key] = value
+    return NETWORKS[name](**settings)
+
+
+def _widths(text: str, hidden: str) -> tuple[int, ...]:
+    try:
+        widths = tuple(int(width) for width in hidden.split(","))
+    except ValueError:
+        raise BadSetting(f"The network {text!r} is not of the form name:width,width:activation.") from None
+    if min(widths) < 1:
+        raise BadSetting(f"The network {text!r} has a layer without units; widths start at 1.")
+    if len(widths) > MOST_LAYERS:
+        raise BadSetting(f"A network of {len(widths)} layers is asked for, and {MOST_LAYERS} are the most.")
+    return widths
+
+
+def _option(text: str, option: str, streams: bool) -> tuple[str, Any]:
+    """The field that an option sets, and its value."""
+    if option == "layer_norm" or (option == "dueling" and streams):
+        return option, True
+    if option == "noisy":
+        return option, SIGMA
+    try:
+        key, sigma = option.split("=")
+        value = float(sigma)
+    except ValueError:
+        key, value = "", 0.0
+    if key != "noisy" or not 0 < value < math.inf:
+        also = ":dueling" if streams else ""
+        raise BadSetting(
+            f"The network {text!r} is not of the form name:width,width:activation:layer_norm:noisy{also}, "
+            "where noisy may be noisy=0.4."
+        )
+    return key, value
+
+
+def recurrent_text(recurrent: Recurrent) -> str:
+    """`mlp:64,64:relu+gru:128`: the network, then its memory."""
+    return f"{network_text(recurrent.network)}+{recurrent.core}:{recurrent.units}"
+
+
+def recurrent_from_text(text: str) -> Recurrent:
+    """Reads `mlp:64,64:relu+gru:128` or `nature:512:relu:dueling+lstm:512`; anything else is a `polyak.Error`."""
+    network, plus, memory = text.partition("+")
+    core, _, units = memory.partition(":")
+    if plus and core not in Recurrent.CORES:
+        raise UnknownName("memory", core, Recurrent.CORES)
+    if not plus or not units.isdecimal() or not 1 <= int(units) <= MOST_UNITS:
+        raise BadSetting(
+            f"The network {text!r} is not of the form network+memory:units, such as mlp:64+gru:128, with 1 to "
+            f"{MOST_UNITS:,} units."
+        )
+    return Recurrent(network_from_text(network), core, int(units))
