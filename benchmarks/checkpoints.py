@@ -27,7 +27,7 @@ import polyak
 from polyak import envs
 from polyak.agent import Array, Spec
 from polyak.engines.compiled import CompiledEngine
-from polyak.parts.replay import UniformReplay
+from polyak.parts.ring import Ring
 from polyak.runs import state
 from polyak.runs.checkpoint import verify
 from polyak.runs.keeper import Content, Keeper
@@ -66,7 +66,7 @@ def content_of(tree, keeper: Keeper, ahead: state.Ahead | None = None) -> Conten
 
 
 def frames(options: Options, folder: Path) -> None:
-    memory = UniformReplay.of(options.frames, BLOCK)
+    memory = Ring.of(options.frames, BLOCK)
     false = jnp.bool_(False)
     replay = memory.init(Frame(jnp.zeros((84, 84), jnp.uint8), jnp.int32(0), jnp.float32(0), false, false))
 

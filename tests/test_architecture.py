@@ -15,7 +15,7 @@ MAY_IMPORT = {
     "spaces": set(),
     "ops": {"agent"},
     "parts/networks": {"agent", "errors", "parts.networks"},
-    "parts": {"agent", "errors", "spaces", "ops", "parts.schedules"},
+    "parts": {"agent", "errors", "spaces", "ops", "parts"},
     "algorithms": {"agent", "errors", "spaces", "ops", "parts"},
     "algorithms/planning": {"errors", "envs.mdp", "algorithms.planning"},  # a model is all that it works on
     "lazy": set(),

@@ -35,8 +35,12 @@ if TYPE_CHECKING:
     from polyak.algorithms.tabular.sarsa_lambda import SARSALambda
     from polyak.algorithms.tabular.td import TD
     from polyak.algorithms.tabular.td_lambda import TDLambda
+    from polyak.algorithms.value.c51 import C51
     from polyak.algorithms.value.dqn import DQN
+    from polyak.algorithms.value.iqn import IQN
     from polyak.algorithms.value.pqn import PQN
+    from polyak.algorithms.value.qr_dqn import QRDQN
+    from polyak.algorithms.value.rainbow import Rainbow
     from polyak.callbacks import (
         Callback,
         Film,
@@ -58,6 +62,7 @@ if TYPE_CHECKING:
     from polyak.parts.networks import MLP, Dueling, ImpalaCNN, MinAtarCNN, NatureCNN, Recurrent
     from polyak.parts.optimise import Adam, RAdam, RMSProp
     from polyak.parts.policies import TabularPolicy
+    from polyak.parts.replay import Prioritised, Uniform
     from polyak.parts.schedules import StepSize
     from polyak.pictures.action_values import draw_q
     from polyak.pictures.curves import draw_curves
@@ -99,8 +104,12 @@ _HOMES = {
     "polyak.algorithms.tabular.td": ("TD",),
     "polyak.algorithms.tabular.td_lambda": ("TDLambda",),
     "polyak.algorithms.tabular.off_policy_monte_carlo": ("OffPolicyMonteCarlo",),
+    "polyak.algorithms.value.c51": ("C51",),
     "polyak.algorithms.value.dqn": ("DQN",),
+    "polyak.algorithms.value.iqn": ("IQN",),
     "polyak.algorithms.value.pqn": ("PQN",),
+    "polyak.algorithms.value.qr_dqn": ("QRDQN",),
+    "polyak.algorithms.value.rainbow": ("Rainbow",),
     "polyak.callbacks": (
         "Callback",
         "Film",
@@ -122,6 +131,7 @@ _HOMES = {
     "polyak.parts.networks": ("MLP", "Dueling", "ImpalaCNN", "MinAtarCNN", "NatureCNN", "Recurrent"),
     "polyak.parts.optimise": ("Adam", "RAdam", "RMSProp"),
     "polyak.parts.policies": ("TabularPolicy",),
+    "polyak.parts.replay": ("Prioritised", "Uniform"),
     "polyak.parts.schedules": ("StepSize",),
     "polyak.pictures.action_values": ("draw_q",),
     "polyak.pictures.curves": ("draw_curves",),
@@ -134,11 +144,14 @@ _HOMES = {
 }
 
 __all__ = [
+    "C51",
     "DQN",
+    "IQN",
     "MDP",
     "MLP",
     "PPO",
     "PQN",
+    "QRDQN",
     "SARSA",
     "TD",
     "UCB",
@@ -177,11 +190,13 @@ __all__ = [
     "Picture",
     "Policy",
     "Polynomial",
+    "Prioritised",
     "QLambda",
     "QLearning",
     "RAdam",
     "RMSProp",
     "Radial",
+    "Rainbow",
     "Raw",
     "Recurrent",
     "Run",
@@ -199,6 +214,7 @@ __all__ = [
     "TensorBoard",
     "Tiles",
     "TimeLimit",
+    "Uniform",
     "WeightsAndBiases",
     "backward_induction",
     "check",

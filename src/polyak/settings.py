@@ -22,6 +22,7 @@ from polyak.parts.networks import (
 )
 from polyak.parts.optimise import Optimizer, optimizer_from_text, optimizer_text
 from polyak.parts.policies import TabularPolicy, policy_from_text
+from polyak.parts.replay import Setting, replay_from_text, replay_text
 from polyak.parts.schedules import StepSize, step_size_from_text
 
 
@@ -40,6 +41,7 @@ PARTS: dict[Any, TextForm] = {
     Exploration | None: TextForm(exploration_or_none, exploration_text, "NAME:NUMBERS"),
     Optimizer: TextForm(optimizer_from_text, optimizer_text, "NAME:NUMBERS"),
     Features: TextForm(features_from_text, features_text, "NAME:NUMBERS"),
+    Setting: TextForm(replay_from_text, replay_text, "uniform|prioritised:ALPHA:BETA:FINAL_BETA"),
     TabularPolicy: TextForm(policy_from_text, str, "uniform|ACTION,ACTION,...|ROW:ROW:..."),
     float | StepSize: TextForm(step_size_from_text, str, "NUMBER|FROM:TO|NUMBER/n"),
 }
@@ -63,6 +65,7 @@ RANGES: dict[str, tuple[float, float]] = {
     "huber_delta": POSITIVE,
     "max_grad_norm": POSITIVE,
     "n_steps": (1, 2**24),
+    "frame_stack": (1, math.inf),
     "n_atoms": (2, math.inf),
     "n_quantiles": (1, math.inf),
     "planning_steps": (1, math.inf),

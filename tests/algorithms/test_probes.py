@@ -19,6 +19,7 @@ from polyak.envs import make
 from polyak.envs.probes import PROBES
 from polyak.errors import BadSetting
 from polyak.parts.networks import MLP, Dueling, Linear
+from polyak.parts.replay import Prioritised
 
 GAMMA = 0.9
 ENDLESS = 1 / (1 - GAMMA)  # 10
@@ -39,6 +40,7 @@ DQNS = {
     "double": DQN(**DQN_SETTINGS, network=MLP(hidden=(16,)), double=True),
     "dueling": DQN(**DQN_SETTINGS, network=Dueling(hidden=(16,))),
     "n-step": DQN(**DQN_SETTINGS, network=MLP(hidden=(16,)), n_steps=3),
+    "prioritised": DQN(**DQN_SETTINGS, network=MLP(hidden=(16,)), replay=Prioritised(), gradient_steps=2),
     "normalised": DQN(
         **DQN_SETTINGS, network=MLP(hidden=(16,), layer_norm=True), normalize_observation=True, huber_delta=10.0
     ),
@@ -99,7 +101,8 @@ HARDEST = ("probe/two-steps",)
 
 
 @pytest.mark.parametrize(
-    ("variant", "id"), [("plain", id) for id in KNOWN] + [(v, id) for v in ("double", "dueling") for id in HARDEST]
+    ("variant", "id"),
+    [("plain", id) for id in KNOWN] + [(v, id) for v in ("double", "dueling", "prioritised") for id in HARDEST],
 )
 def test_dqn_learns_the_known_values(variant, id):
     algorithm = DQNS[variant]

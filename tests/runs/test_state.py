@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from polyak.errors import BadFile
-from polyak.parts.replay import UniformReplay
+from polyak.parts.ring import Ring
 from polyak.runs import checkpoint, state
 
 ROWS = 8  # of a piece
@@ -23,7 +23,7 @@ def block_of(first: int) -> dict:
     return {"number": first + jnp.arange(4, dtype=jnp.int32).reshape(2, 2)}
 
 
-MEMORY = UniformReplay.of(52, 4)  # six pieces of 8 rows and one of 4
+MEMORY = Ring.of(52, 4)  # six pieces of 8 rows and one of 4
 ADD = jax.jit(MEMORY.add)
 EMPTY = {"replay": MEMORY.init({"number": jnp.int32(0)}), "key": jax.random.key(3), "w": jnp.arange(3.0)}
 
@@ -108,7 +108,7 @@ def test_seeds_that_share_a_program_are_saved_one_by_one(tmp_path):
 
 def test_a_checkpoint_of_another_state_is_refused(tmp_path):
     saved, _ = save(tmp_path, 1, EMPTY | {"replay": ADD(fresh()["replay"], block_of(0))}, None)
-    other = UniformReplay.of(52, 4).init({"number": jnp.float32(0)})
+    other = Ring.of(52, 4).init({"number": jnp.float32(0)})
     with pytest.raises(BadFile, match="replay"):
         state.restore(fresh() | {"replay": other}, [saved], batched=False)
     with pytest.raises(BadFile, match="float32"):

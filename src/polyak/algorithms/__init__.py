@@ -21,8 +21,12 @@ from polyak.algorithms.tabular.sarsa import SARSA
 from polyak.algorithms.tabular.sarsa_lambda import SARSALambda
 from polyak.algorithms.tabular.td import TD
 from polyak.algorithms.tabular.td_lambda import TDLambda
+from polyak.algorithms.value.c51 import C51
 from polyak.algorithms.value.dqn import DQN
+from polyak.algorithms.value.iqn import IQN
 from polyak.algorithms.value.pqn import PQN
+from polyak.algorithms.value.qr_dqn import QRDQN
+from polyak.algorithms.value.rainbow import Rainbow
 
 KINDS: tuple[type[Algorithm], ...] = (
     MonteCarloPrediction,
@@ -45,6 +49,10 @@ KINDS: tuple[type[Algorithm], ...] = (
     LinearSARSA,
     LinearQLearning,
     DQN,
+    C51,
+    QRDQN,
+    IQN,
+    Rainbow,
     PQN,
     PPO,
 )

@@ -104,8 +104,8 @@ def midpoints(count: int) -> Array:
 
 
 def cosine_features(tau: Array, count: int) -> Array:
-    """[count] cos(pi i tau) for i = 0 .. count - 1: how a fraction [] is shown to a network.
+    """[..., count] cos(pi i tau) for i = 0 .. count - 1: how fractions [...] are shown to a network.
 
     Source: Dabney et al. (2018b), equation 4.
     """
-    return jnp.cos(jnp.pi * jnp.arange(count) * tau)
+    return jnp.cos(jnp.pi * jnp.arange(count) * jnp.asarray(tau)[..., None])

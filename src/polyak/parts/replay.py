@@ -1,91 +1,213 @@
-"""Memories of past steps, as pytrees inside the agent's state."""
+"""Memories of past steps for value-based agents: what is kept, and which of it is drawn.
 
-from typing import NamedTuple
+memory = replay.memory(Prioritised(), capacity=..., spec=spec, block_length=..., n_steps=..., gamma=...)
+state = memory.add(memory.init(), block)
+sample = memory.sample(state, key, batch_size, progress)
+state = memory.update(state, sample, priorities)
+"""
 
-import jax
+import dataclasses
+from typing import NamedTuple, Protocol
+
 import jax.numpy as jnp
 
-from polyak.agent import Array, Key, PyTree
+from polyak.agent import Array, Key, PyTree, Spec, Step
+from polyak.parts.ring import Replay, Ring, take
+from polyak.parts.sampling import (
+    Drawable,
+    Prioritised,
+    Sampler,
+    Setting,
+    Uniform,
+    replay_from_text,
+    replay_text,
+)
+from polyak.spaces import storage_type
+
+__all__ = ["Memory", "Prioritised", "Sample", "Setting", "Uniform", "memory", "replay_from_text", "replay_text"]
 
 
-class Replay(NamedTuple):
-    """A ring of single transitions; the oldest make room for the newest."""
+class Read(NamedTuple):
+    """Steps and what follows them, up to n steps later."""
 
-    storage: PyTree  # leaves [capacity, ...]
-    position: Array  # [] int32, where the next block goes
-    size: Array  # [] int32, how many transitions are stored
-    laps: Array  # [] int32, how often the ring has come full circle
+    obs: Array  # [N, ...]
+    action: Array  # [N, ...] counted from 0
+    r_t: Array  # [N] the discounted sum of the rewards
+    discount_t: Array  # [N] of the value of next_obs: gamma^m after m steps, 0 after an end
+    next_obs: Array  # [N, ...] the true successor of the last of those steps
+    known: Array | bool  # [N] whether observations could be rebuilt
 
 
-class UniformReplay(NamedTuple):
-    """Every stored transition is as likely as any other (Lin, 1992; Mnih et al., 2015)."""
+class Store(Protocol):
+    """What is kept of each step, and how it is read."""
 
-    capacity: int  # transitions; a multiple of block_size, so that a block is always written in one piece
-    block_size: int  # transitions added at a time
+    @property
+    def drawable(self) -> Drawable:
+        """Which of its rows may be drawn."""
+        ...
 
-    @staticmethod
-    def of(buffer_size: int, block_size: int) -> "UniformReplay":
-        """For `buffer_size` transitions, rounded up to whole blocks."""
-        return UniformReplay(-(-buffer_size // block_size) * block_size, block_size)
+    def init(self) -> PyTree:
+        """An empty store."""
+        ...
 
-    def init(self, example: PyTree) -> Replay:
-        """An empty memory for transitions that look like `example` (one transition, shapes and types)."""
-        storage = jax.tree.map(lambda leaf: jnp.zeros((self.capacity, *leaf.shape), leaf.dtype), example)
-        return Replay(storage, jnp.int32(0), jnp.int32(0), jnp.int32(0))
+    def add(self, state: PyTree, block: Step) -> PyTree:
+        """Keeps a block [T, B, ...]."""
+        ...
 
-    def add(self, replay: Replay, block: PyTree) -> Replay:
-        """Stores a block with leaves [T, B, ...], T * B = block_size."""
+    def cut(self, state: PyTree, which: Array) -> PyTree:
+        """See `Memory.cut`."""
+        ...
 
-        def write(store: Array, leaf: Array) -> Array:
-            rows = leaf.reshape(self.block_size, *leaf.shape[2:]).astype(store.dtype)
-            return jax.lax.dynamic_update_slice_in_dim(store, rows, replay.position, 0)
+    def steps(self, state: PyTree) -> Replay:
+        """The ring of steps."""
+        ...
 
-        end = replay.position + self.block_size
-        return Replay(
-            jax.tree.map(write, replay.storage, block),
-            end % self.capacity,
-            jnp.minimum(replay.size + self.block_size, self.capacity),
-            replay.laps + end // self.capacity,
-        )
+    def read(self, state: PyTree, indices: Array) -> Read:
+        """The steps at `indices` [N]."""
+        ...
 
-    def cut(self, replay: Replay, which: Array) -> Replay:
-        """Marks the newest transition of the environments in `which` [B] as truncated: what follows is not its future.
 
-        As in every memory of steps, the storage has the fields `terminated` and `truncated`.
+class Transition(NamedTuple):
+    """What is kept of a step; leaves [...] alone, [capacity, ...] in a memory."""
+
+    obs: Array
+    action: Array
+    reward: Array  # float32
+    terminated: Array  # bool
+    truncated: Array  # bool
+    next_obs: Array
+
+
+@dataclasses.dataclass(frozen=True)
+class Transitions:
+    """Keeps each step with the observations on both sides of it."""
+
+    drawable: Drawable
+    spec: Spec
+    n_steps: int
+    gamma: float
+
+    def init(self) -> Replay:
+        observation, action = self.spec.observation_space, self.spec.action_space
+        obs = jnp.zeros(observation.shape, storage_type(observation))
+        acted = jnp.zeros(action.shape, storage_type(action))
+        false = jnp.bool_(False)
+        return self.drawable.ring.init(Transition(obs, acted, jnp.float32(0), false, false, obs))
+
+    def add(self, state: Replay, block: Step) -> Replay:
+        return self.drawable.ring.add(state, Transition(*block[:6]))
+
+    def cut(self, state: Replay, which: Array) -> Replay:
+        return self.drawable.ring.cut(state, which)
+
+    def steps(self, state: Replay) -> Replay:
+        return state
+
+    def read(self, state: Replay, indices: Array) -> Read:
+        r_t, discount_t, last = self.drawable.ring.n_step(state, indices, self.n_steps, self.spec.num_envs, self.gamma)
+        obs, action = take((state.storage.obs, state.storage.action), indices)
+        return Read(obs, action, r_t, discount_t, take(state.storage.next_obs, last), True)
+
+
+class Remembered(NamedTuple):
+    """All that a memory holds."""
+
+    store: PyTree
+    sampler: PyTree
+
+
+class Sample(NamedTuple):
+    """What a gradient step is made of; N = batch_size."""
+
+    obs: Array  # [N, ...]
+    action: Array  # [N, ...] counted from 0
+    r_t: Array  # [N] the reward, or the discounted sum of up to n
+    discount_t: Array  # [N] of the value of next_obs
+    next_obs: Array  # [N, ...] of the step reached after up to n steps
+    weights: Array  # [N] importance weights, the largest of them 1; 0 where a step could not be rebuilt
+    indices: Array  # [N] int32, which rows of the memory
+
+
+@dataclasses.dataclass(frozen=True)
+class Memory:
+    """A memory of steps; make one with `memory`. The state is a pytree of arrays, to be donated and never copied."""
+
+    store: Store
+    sampler: Sampler
+
+    def init(self) -> Remembered:
+        """Nothing is remembered."""
+        return Remembered(self.store.init(), self.sampler.init())
+
+    def add(self, state: Remembered, block: Step) -> Remembered:
+        """Remembers a block of steps [T, B, ...] of which all follow on those of the block before.
+
+        Actions are counted from 0. New steps have the highest priority so far.
         """
-        num_envs = which.shape[0]
-        newest = (replay.position - num_envs + jnp.arange(num_envs)) % self.capacity
-        storage, ended = replay.storage, replay.storage.terminated[newest]
-        truncated = storage.truncated.at[newest].set(storage.truncated[newest] | (which & ~ended & (replay.size > 0)))
-        return replay._replace(storage=storage._replace(truncated=truncated))
+        store = self.store.add(state.store, block)
+        return Remembered(store, self.sampler.added(state.sampler, self.store.steps(store)))
 
-    def sample_indices(self, replay: Replay, key: Key, shape: tuple[int, ...]) -> Array:
-        """Indices of `shape`, uniform over what is stored, with repetition.
+    def size(self, state: Remembered) -> Array:
+        """[] how many steps may be drawn; while it is 0, `sample` must not be asked."""
+        return self.store.drawable.count(self.store.steps(state.store))
 
-        The remainder of 32 random bits: it favours small indices by size / 2^32, which is nothing, and takes a third of
-        the time of `jax.random.randint`, which matters where an update takes half a millisecond.
-        """
-        return (jax.random.bits(key, shape) % replay.size.astype(jnp.uint32)).astype(jnp.int32)
-
-    def ahead(self, replay: Replay, indices: Array, count: int, num_envs: int) -> tuple[Array, Array]:
-        """The next steps of the same environments.
+    def sample(self, state: Remembered, key: Key, batch_size: int, progress: Array | float) -> Sample:
+        """Draws steps, with repetition.
 
         Args:
-            replay: the memory.
-            indices: [...] transitions to begin from.
-            count: n, how many steps, that at the index included.
-            num_envs: B, the environments whose steps take turns in the memory.
-
-        Returns:
-            [..., n] indices, and [..., n] where a step is its environment's newest, so that those behind it are not
-            its future.
+            state: the memory, not empty.
+            key: randomness.
+            batch_size: N.
+            progress: [] in [0, 1], the share of the run that is over, for beta.
         """
-        offset = num_envs * jnp.arange(count)
-        written_since = (replay.position - 1 - indices) % self.capacity
-        newest = written_since[..., None] - offset < num_envs
-        return (indices[..., None] + offset) % self.capacity, newest
+        steps = self.store.steps(state.store)
+        indices, weights = self.sampler.draw(state.sampler, steps, key, batch_size, progress)
+        obs, action, r_t, discount_t, next_obs, known = self.store.read(state.store, indices)
+        weights = weights if known is True else jnp.where(known, weights, 0.0)
+        return Sample(obs, action, r_t, discount_t, next_obs, weights, indices)
+
+    def update(self, state: Remembered, sample: Sample, priorities: Array) -> Remembered:
+        """Gives the steps of a sample new priorities [N], 0 or more, such as |TD error|.
+
+        Of one that is not finite, the highest so far is taken. Uniform memories stay as they are.
+        """
+        sampler = self.sampler.update(state.sampler, sample.indices, sample.weights, priorities)
+        return state._replace(sampler=sampler)
+
+    def cut(self, state: Remembered, which: Array) -> Remembered:
+        """Marks the newest step of the environments in `which` [B] as truncated: what follows is not its future."""
+        return state._replace(store=self.store.cut(state.store, which))
+
+    def metrics(self, state: Remembered) -> dict[str, Array]:
+        """[] each: `replay_size`, the steps that may be drawn; of a prioritised memory `priority_mean`, over those
+        steps, and `priority_max`, the highest so far, both to the power of alpha.
+        """
+        size = self.size(state)
+        return {"replay_size": size.astype(jnp.float32), **self.sampler.metrics(state.sampler, size)}
 
 
-def take(storage: PyTree, indices: Array) -> PyTree:
-    """The transitions at `indices`, or those of their parts that `storage` has; leaves [*indices.shape, ...]."""
-    return jax.tree.map(lambda store: store.at[indices].get(mode="promise_in_bounds"), storage)
+def memory(
+    setting: Setting,
+    *,
+    capacity: int,
+    spec: Spec,
+    block_length: int,
+    n_steps: int = 1,
+    gamma: float = 1.0,
+    frame_stack: int = 1,
+) -> Memory:
+    """Makes a memory.
+
+    Args:
+        setting: which steps are drawn.
+        capacity: steps to hold, rounded up to whole blocks.
+        spec: the task; from its spaces come shapes and types.
+        block_length: T, the steps of each environment that are added at a time.
+        n_steps: rewards that are summed before a value stands for the rest.
+        gamma: the discount, in [0, 1].
+        frame_stack: k > 1 where observations [k, ...] are the k newest frames, newest last: each is kept once then.
+    """
+    if frame_stack > 1:
+        raise NotImplementedError("the frame store")
+    drawable = Drawable(Ring.of(capacity, block_length * spec.num_envs))
+    return Memory(Transitions(drawable, spec, n_steps, gamma), setting.sampler(drawable))

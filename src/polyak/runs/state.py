@@ -15,7 +15,7 @@ import numpy as np
 
 from polyak.agent import Array, PyTree
 from polyak.errors import BadFile
-from polyak.parts.replay import Replay
+from polyak.parts.ring import Replay
 from polyak.runs import tensors
 from polyak.runs.checkpoint import Checkpoint
 from polyak.runs.files import Buffer

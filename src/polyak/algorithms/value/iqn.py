@@ -1,4 +1,4 @@
-"""Implicit quantile network (Dabney et al., 2018, "Implicit quantile networks for distributional reinforcement learning").
+"""IQN (Dabney et al., 2018, "Implicit quantile networks for distributional reinforcement learning").
 
     Z_theta(s, a; tau) = f(psi(s) * phi(tau))_a,   phi(tau) = relu(W (cos(pi i tau))_(i = 0 .. 63) + b)
     theta <- theta - alpha d/dtheta sum_i mean_j |tau_i - 1[u_ij < 0]| huber(u_ij),
@@ -8,12 +8,12 @@ QR-DQN for every fraction tau at once: tau is an input of the network, and is dr
 Actions are judged by the mean over the fractions drawn. The rest is DQN with all its arguments.
 
 Deviations: as many fractions are drawn for acting as for either side of the loss (K = N = N'); a policy that does not
-explore takes the middles of equal shares in place of fractions that are drawn; psi includes the network's hidden layers,
-so that f is its last layer, which spares computing those layers for each fraction.
+explore takes the middles of equal shares in place of fractions that are drawn; psi includes the network's hidden
+layers, so that f is its last layer, which spares computing those layers for each fraction.
 """
 
 import dataclasses
-from typing import ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import equinox as eqx
 import gymnasium
@@ -104,7 +104,7 @@ class IQN:
             loss = distributional.quantile_huber(taken, now.taus, target, self.huber_delta)
             return deep_q.Lesson(loss, priority=jnp.abs(target.mean() - taken.mean()))
 
-        network = Implicit(self.network, self.n_quantiles)
+        network: Any = Implicit(self.network, self.n_quantiles)
         outputs = deep_q.num_actions(self, spec)
         draw = networks.noise(network, spec.observation_space, outputs)
 
@@ -135,9 +135,9 @@ class Answer(NamedTuple):
 class ImplicitNetwork(eqx.Module):
     """f(psi(x) * phi(tau))."""
 
-    psi: eqx.Module  # x [..., n] -> [..., width]
+    psi: Any  # x [..., n] -> [..., width]
     phi: networks.Linear  # cosines [..., COSINES] -> [..., width]
-    f: eqx.Module  # [..., width] -> [..., A]
+    f: Any  # [..., width] -> [..., A]
     fractions: int = eqx.field(static=True)  # N, where they are not given
 
     def __call__(self, x: Array, noise: Noise | None = None) -> Answer:
@@ -145,10 +145,8 @@ class ImplicitNetwork(eqx.Module):
             taus = jnp.broadcast_to(distributional.midpoints(self.fractions), (*x.shape[:-1], self.fractions))
         else:
             taus = noise.taus
-            self = with_noise(
-                self, jax.tree.map(lambda leaf: leaf[..., None, :], noise.layers)
-            )  # the same for all taus
-        cosines = jnp.vectorize(lambda tau: distributional.cosine_features(tau, COSINES), signature="()->(c)")(taus)
+            self = with_noise(self, jax.tree.map(lambda leaf: leaf[..., None, :], noise.layers))  # for all taus
+        cosines = distributional.cosine_features(taus, COSINES)
         width = self.psi(x[..., None, :]) * jax.nn.relu(self.phi(cosines))
         return Answer(jnp.swapaxes(self.f(width), -1, -2), taus)
 

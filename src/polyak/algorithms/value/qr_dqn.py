@@ -16,7 +16,7 @@ from typing import ClassVar
 import jax.numpy as jnp
 
 from polyak.agent import Agent, Array, Spec
-from polyak.ops import distributional, td
+from polyak.ops import distributional
 from polyak.parts import deep_q, networks
 from polyak.parts import replay as replays
 from polyak.parts.exploration import Exploration

@@ -4,11 +4,11 @@
     a* = argmax_a E Z_theta(s', a)
 
 C51's loss with five other improvements as defaults: double Q-learning, prioritised replay (with the divergence as the
-priority), a dueling network, n-step returns, and noisy layers that explore in place of epsilon. Each can be taken away by
-its argument, as in the paper's ablations.
+priority), a dueling network, n-step returns, and noisy layers that explore in place of epsilon. Each can be taken away
+by its argument, as in the paper's ablations.
 
-Deviations: a step draws noise for each environment, and an update for each of its transitions, where the published code
-shares one draw; the noise of hidden layers is there if the network has it, as in the paper.
+Deviation: the weights' noise is drawn for every environment at every step and for every transition of an update; the
+paper shares a draw among the transitions of a batch.
 """
 
 import dataclasses

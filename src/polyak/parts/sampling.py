@@ -1,0 +1,207 @@
+"""Which rows of a memory are drawn: all alike, or in proportion to their priorities."""
+
+import dataclasses
+from typing import Any, ClassVar, NamedTuple, Protocol
+
+import jax
+import jax.numpy as jnp
+
+from polyak.agent import Array, Key, PyTree
+from polyak.errors import BadSetting, UnknownName
+from polyak.parts.ring import Replay, Ring
+from polyak.parts.schedules import linear
+from polyak.parts.sum_tree import SumTree, Tree
+
+LARGEST = 1e30  # a priority beyond it, or one that is no number, is not taken
+LEAST = 1e-6  # added to every priority, so that nothing is forgotten for good
+
+
+@dataclasses.dataclass(frozen=True)
+class Drawable:
+    """The rows of a ring that may be drawn: neither too new nor too old to be read."""
+
+    ring: Ring
+    newest: int = 0  # rows that are still waiting for what follows them
+    oldest: int = 0  # rows of a full ring that lack what was overwritten before them
+
+    def count(self, replay: Replay) -> Array:
+        """[] how many there are."""
+        if not (self.newest or self.oldest):
+            return replay.size
+        lost = jnp.where(replay.size == self.ring.capacity, self.oldest, 0)
+        return jnp.maximum(replay.size - self.newest - lost, 0)
+
+
+class Sampler(Protocol):
+    """Draws rows of a memory; `state` is a pytree of arrays."""
+
+    def init(self) -> PyTree:
+        """For an empty memory."""
+        ...
+
+    def added(self, state: PyTree, replay: Replay) -> PyTree:
+        """After a block was added to the memory."""
+        ...
+
+    def draw(self, state: PyTree, replay: Replay, key: Key, count: int, progress: Array | float) -> tuple[Array, Array]:
+        """Indices [N] of rows, with repetition, and their importance weights [N], the largest of them 1.
+
+        `progress` is the share of the run that is over, [] in [0, 1]. There must be something to draw.
+        """
+        ...
+
+    def update(self, state: PyTree, indices: Array, weights: Array, priorities: Array) -> PyTree:
+        """New priorities [N] >= 0 of rows that were drawn; those of weight 0 are not drawn again."""
+        ...
+
+    def metrics(self, state: PyTree, count: Array) -> dict[str, Array]:
+        """What a user may want to see, with `count` [] rows that may be drawn."""
+        ...
+
+
+@dataclasses.dataclass(frozen=True)
+class UniformSampler:
+    """Every row is as likely as any other."""
+
+    drawable: Drawable
+
+    def init(self) -> tuple[()]:
+        return ()
+
+    def added(self, state: tuple[()], replay: Replay) -> tuple[()]:
+        return ()
+
+    def draw(
+        self, state: tuple[()], replay: Replay, key: Key, count: int, progress: Array | float
+    ) -> tuple[Array, Array]:
+        """The remainder of 32 random bits: it favours some rows by size / 2^32, which is nothing, and takes a third of
+        the time of `jax.random.randint`, which matters where an update takes half a millisecond.
+        """
+        drawable = self.drawable
+        drawn = (jax.random.bits(key, (count,)) % drawable.count(replay).astype(jnp.uint32)).astype(jnp.int32)
+        if drawable.newest or drawable.oldest:
+            drawn = drawable.ring.index(replay, drawable.newest + drawn)
+        return drawn, jnp.ones(count)
+
+    def update(self, state: tuple[()], indices: Array, weights: Array, priorities: Array) -> tuple[()]:
+        return ()
+
+    def metrics(self, state: tuple[()], count: Array) -> dict[str, Array]:
+        return {}
+
+
+class Priorities(NamedTuple):
+    """What decides how likely each row is."""
+
+    tree: Tree  # (priority + LEAST)^alpha of each row, 0 where it may not be drawn
+    highest: Array  # [] the largest of them so far
+
+
+@dataclasses.dataclass(frozen=True)
+class PrioritisedSampler:
+    """Rows in proportion to priority^alpha; what was never drawn has the highest priority so far."""
+
+    drawable: Drawable
+    tree: SumTree
+    alpha: float
+    beta: float
+    final_beta: float
+
+    def init(self) -> Priorities:
+        return Priorities(self.tree.init(), jnp.float32(1))
+
+    def added(self, state: Priorities, replay: Replay) -> Priorities:
+        """The rows that have just become old enough enter, those that are new or have become too old leave."""
+        ring, newest, oldest = self.drawable.ring, self.drawable.newest, self.drawable.oldest
+        enter = newest + jnp.arange(ring.block_size)
+        leave = jnp.concatenate([jnp.arange(min(ring.block_size, newest)), ring.capacity - 1 - jnp.arange(oldest)])
+        values = jnp.where(enter < replay.size, state.highest, 0.0)
+        rows = ring.index(replay, jnp.concatenate([enter, leave]))
+        return state._replace(tree=self.tree.set(state.tree, rows, jnp.pad(values, (0, len(leave)))))
+
+    def draw(
+        self, state: Priorities, replay: Replay, key: Key, count: int, progress: Array | float
+    ) -> tuple[Array, Array]:
+        """Weights are (1 / (size P))^beta over the largest of them, in which size and the sum of P cancel out."""
+        uniforms = jax.random.uniform(key, (len(self.tree.rows), count))
+        indices, values = self.tree.sample(state.tree, uniforms)
+        beta = linear(jnp.asarray(progress), self.beta, self.final_beta, 1.0)
+        return indices, (values.min() / values) ** beta
+
+    def update(self, state: Priorities, indices: Array, weights: Array, priorities: Array) -> Priorities:
+        sound = priorities < LARGEST
+        values = jnp.where(sound, (jnp.where(sound, priorities, 0.0) + LEAST) ** self.alpha, state.highest)
+        values = jnp.where(weights > 0, values, 0.0)
+        # A row that was drawn twice has one priority, whichever is written last.
+        values = jnp.max(jnp.where(indices[:, None] == indices, values, 0.0), -1)
+        return Priorities(self.tree.set(state.tree, indices, values), jnp.maximum(state.highest, values.max()))
+
+    def metrics(self, state: Priorities, count: Array) -> dict[str, Array]:
+        mean = self.tree.total(state.tree) / jnp.maximum(count, 1)
+        return {"priority_mean": mean, "priority_max": state.highest}
+
+
+@dataclasses.dataclass(frozen=True)
+class Uniform:
+    """Every stored step is as likely as any other (Lin, 1992; Mnih et al., 2015)."""
+
+    name: ClassVar[str] = "uniform"
+
+    def sampler(self, drawable: Drawable) -> UniformSampler:
+        return UniformSampler(drawable)
+
+
+@dataclasses.dataclass(frozen=True)
+class Prioritised:
+    """Steps whose last TD error was large are drawn more often (Schaul et al., 2016, "Prioritized experience replay").
+
+        P(i) ~ (|error_i| + 1e-6)^alpha        w_i ~ (1 / (N P(i)))^beta
+
+    The proportional variant. Each draw is independent of the others of its batch, where the paper takes one from each
+    of N equal ranges.
+    """
+
+    name: ClassVar[str] = "prioritised"
+
+    alpha: float = 0.6
+    """In [0, 1]: 0 draws all alike, 1 in proportion to the error."""
+    beta: float = 0.4
+    """In [0, 1]: how far weights make up for what is drawn too often, at the start of the run."""
+    final_beta: float = 1.0
+    """The same at the end of the run; in between it moves in a straight line."""
+
+    def __post_init__(self) -> None:
+        numbers = (self.alpha, self.beta, self.final_beta)
+        if any(isinstance(number, jax.core.Tracer) for number in numbers):
+            return  # one program for a sweep: the numbers are not known while it is traced
+        if not all(0 <= number <= 1 for number in numbers):
+            raise BadSetting(f"The replay {replay_text(self)} cannot work: its numbers lie between 0 and 1.")
+
+    def sampler(self, drawable: Drawable) -> PrioritisedSampler:
+        tree = SumTree(drawable.ring.capacity)
+        return PrioritisedSampler(drawable, tree, self.alpha, self.beta, self.final_beta)
+
+
+Setting = Uniform | Prioritised
+SETTINGS: dict[str, Any] = {kind.name: kind for kind in (Uniform, Prioritised)}
+
+
+def replay_text(setting: Setting) -> str:
+    """`uniform`, or `prioritised:0.6:0.4:1.0`: alpha, beta at the start and at the end."""
+    numbers = (getattr(setting, field.name) for field in dataclasses.fields(setting))
+    return ":".join([setting.name, *(repr(float(number)) for number in numbers)])
+
+
+def replay_from_text(text: str) -> Setting:
+    """Reads `uniform`, `prioritised` or `prioritised:0.6:0.4:1.0`; anything else is a `polyak.Error`."""
+    name, *numbers = text.split(":")
+    if name not in SETTINGS:
+        raise UnknownName("replay", name, SETTINGS)
+    fields = [field.name for field in dataclasses.fields(SETTINGS[name])]
+    try:
+        values = dict(zip(fields, map(float, numbers), strict=False))
+    except ValueError:
+        values = {}
+    if len(numbers) > len(fields) or len(values) < len(numbers):
+        raise BadSetting(f"The replay {text!r} is not of the form {':'.join([name, *fields])}.")
+    return SETTINGS[name](**values)
