@@ -8,10 +8,9 @@ from gymnasium.spaces import Box
 
 from polyak.errors import BadSetting
 from polyak.parts.networks import ImpalaCNN, MinAtarCNN, NatureCNN, encode
-from polyak.parts.networks.convolution import Image, as_convolution, as_products
-from polyak.parts.networks.images import max_pool
-
-KEY = jax.random.key(0)
+from polyak.parts.networks.convolution import Convolution, Image, as_convolution, as_products
+from polyak.parts.networks.images import ImageNetwork, Residual, max_pool
+from tests.parts.networks.drawn import KEY, drawn, drawn_module
 
 
 @pytest.mark.parametrize(
@@ -19,13 +18,11 @@ KEY = jax.random.key(0)
     [(8, 4, 20, 27, 4, 8), (4, 2, 9, 10, 8, 6), (3, 1, 7, 5, 6, 4), (3, 2, 8, 7, 2, 3), (1, 1, 3, 3, 2, 2)],
 )
 def test_both_forms_of_a_convolution_agree(size, stride, height, width, channels, filters):
-    keys = jax.random.split(KEY, 3)
-    x = jax.random.normal(keys[0], (3, height, width, channels))
-    weight = jax.random.normal(keys[1], (filters, size * size * channels))
+    x, weight = drawn(3, height, width, channels), drawn(filters, size * size * channels)
 
     def both_ways(form):
         y, back = jax.vjp(lambda x, weight: form(x, weight, size, stride), x, weight)
-        return y, *back(jax.random.normal(keys[2], y.shape))
+        return y, *back(drawn(*y.shape, seed=3))
 
     found, expected = (jax.jit(both_ways, static_argnums=0)(form) for form in (as_products, as_convolution))
     for ours, theirs in zip(found, expected, strict=True):
@@ -41,71 +38,91 @@ def test_a_convolution_by_hand():
 
 def test_the_minatar_network_is_a_convolution():
     board = Box(0.0, 1.0, (10, 10, 4), np.float32)
-    module = MinAtarCNN(hidden=(8,)).init(KEY, board, outputs=3)
-    obs = jax.random.uniform(jax.random.key(1), (5, 10, 10, 4))
-    kernel = module.kernel.weight.T.reshape(3, 3, 4, 16)
-    maps = jax.lax.conv_general_dilated(obs, kernel, (1, 1), "VALID", dimension_numbers=("NHWC", "HWIO", "NHWC"))
-    expected = module.body(jax.nn.relu(maps + module.kernel.bias).reshape(5, -1))
-    np.testing.assert_allclose(module(obs.reshape(5, -1)), expected, rtol=1e-4, atol=1e-5)
+    module = drawn_module(MinAtarCNN(hidden=(8,)), board, 3)
+    obs = drawn(5, 10, 10, 4)
+
+    @jax.jit
+    def reference(module, obs):
+        kernel = module.kernel.weight.T.reshape(3, 3, 4, 16)
+        maps = jax.lax.conv_general_dilated(obs, kernel, (1, 1), "VALID", dimension_numbers=("NHWC", "HWIO", "NHWC"))
+        return module.body(jax.nn.relu(maps + module.kernel.bias).reshape(5, -1))
+
+    answers = jax.jit(lambda module, obs: module(obs.reshape(5, -1)))(module, obs)
+    np.testing.assert_allclose(answers, reference(module, obs), rtol=1e-4, atol=1e-4)
 
 
 def test_the_nature_network_layer_by_layer():
     space = Box(0, 255, (4, 36, 44), np.uint8)
-    module = NatureCNN(hidden=(8,)).init(KEY, space, outputs=3)
-    obs = jax.random.randint(KEY, (2, 4, 36, 44), 0, 256).astype(jnp.uint8)
-    x = obs.astype(jnp.float32) / 255
-    for layer, (filters, size, stride) in zip(module.kernel.layers, ((32, 8, 4), (64, 4, 2), (64, 3, 1)), strict=True):
-        kernel = layer.weight.reshape(filters, size, size, -1).transpose(0, 3, 1, 2)  # OIHW, as PyTorch has it
-        x = jax.lax.conv_general_dilated(x, kernel, (stride, stride), "VALID")
-        x = jax.nn.relu(x + layer.bias[:, None, None])
-    assert x.shape == (2, 64, 1, 2)
-    expected = module.body(x.transpose(0, 2, 3, 1).reshape(2, -1))
-    np.testing.assert_allclose(module(encode(space)(obs)), expected, rtol=1e-4, atol=1e-5)
+    module = drawn_module(NatureCNN(hidden=(8,)), space, 3)
+    obs = np.random.default_rng(0).integers(0, 256, (2, 4, 36, 44), np.uint8)
+
+    @jax.jit
+    def reference(module, obs):
+        x = obs.astype(jnp.float32) / 255
+        sizes = ((32, 8, 4), (64, 4, 2), (64, 3, 1))
+        for layer, (filters, size, stride) in zip(module.kernel.layers, sizes, strict=True):
+            kernel = layer.weight.reshape(filters, size, size, -1).transpose(0, 3, 1, 2)  # OIHW, as PyTorch has it
+            x = jax.lax.conv_general_dilated(x, kernel, (stride, stride), "VALID")
+            x = jax.nn.relu(x + layer.bias[:, None, None])
+        assert x.shape == (2, 64, 1, 2)
+        return module.body(x.transpose(0, 2, 3, 1).reshape(2, -1))
+
+    answers = jax.jit(lambda module, obs: module(encode(space)(obs)))(module, obs)
+    np.testing.assert_allclose(answers, reference(module, obs), rtol=1e-4, atol=1e-5)
 
 
 def test_channels_may_come_first_or_last():
-    image = jax.random.uniform(KEY, (2, 9, 8, 3))
+    image = drawn(2, 9, 8, 3)
     last, first = Image.of((9, 8, 3)), Image.of((3, 9, 8))
     np.testing.assert_array_equal(last.read(image.reshape(2, -1)), image)
     np.testing.assert_array_equal(first.read(image.transpose(0, 3, 1, 2).reshape(2, -1)), image)
     assert Image.of((10, 10, 10)) == Image(10, 10, 10, channels_first=False)
 
 
-@pytest.mark.parametrize(("height", "width"), [(8, 7), (1, 2), (5, 4)])
+@pytest.mark.parametrize(("height", "width"), [(8, 7), (1, 2)])
 def test_the_maximum_of_places_is_that_of_xla(height, width):
-    x = jax.random.normal(KEY, (2, height, width, 3))
+    x = drawn(2, height, width, 3)
 
     def reference(x):
         return jax.lax.reduce_window(x, -jnp.inf, jax.lax.max, (1, 3, 3, 1), (1, 2, 2, 1), "SAME")
 
-    np.testing.assert_array_equal(max_pool(x), reference(x))
-    weight = jax.random.normal(KEY, reference(x).shape)
-    ours, theirs = (jax.grad(lambda x, f=f: jnp.vdot(f(x), weight))(x) for f in (max_pool, reference))
-    np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-6)
+    def both_ways(pool):
+        y, back = jax.vjp(pool, x)
+        return y, *back(jnp.cos(jnp.arange(y.size)).reshape(y.shape))
+
+    found, expected = (jax.jit(both_ways, static_argnums=0)(pool) for pool in (max_pool, reference))
+    np.testing.assert_array_equal(found[0], expected[0])
+    np.testing.assert_allclose(found[1], expected[1], rtol=1e-5, atol=1e-6)
 
 
-def test_a_residual_network_whose_outer_convolutions_are_zero_is_its_sections_alone():
-    space = Box(0.0, 1.0, (9, 8, 2), np.float32)
-    module = ImpalaCNN(hidden=(4,)).init(KEY, space, outputs=3)
-    sections = tuple(
-        tuple(jax.tree.map(lambda leaf, i=i: leaf * (i not in (2, 4)), layer) for i, layer in enumerate(section))
-        for section in module.kernel.sections
-    )
-    kernel = type(module.kernel)(sections, False)
-    x = obs = jax.random.normal(KEY, (2, 9, 8, 2))
-    for first, *_ in module.kernel.sections:
-        x = max_pool(first(x))
-    assert x.shape == (2, 2, 1, 32)
-    np.testing.assert_allclose(kernel(obs), x, rtol=1e-5, atol=1e-6)
-    assert not np.allclose(module.kernel(obs), x, atol=1e-3)
+def test_a_residual_section_by_hand():
+    section = tuple(Convolution(drawn(3, 27, seed=i), drawn(3, seed=i), 3, 1, True) for i in range(5))
+    x = drawn(2, 7, 6, 3)
+
+    @jax.jit
+    def reference(section, x):
+        def layer(i, x):
+            kernel = section[i].weight.reshape(3, 3, 3, 3)
+            return section[i].bias + jax.lax.conv_general_dilated(
+                x, kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "OHWI", "NHWC")
+            )
+
+        x = jax.lax.reduce_window(layer(0, x), -jnp.inf, jax.lax.max, (1, 3, 3, 1), (1, 2, 2, 1), "SAME")
+        x = x + layer(2, jax.nn.relu(layer(1, jax.nn.relu(x))))
+        return x + layer(4, jax.nn.relu(layer(3, jax.nn.relu(x))))
+
+    answers = jax.jit(lambda section, x: Residual((section,), False)(x))(section, x)
+    assert answers.shape == (2, 4, 3, 3)
+    np.testing.assert_allclose(answers, reference(section, x), rtol=1e-4, atol=1e-2)
 
 
 def test_maps_are_normalised_where_asked():
     space = Box(0.0, 1.0, (6, 6, 2), np.float32)
-    x = jax.random.uniform(KEY, (3, 72))
-    module = MinAtarCNN((), layer_norm=True).init(KEY, space, 2)
-    louder = type(module)(jax.tree.map(lambda leaf: 10 * leaf, module.kernel), module.body, module.image, True)
-    np.testing.assert_allclose(louder(x), module(x), rtol=1e-2, atol=1e-3)
+    x = drawn(3, 72)
+    module = drawn_module(MinAtarCNN((), layer_norm=True), space, 2)
+    louder = ImageNetwork(jax.tree.map(lambda leaf: 10 * leaf, module.kernel), module.body, module.image, True)
+    answer = jax.jit(lambda module, x: module(x))
+    np.testing.assert_allclose(answer(louder, x), answer(module, x), rtol=1e-2, atol=1e-3)
 
 
 @pytest.mark.parametrize("network", [MinAtarCNN(), NatureCNN(), ImpalaCNN()])

@@ -7,32 +7,37 @@ import numpy as np
 import pytest
 from gymnasium.spaces import Box
 
-from polyak.parts import networks
 from polyak.parts.networks import GRU, LSTM, MLP, Dueling, MinAtarCNN, Recurrent
+from polyak.parts.networks.recurrent import RecurrentNetwork
+from tests.parts.networks.drawn import KEY, drawn, drawn_module, drawn_noise
 
-KEY = jax.random.key(0)
 VECTOR = Box(-1.0, 1.0, (5,), np.float32)
 
 
+def cell(kind):
+    """Equinox's, with numbers from NumPy."""
+    shapes = jax.eval_shape(lambda key: kind(5, 7, key=key), KEY)
+    return jax.tree.map(lambda leaf: drawn(*leaf.shape, seed=len(leaf.shape) + leaf.shape[-1]), shapes)
+
+
 def test_a_gru_is_that_of_equinox():
-    cell = eqx.nn.GRUCell(5, 7, key=KEY)
-    core = GRU(cell.weight_ih, cell.weight_hh, cell.bias, cell.bias_n)
-    x, h = jax.random.normal(KEY, (3, 5)), jax.random.normal(jax.random.key(1), (3, 7))
-    carry, y = core.advance(h, core.project(x))
-    np.testing.assert_allclose(y, jax.vmap(cell)(x, h), rtol=1e-5, atol=1e-6)
+    theirs = cell(eqx.nn.GRUCell)
+    core = GRU(theirs.weight_ih, theirs.weight_hh, theirs.bias, theirs.bias_n)
+    x, h = drawn(3, 5), drawn(3, 7)
+    carry, y = jax.jit(lambda core: core.advance(h, core.project(x)))(core)
+    np.testing.assert_allclose(y, jax.jit(jax.vmap(theirs))(x, h), rtol=1e-5, atol=1e-6)
     np.testing.assert_array_equal(carry, y)
 
 
 def test_an_lstm_is_that_of_equinox():
-    cell = eqx.nn.LSTMCell(5, 7, key=KEY)
-    core = LSTM(cell.weight_ih, cell.weight_hh, cell.bias)
-    x = jax.random.normal(KEY, (3, 5))
-    h, c = jax.random.normal(jax.random.key(1), (2, 3, 7))
-    (new_h, new_c), y = core.advance((h, c), core.project(x))
-    expected_h, expected_c = jax.vmap(cell)(x, (h, c))
-    np.testing.assert_allclose(new_h, expected_h, rtol=1e-5, atol=1e-6)
-    np.testing.assert_allclose(new_c, expected_c, rtol=1e-5, atol=1e-6)
-    np.testing.assert_array_equal(y, new_h)
+    theirs = cell(eqx.nn.LSTMCell)
+    core = LSTM(theirs.weight_ih, theirs.weight_hh, theirs.bias)
+    x, before = drawn(3, 5), (drawn(3, 7, seed=3), drawn(3, 7, seed=4))
+    (h, c), y = jax.jit(lambda core: core.advance(before, core.project(x)))(core)
+    expected_h, expected_c = jax.jit(jax.vmap(theirs))(x, before)
+    np.testing.assert_allclose(h, expected_h, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(c, expected_c, rtol=1e-5, atol=1e-6)
+    np.testing.assert_array_equal(y, h)
 
 
 @pytest.mark.parametrize(
@@ -41,21 +46,20 @@ def test_an_lstm_is_that_of_equinox():
     ids=["gru", "noisy dueling lstm"],
 )
 def test_a_sequence_is_its_steps_with_an_empty_memory_where_episodes_begin(recurrent, outputs):
-    module = recurrent.init(KEY, VECTOR, outputs)
-    x = jax.random.normal(KEY, (6, 2, 5))
-    first = jnp.array([[0, 1], [0, 0], [1, 0], [0, 0], [1, 1], [0, 0]], bool)
-    noise = networks.noise(recurrent, VECTOR, outputs)(KEY, (6, 2))
-    before = jax.tree.map(lambda leaf: leaf + 0.3, recurrent.start(2))
-    carry, answers = module.unroll(before, x, first, noise)
+    module, noise = drawn_module(recurrent, VECTOR, outputs), drawn_noise(recurrent, VECTOR, outputs, (6, 2))
+    x, first = drawn(6, 2, 5), np.array([[0, 1], [0, 0], [1, 0], [0, 0], [1, 1], [0, 0]], bool)
+    before = jax.tree.map(lambda leaf: drawn(*leaf.shape), recurrent.start(2))
+    carry, answers = jax.jit(RecurrentNetwork.unroll)(module, before, x, first, noise)
     assert answers.shape == (6, 2, *((outputs,) if isinstance(outputs, int) else outputs))
 
+    step = jax.jit(RecurrentNetwork.step)
     for b in range(2):
         memory = jax.tree.map(lambda leaf, b=b: leaf[b], before)
         for t in range(6):
             if first[t, b]:
-                memory = jax.tree.map(jnp.zeros_like, memory)
+                memory = jax.tree.map(np.zeros_like, memory)
             here = jax.tree.map(lambda leaf, t=t, b=b: leaf[t, b], noise)
-            memory, expected = module.step(memory, x[t, b], here)
+            memory, expected = step(module, memory, x[t, b], here)
             np.testing.assert_allclose(answers[t, b], expected, rtol=1e-5, atol=1e-6)
         jax.tree.map(
             lambda ours, theirs, b=b: np.testing.assert_allclose(ours[b], theirs, rtol=1e-5, atol=1e-6), carry, memory
@@ -64,24 +68,24 @@ def test_a_sequence_is_its_steps_with_an_empty_memory_where_episodes_begin(recur
 
 def test_memory_reaches_what_follows_but_not_the_next_episode():
     recurrent = Recurrent(MLP((6,)), "lstm", 4)
-    module = recurrent.init(KEY, VECTOR, 3)
-    x = jax.random.normal(KEY, (4, 1, 5))
-    first = jnp.zeros((4, 1), bool).at[2].set(True)
-
-    def influence(t):
-        """Of the first observation on the answers at t."""
-        return jnp.abs(jax.grad(lambda x: module.unroll(recurrent.start(1), x, first)[1][t].sum())(x)[0]).sum()
-
-    assert influence(1) > 0
-    assert influence(2) == influence(3) == 0
+    module, x = drawn_module(recurrent, VECTOR, 3), drawn(4, 1, 5)
+    first = np.array([[0], [0], [1], [0]], bool)
+    slopes = jax.jit(jax.jacrev(lambda x: module.unroll(recurrent.start(1), x, first)[1].sum((1, 2))))(x)
+    influence = np.abs(slopes).sum((2, 3))  # [t, s] of the observation at s on the answers at t
+    assert (influence > 0).tolist() == [
+        [True, False, False, False],
+        [True, True, False, False],
+        [False, False, True, False],
+        [False, False, True, True],
+    ]
 
 
 def test_a_core_follows_any_torso():
     board = Box(0.0, 1.0, (4, 4, 2), np.float32)
     for network in (MinAtarCNN((6,), dueling=True), MinAtarCNN(())):
         recurrent = Recurrent(network, "gru", 4)
-        module = recurrent.init(KEY, board, 3)
-        _, answers = module.step(recurrent.start(2), jnp.ones((2, 32)))
-        assert answers.shape == (2, 3)
-        assert all(isinstance(leaf, jax.Array) for leaf in jax.tree.leaves(module))
+        module = jax.eval_shape(lambda key, make=recurrent.init: make(key, board, 3), KEY)
+        x = jax.ShapeDtypeStruct((2, 32), jnp.float32)
+        carry, answers = jax.eval_shape(RecurrentNetwork.step, module, recurrent.start(2), x)
+        assert (carry.shape, answers.shape) == ((2, 4), (2, 3))
     assert [leaf.shape for leaf in jax.tree.leaves(Recurrent(MLP(), "lstm", 9).start(2))] == [(2, 9)] * 2
