@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from polyak.errors import Diverged
+from polyak.errors import BadSetting, Diverged
 
 OF_EPISODES = ("episode_return", "episode_length")  # NaN where no episode ended
 LARGEST = "largest_parameter"
@@ -38,6 +38,8 @@ class Watch:
     ) -> None:
         """Raises `Diverged` where a number is not finite, and emits a notice where values grow without bound.
 
+        A replay that was given observations it cannot keep as frames tells so by its size, and `BadSetting` is raised.
+
         Args:
             metrics: of a chunk, each [] or one a seed.
             before: environment steps made before the chunk.
@@ -50,6 +52,11 @@ class Watch:
         for k, (seed, growth) in enumerate(self._growth.items()):
             values = {name: float(np.reshape(value, -1)[k]) for name, value in metrics.items()}
             if wrong := not_finite(values):
+                if "replay_size" in wrong:  # see `Memory.metrics`
+                    raise BadSetting(
+                        f"The observations of seed {seed} are not stacks of the newest frames, newest last, so the "
+                        "replay cannot keep each frame once; set frame_stack to 1."
+                    )
                 after = block * int(np.reshape(iteration, -1)[k])
                 exact = alone and not set(wrong) & {*OF_EPISODES, LARGEST}
                 raise Diverged(wrong, seed, after - block if exact else before, after, kept(seed))

@@ -75,6 +75,15 @@ class World:
                 self.steps[-1][b] = last._replace(truncated=True)
                 self.obs[b] = self.first(last.next_obs)
 
+    def places(self) -> dict[bytes, tuple[int, int]]:
+        """The step [t, b] of which a frame is the newest."""
+        return {step.obs[-1].tobytes(): (t, b) for t, row in enumerate(self.steps) for b, step in enumerate(row)}
+
+    def final_frames(self) -> list[bytes]:
+        """Those after the last steps of episodes, in their order."""
+        ended = (step for row in self.steps for step in row if step.terminated or step.truncated)
+        return [step.next_obs[-1].tobytes() for step in ended]
+
     def after(self, t: int, b: int, n_steps: int, gamma: float) -> tuple[float, float, np.ndarray]:
         """The sum of up to n rewards from a step on, the discount of what follows, and the observation there."""
         total, discount = 0.0, 1.0

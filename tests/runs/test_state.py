@@ -8,8 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from polyak.errors import BadFile
+from polyak.parts import replay
 from polyak.parts.ring import Ring
 from polyak.runs import checkpoint, state
+from tests.parts.worlds import World
 
 ROWS = 8  # of a piece
 
@@ -113,3 +115,26 @@ def test_a_checkpoint_of_another_state_is_refused(tmp_path):
         state.restore(fresh() | {"replay": other}, [saved], batched=False)
     with pytest.raises(BadFile, match="float32"):
         state.restore(fresh() | {"w": jnp.zeros(4)}, [saved], batched=False)
+
+
+def test_a_prioritised_memory_of_frames_comes_back_bit_for_bit(tmp_path):
+    world = World(2, 3, seed=0)
+    memory = replay.memory(
+        replay.Prioritised(), capacity=48, spec=world.spec, block_length=4, n_steps=2, gamma=0.9, frame_stack=3
+    )
+    add, sample = jax.jit(memory.add), jax.jit(memory.sample, static_argnums=2)
+    update, before = jax.jit(memory.update), None
+    tree = memory.init()
+    for number in range(9):  # once around the steps and more than once around the final frames
+        tree = add(tree, world.block(4))
+        drawn = sample(tree, jax.random.key(number), 16, 0.0)
+        tree = update(tree, drawn, jnp.arange(16.0))
+        if number % 4 == 0:
+            before, captured = save(tmp_path, number, tree, before)
+    assert {"replay-0", "replay-1"} == {name[:8] for name in captured.pieces}  # steps and final frames
+    assert captured.unchanged
+    assert any("tree" in name for name in captured.tensors)
+    found = state.restore(memory.init(), [checkpoint.verify(before.path)], batched=False)
+    assert_equal(found, tree)
+    block = world.block(4)
+    assert_equal(*(sample(add(each, block), jax.random.key(9), 16, 0.5) for each in (found, tree)))

@@ -12,7 +12,8 @@ from typing import NamedTuple, Protocol
 import jax.numpy as jnp
 
 from polyak.agent import Array, Key, PyTree, Spec, Step
-from polyak.parts.ring import Replay, Ring, take
+from polyak.parts.frames import Frames
+from polyak.parts.ring import Replay, Ring
 from polyak.parts.sampling import (
     Drawable,
     Prioritised,
@@ -22,20 +23,9 @@ from polyak.parts.sampling import (
     replay_from_text,
     replay_text,
 )
-from polyak.spaces import storage_type
+from polyak.parts.transitions import Read, Transitions
 
 __all__ = ["Memory", "Prioritised", "Sample", "Setting", "Uniform", "memory", "replay_from_text", "replay_text"]
-
-
-class Read(NamedTuple):
-    """Steps and what follows them, up to n steps later."""
-
-    obs: Array  # [N, ...]
-    action: Array  # [N, ...] counted from 0
-    r_t: Array  # [N] the discounted sum of the rewards
-    discount_t: Array  # [N] of the value of next_obs: gamma^m after m steps, 0 after an end
-    next_obs: Array  # [N, ...] the true successor of the last of those steps
-    known: Array | bool  # [N] whether observations could be rebuilt
 
 
 class Store(Protocol):
@@ -62,51 +52,13 @@ class Store(Protocol):
         """The ring of steps."""
         ...
 
+    def sound(self, state: PyTree) -> Array | bool:
+        """[] whether all that was added can be read again."""
+        ...
+
     def read(self, state: PyTree, indices: Array) -> Read:
         """The steps at `indices` [N]."""
         ...
-
-
-class Transition(NamedTuple):
-    """What is kept of a step; leaves [...] alone, [capacity, ...] in a memory."""
-
-    obs: Array
-    action: Array
-    reward: Array  # float32
-    terminated: Array  # bool
-    truncated: Array  # bool
-    next_obs: Array
-
-
-@dataclasses.dataclass(frozen=True)
-class Transitions:
-    """Keeps each step with the observations on both sides of it."""
-
-    drawable: Drawable
-    spec: Spec
-    n_steps: int
-    gamma: float
-
-    def init(self) -> Replay:
-        observation, action = self.spec.observation_space, self.spec.action_space
-        obs = jnp.zeros(observation.shape, storage_type(observation))
-        acted = jnp.zeros(action.shape, storage_type(action))
-        false = jnp.bool_(False)
-        return self.drawable.ring.init(Transition(obs, acted, jnp.float32(0), false, false, obs))
-
-    def add(self, state: Replay, block: Step) -> Replay:
-        return self.drawable.ring.add(state, Transition(*block[:6]))
-
-    def cut(self, state: Replay, which: Array) -> Replay:
-        return self.drawable.ring.cut(state, which)
-
-    def steps(self, state: Replay) -> Replay:
-        return state
-
-    def read(self, state: Replay, indices: Array) -> Read:
-        r_t, discount_t, last = self.drawable.ring.n_step(state, indices, self.n_steps, self.spec.num_envs, self.gamma)
-        obs, action = take((state.storage.obs, state.storage.action), indices)
-        return Read(obs, action, r_t, discount_t, take(state.storage.next_obs, last), True)
 
 
 class Remembered(NamedTuple):
@@ -162,9 +114,8 @@ class Memory:
         """
         steps = self.store.steps(state.store)
         indices, weights = self.sampler.draw(state.sampler, steps, key, batch_size, progress)
-        obs, action, r_t, discount_t, next_obs, known = self.store.read(state.store, indices)
-        weights = weights if known is True else jnp.where(known, weights, 0.0)
-        return Sample(obs, action, r_t, discount_t, next_obs, weights, indices)
+        obs, action, r_t, discount_t, next_obs, factor = self.store.read(state.store, indices)
+        return Sample(obs, action, r_t, discount_t, next_obs, weights * factor, indices)
 
     def update(self, state: Remembered, sample: Sample, priorities: Array) -> Remembered:
         """Gives the steps of a sample new priorities [N], 0 or more, such as |TD error|.
@@ -179,11 +130,13 @@ class Memory:
         return state._replace(store=self.store.cut(state.store, which))
 
     def metrics(self, state: Remembered) -> dict[str, Array]:
-        """[] each: `replay_size`, the steps that may be drawn; of a prioritised memory `priority_mean`, over those
-        steps, and `priority_max`, the highest so far, both to the power of alpha.
+        """[] each: `replay_size`, the steps that may be drawn, NaN where a frame store was given observations that are
+        no stacks; of a prioritised memory `priority_mean`, over those steps, and `priority_max`, the highest so far,
+        both to the power of alpha.
         """
         size = self.size(state)
-        return {"replay_size": size.astype(jnp.float32), **self.sampler.metrics(state.sampler, size)}
+        counted = jnp.where(self.store.sound(state.store), size.astype(jnp.float32), jnp.nan)
+        return {"replay_size": counted, **self.sampler.metrics(state.sampler, size)}
 
 
 def memory(
@@ -206,8 +159,13 @@ def memory(
         n_steps: rewards that are summed before a value stands for the rest.
         gamma: the discount, in [0, 1].
         frame_stack: k > 1 where observations [k, ...] are the k newest frames, newest last: each is kept once then.
+
+    Raises:
+        BadSetting: the observations of the task are not stacks of so many frames.
     """
+    store: Store
     if frame_stack > 1:
-        raise NotImplementedError("the frame store")
-    drawable = Drawable(Ring.of(capacity, block_length * spec.num_envs))
-    return Memory(Transitions(drawable, spec, n_steps, gamma), setting.sampler(drawable))
+        store = Frames.of(capacity, spec, block_length, n_steps, gamma, frame_stack)
+    else:
+        store = Transitions(Drawable(Ring.of(capacity, block_length * spec.num_envs)), spec, n_steps, gamma)
+    return Memory(store, setting.sampler(store.drawable))

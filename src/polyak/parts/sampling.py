@@ -131,7 +131,7 @@ class PrioritisedSampler:
     def update(self, state: Priorities, indices: Array, weights: Array, priorities: Array) -> Priorities:
         sound = priorities < LARGEST
         values = jnp.where(sound, (jnp.where(sound, priorities, 0.0) + LEAST) ** self.alpha, state.highest)
-        values = jnp.where(weights > 0, values, 0.0)
+        values = jnp.where(weights == 0, 0.0, values)
         # A row that was drawn twice has one priority, whichever is written last.
         values = jnp.max(jnp.where(indices[:, None] == indices, values, 0.0), -1)
         return Priorities(self.tree.set(state.tree, indices, values), jnp.maximum(state.highest, values.max()))

@@ -1,0 +1,188 @@
+"""A store of steps whose observations are stacks of frames: each frame is kept once, and stacks are rebuilt when read.
+
+A stack [k, ...] holds the k newest frames, newest last. Of each step the newest frame is kept, in a ring; the frames
+before it are those of the steps before. Two things break that chain, and both are at the ends of episodes. The frame
+after a last step is in no observation: such final frames have a ring of their own. And a first stack is filled up in a
+way that differs from one environment to the next, so each first step tells its `start`: with copies of its only frame,
+with blank frames, or by pushing that frame on the stack of the episode before (as EnvPool does after a lost life).
+"""
+
+import dataclasses
+from typing import NamedTuple
+
+import jax.numpy as jnp
+
+from polyak.agent import Array, Spec, Step
+from polyak.errors import BadSetting
+from polyak.parts.ring import Replay, Ring, take
+from polyak.parts.sampling import Drawable
+from polyak.parts.transitions import Read, transition_of
+
+FOLLOWS, REPEATED, BLANK, PUSHED = range(4)  # what stands before a step's newest frame
+STEPS_A_FINAL = 50  # the length of episodes for which all final frames find room
+
+
+class Frame(NamedTuple):
+    """What is kept of a step; leaves [...] alone, [capacity, ...] in a memory."""
+
+    frame: Array  # [...] the newest of its observation
+    action: Array
+    reward: Array  # float32
+    terminated: Array  # bool
+    truncated: Array  # bool
+    start: Array  # uint8: FOLLOWS, REPEATED, BLANK, PUSHED
+    finals: Array  # int32, how many final frames there were before this step
+
+
+class Final(NamedTuple):
+    """The last frame of an episode."""
+
+    frame: Array
+
+
+class Kept(NamedTuple):
+    """All that the store holds."""
+
+    steps: Replay  # of Frame
+    finals: Replay  # of Final
+    last: Array  # [B, k, ...] what followed each environment's newest step
+    sound: Array  # [] bool, whether all observations were stacks
+
+
+class Place(NamedTuple):
+    """Where a frame is; leaves [N]."""
+
+    row: Array  # int32, of a step
+    final: Array  # bool, whether it is the frame after that step
+    blank: Array  # bool, whether it is no frame at all
+
+
+@dataclasses.dataclass(frozen=True)
+class Frames:
+    """Keeps every frame once. A million of 84 x 84 take 7.06 GB, and 0.14 GB the final ones.
+
+    Where episodes are shorter than 50 steps, final frames run out of room before the steps do. Old steps that would
+    need one that is gone get a factor of 0, but for steps that ended: no one asks for a value after them.
+    """
+
+    drawable: Drawable
+    spec: Spec
+    n_steps: int
+    gamma: float
+    stack: int
+    finals: Ring
+
+    @staticmethod
+    def of(capacity: int, spec: Spec, block_length: int, n_steps: int, gamma: float, stack: int) -> "Frames":
+        """For `capacity` steps, rounded up to whole blocks; raises `BadSetting` where observations are no stacks."""
+        shape = spec.observation_space.shape or ()
+        if len(shape) < 2 or shape[0] != stack:
+            raise BadSetting(
+                f"frame_stack is {stack}, but observations of {spec.observation_space} are not stacks "
+                f"[{stack}, height, width]; set frame_stack to 1 to keep each observation whole."
+            )
+        block = block_length * spec.num_envs
+        oldest = (stack - 1) * spec.num_envs  # whose older frames are overwritten
+        ring = Ring.of(max(capacity, block + oldest), block)
+        finals = Ring(max(ring.capacity // STEPS_A_FINAL, block), block)
+        return Frames(Drawable(ring, oldest=oldest), spec, n_steps, gamma, stack, finals)
+
+    def init(self) -> Kept:
+        obs, action, reward, terminated, truncated, _ = transition_of(self.spec)
+        step = Frame(obs[0], action, reward, terminated, truncated, jnp.uint8(FOLLOWS), jnp.int32(0))
+        last = jnp.zeros((self.spec.num_envs, *obs.shape), obs.dtype)
+        return Kept(self.drawable.ring.init(step), self.finals.init(Final(obs[0])), last, jnp.bool_(True))
+
+    def steps(self, state: Kept) -> Replay:
+        return state.steps
+
+    def add(self, state: Kept, block: Step) -> Kept:
+        obs, next_obs = block.obs, block.next_obs
+        over = block.terminated | block.truncated
+        start, sound = self._starts(state, obs, next_obs, over)
+        finals = self._final_count(state) + (jnp.cumsum(over.reshape(-1)) - over.reshape(-1)).reshape(over.shape)
+        rows = Frame(obs[:, :, -1], block.action, block.reward, block.terminated, block.truncated, start, finals)
+        ended = Final(next_obs[:, :, -1].reshape(-1, *next_obs.shape[3:]))
+        return Kept(
+            self.drawable.ring.add(state.steps, rows),
+            self.finals.add_some(state.finals, ended, over.reshape(-1)),
+            next_obs[-1],
+            state.sound & sound,
+        )
+
+    def _starts(self, state: Kept, obs: Array, next_obs: Array, over: Array) -> tuple[Array, Array]:
+        """[T, B] what stands before each step's newest frame, and [] whether all of them are stacks."""
+        newest = take(state.steps.storage._replace(frame=()), self.drawable.ring.newest(state.steps, over.shape[1]))
+        empty = state.steps.size == 0
+        first = jnp.concatenate([(newest.terminated | newest.truncated | empty)[None], over[:-1]])
+        before = jnp.concatenate([state.last[None], next_obs[:-1]])
+        has_before = jnp.arange(over.shape[0])[:, None] + state.steps.size > 0
+        older = obs[:, :, :-1]
+        repeated, blank = _alike(older, obs[:, :, -1:]), _alike(older, jnp.zeros_like(older))
+        pushed = _alike(older, before[:, :, 1:]) & has_before
+        start = jnp.where(repeated, REPEATED, jnp.where(blank, BLANK, PUSHED))
+        begins_well, goes_on_well = repeated | blank | pushed, _alike(obs, before)
+        sound = jnp.all(jnp.where(first, begins_well, goes_on_well) & _alike(next_obs[:, :, :-1], obs[:, :, 1:]))
+        return jnp.where(first, start, FOLLOWS), sound
+
+    def cut(self, state: Kept, which: Array) -> Kept:
+        newest = self.drawable.ring.newest(state.steps, which.shape[0])
+        steps = self.drawable.ring.cut(state.steps, which)
+        storage = steps.storage
+        lost = storage.truncated[newest] & ~state.steps.storage.truncated[newest]
+        numbers = jnp.where(lost, self._final_count(state) + jnp.cumsum(lost) - 1, storage.finals[newest])
+        steps = steps._replace(storage=storage._replace(finals=storage.finals.at[newest].set(numbers)))
+        finals = self.finals.add_some(state.finals, Final(state.last[:, -1]), lost)
+        return state._replace(steps=steps, finals=finals)
+
+    def _final_count(self, state: Kept) -> Array:
+        """[] how many final frames were ever kept."""
+        return state.finals.laps * self.finals.capacity + state.finals.position
+
+    def sound(self, state: Kept) -> Array:
+        return state.sound
+
+    def read(self, state: Kept, indices: Array) -> Read:
+        ring, storage, num_envs = self.drawable.ring, state.steps.storage, self.spec.num_envs
+        r_t, discount_t, last = ring.n_step(state.steps, indices, self.n_steps, num_envs, self.gamma)
+        no = jnp.zeros_like(indices, bool)
+        obs, known = self._stacks(state, Place(indices, no, no))
+        over = take(storage.terminated, last) | take(storage.truncated, last)
+        after = Place(jnp.where(over, last, (last + num_envs) % ring.capacity), over, no)
+        next_obs, next_known = self._stacks(state, after)
+        newest = ~over & (ring.age(state.steps, last) < num_envs)
+        next_obs = jnp.where(_as_wide(newest, next_obs), take(state.last, last % num_envs), next_obs)
+        known &= next_known | newest | (discount_t == 0)
+        factor = jnp.where(state.sound, known.astype(jnp.float32), jnp.nan)
+        return Read(obs, take(storage.action, indices), r_t, discount_t, next_obs, factor)
+
+    def _stacks(self, state: Kept, place: Place) -> tuple[Array, Array]:
+        """The stacks [N, k, ...] that end with the frames at `place`, and [N] whether nothing they need is gone."""
+        places = [place]
+        for _ in range(self.stack - 1):
+            places.append(self._before(state, places[-1]))
+        row, final, blank = (jnp.stack(leaf[::-1], -1) for leaf in zip(*places, strict=True))  # [N, k], newest last
+        number = take(state.steps.storage.finals, row)
+        here = take(state.steps.storage.frame, row)
+        there = take(state.finals.storage.frame, jnp.where(final, number % self.finals.capacity, 0))
+        frames = jnp.where(_as_wide(final, here), there, here)
+        gone = final & (self._final_count(state) - number > self.finals.capacity)
+        return jnp.where(_as_wide(blank, frames), jnp.zeros_like(frames), frames), ~gone.any(-1)
+
+    def _before(self, state: Kept, place: Place) -> Place:
+        """Where the next older frame of the same stack is."""
+        start = take(state.steps.storage.start, place.row)
+        inner = ~place.final  # the frame of a step; what is before a final frame is that of its own step
+        stays = place.final | (start == REPEATED) | place.blank
+        row = jnp.where(stays, place.row, (place.row - self.spec.num_envs) % self.drawable.ring.capacity)
+        return Place(row, inner & (start == PUSHED) & ~place.blank, place.blank | (inner & (start == BLANK)))
+
+
+def _alike(first: Array, second: Array) -> Array:
+    """[T, B] whether all of [T, B, ...] is equal."""
+    return jnp.all(first == second, axis=tuple(range(2, first.ndim)))
+
+
+def _as_wide(mask: Array, frames: Array) -> Array:
+    """A mask [N] or [N, k] with the dimensions of what it selects from."""
+    return mask.reshape(*mask.shape, *[1] * (frames.ndim - mask.ndim))

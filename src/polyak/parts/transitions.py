@@ -1,0 +1,69 @@
+"""A store of steps with the observations on both sides of each."""
+
+import dataclasses
+from typing import NamedTuple
+
+import jax.numpy as jnp
+
+from polyak.agent import Array, Spec, Step
+from polyak.parts.ring import Replay, take
+from polyak.parts.sampling import Drawable
+from polyak.spaces import storage_type
+
+
+class Read(NamedTuple):
+    """Steps and what follows them, up to n steps later."""
+
+    obs: Array  # [N, ...]
+    action: Array  # [N, ...] counted from 0
+    r_t: Array  # [N] the discounted sum of the rewards
+    discount_t: Array  # [N] of the value of next_obs: gamma^m after m steps, 0 after an end
+    next_obs: Array  # [N, ...] the true successor of the last of those steps
+    factor: Array | float  # [N] of the weights: 0 where observations are lost, NaN where they never were what was said
+
+
+class Transition(NamedTuple):
+    """What is kept of a step; leaves [...] alone, [capacity, ...] in a memory."""
+
+    obs: Array
+    action: Array
+    reward: Array  # float32
+    terminated: Array  # bool
+    truncated: Array  # bool
+    next_obs: Array
+
+
+def transition_of(spec: Spec) -> Transition:
+    """One step of the task, for shapes and types; all zeros."""
+    obs, action = (jnp.zeros(space.shape, storage_type(space)) for space in (spec.observation_space, spec.action_space))
+    return Transition(obs, action, jnp.float32(0), jnp.bool_(False), jnp.bool_(False), obs)
+
+
+@dataclasses.dataclass(frozen=True)
+class Transitions:
+    """Keeps each step with the observations on both sides of it."""
+
+    drawable: Drawable
+    spec: Spec
+    n_steps: int
+    gamma: float
+
+    def init(self) -> Replay:
+        return self.drawable.ring.init(transition_of(self.spec))
+
+    def add(self, state: Replay, block: Step) -> Replay:
+        return self.drawable.ring.add(state, Transition(*block[:6]))
+
+    def cut(self, state: Replay, which: Array) -> Replay:
+        return self.drawable.ring.cut(state, which)
+
+    def steps(self, state: Replay) -> Replay:
+        return state
+
+    def sound(self, state: Replay) -> bool:
+        return True
+
+    def read(self, state: Replay, indices: Array) -> Read:
+        r_t, discount_t, last = self.drawable.ring.n_step(state, indices, self.n_steps, self.spec.num_envs, self.gamma)
+        obs, action = take((state.storage.obs, state.storage.action), indices)
+        return Read(obs, action, r_t, discount_t, take(state.storage.next_obs, last), 1.0)
