@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from polyak.algorithms.value.pqn import PQN
     from polyak.algorithms.value.qr_dqn import QRDQN
     from polyak.algorithms.value.rainbow import Rainbow
+    from polyak.algorithms.value.recurrent_dqn import RecurrentDQN
     from polyak.callbacks import (
         Callback,
         Film,
@@ -110,6 +111,7 @@ _HOMES = {
     "polyak.algorithms.value.pqn": ("PQN",),
     "polyak.algorithms.value.qr_dqn": ("QRDQN",),
     "polyak.algorithms.value.rainbow": ("Rainbow",),
+    "polyak.algorithms.value.recurrent_dqn": ("RecurrentDQN",),
     "polyak.callbacks": (
         "Callback",
         "Film",
@@ -199,6 +201,7 @@ __all__ = [
     "Rainbow",
     "Raw",
     "Recurrent",
+    "RecurrentDQN",
     "Run",
     "SARSALambda",
     "Scores",

@@ -66,6 +66,8 @@ RANGES: dict[str, tuple[float, float]] = {
     "max_grad_norm": POSITIVE,
     "n_steps": (1, 2**24),
     "frame_stack": (1, math.inf),
+    "sequence_length": (1, math.inf),
+    "burn_in": NOT_NEGATIVE,
     "n_atoms": (2, math.inf),
     "n_quantiles": (1, math.inf),
     "planning_steps": (1, math.inf),

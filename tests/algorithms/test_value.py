@@ -1,27 +1,23 @@
 """The family of deep Q-learning: each member, and what they can be combined with, on a probe that asks everything."""
 
-import dataclasses
 import math
 
-import gymnasium
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from polyak.agent import Spec
 from polyak.algorithms.value.c51 import C51
 from polyak.algorithms.value.dqn import DQN
 from polyak.algorithms.value.iqn import IQN
 from polyak.algorithms.value.pqn import PQN
 from polyak.algorithms.value.qr_dqn import QRDQN
 from polyak.algorithms.value.rainbow import Rainbow
-from polyak.errors import BadSetting
-from polyak.parts.exploration import UCB, Boltzmann, EpsilonLadder, Greedy
+from polyak.parts.exploration import Boltzmann, EpsilonLadder
 from polyak.parts.networks import MLP, Dueling
 from polyak.parts.optimise import Adam, RAdam, RMSProp
 from polyak.parts.replay import Prioritised
-from tests.algorithms.test_probes import ENDLESS, GAMMA, spec_of, train
+from tests.algorithms.test_probes import ENDLESS, GAMMA, train
 
 PROBE = "probe/match-then-wait"
 # What is seen, and the value of each action there.

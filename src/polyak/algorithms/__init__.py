@@ -27,6 +27,7 @@ from polyak.algorithms.value.iqn import IQN
 from polyak.algorithms.value.pqn import PQN
 from polyak.algorithms.value.qr_dqn import QRDQN
 from polyak.algorithms.value.rainbow import Rainbow
+from polyak.algorithms.value.recurrent_dqn import RecurrentDQN
 
 KINDS: tuple[type[Algorithm], ...] = (
     MonteCarloPrediction,
@@ -53,6 +54,7 @@ KINDS: tuple[type[Algorithm], ...] = (
     QRDQN,
     IQN,
     Rainbow,
+    RecurrentDQN,
     PQN,
     PPO,
 )

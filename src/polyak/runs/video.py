@@ -49,9 +49,9 @@ def film(policy: Policy, path: Path | None, folder: Path, env: EnvLike | None = 
         for episode in range(episodes):
             obs, _ = world.reset(seed=seed + episode)
             frames.append(_picture(world.render()))
-            total, over, steps = 0.0, False, 0
+            total, over, steps, player = 0.0, False, 0, policy.player(1)
             while not over and steps < LONGEST:
-                action = policy(obs)
+                action = player(np.asarray(obs)[None], np.array([steps == 0]))[0]
                 try:
                     obs, reward, terminated, truncated, _ = world.step(action)
                 except Exception as error:
