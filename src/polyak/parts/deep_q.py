@@ -28,7 +28,8 @@ class Model(NamedTuple):
     """A network for a task: a module that is called as `parameters(x [..., n], noise [...])`, None for no noise."""
 
     init: Callable[[Key], Any]  # key -> parameters
-    noise: Callable[[Key, tuple[int, ...]], PyTree]  # key, shape -> what calls on x [*shape, n] need; () for nothing
+    noise: Callable[[Key, tuple[int, ...]], PyTree]
+    """key, shape -> what calls on x [*shape, n] need, () for nothing; of shape () it serves a whole batch alike."""
 
 
 class Lesson(NamedTuple):
@@ -134,7 +135,7 @@ def agent(
     def loss(parameters: PyTree, state: State, sample: replay.Sample, key: Key):
         x_tm1, x_t = features(state, sample.obs), features(state, sample.next_obs)
         keys = jax.random.split(key, 3) if is_random else ()
-        noises = [model.noise(key, x_t.shape[:1]) for key in keys] or [None, None, None]
+        noises = [model.noise(key, ()) for key in keys] or [None, None, None]  # transitions of a batch share it
         answer_tm1, answer_t = parameters(x_tm1, noises[0]), state.target(x_t, noises[1])
         selector_t = jax.lax.stop_gradient(parameters(x_t, noises[2])) if hyper.double else answer_t
         q_tm1, q_t, q_t_selector = (jax.vmap(values)(answer) for answer in (answer_tm1, answer_t, selector_t))

@@ -7,9 +7,9 @@
 QR-DQN for every fraction tau at once: tau is an input of the network, and is drawn anew each time the network is asked.
 Actions are judged by the mean over the fractions drawn. The rest is DQN with all its arguments.
 
-Deviations: as many fractions are drawn for acting as for either side of the loss (K = N = N'); a policy that does not
-explore takes the middles of equal shares in place of fractions that are drawn; psi includes the network's hidden
-layers, so that f is its last layer, which spares computing those layers for each fraction.
+Deviations: as many fractions are drawn for acting as for either side of the loss (K = N = N'); the transitions of a
+batch share them, so that phi is computed for N fractions and not for N times the batch; a policy that does not explore
+takes the middles of equal shares instead; psi includes the network's hidden layers, and f is its last one.
 """
 
 import dataclasses
@@ -121,7 +121,7 @@ class IQN:
 class Noise(NamedTuple):
     """What one look at a state draws."""
 
-    taus: Array  # [..., N]
+    taus: Array  # [..., N], or [N] for a whole batch
     layers: PyTree  # of noisy layers
 
 
@@ -142,13 +142,14 @@ class ImplicitNetwork(eqx.Module):
 
     def __call__(self, x: Array, noise: Noise | None = None) -> Answer:
         if noise is None:
-            taus = jnp.broadcast_to(distributional.midpoints(self.fractions), (*x.shape[:-1], self.fractions))
+            taus = distributional.midpoints(self.fractions)
         else:
             taus = noise.taus
             self = with_noise(self, jax.tree.map(lambda leaf: leaf[..., None, :], noise.layers))  # for all taus
         cosines = distributional.cosine_features(taus, COSINES)
         width = self.psi(x[..., None, :]) * jax.nn.relu(self.phi(cosines))
-        return Answer(jnp.swapaxes(self.f(width), -1, -2), taus)
+        quantiles = jnp.swapaxes(self.f(width), -1, -2)
+        return Answer(quantiles, jnp.broadcast_to(taus, (*x.shape[:-1], self.fractions)))
 
 
 class Implicit(NamedTuple):

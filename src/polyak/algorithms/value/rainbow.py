@@ -7,8 +7,8 @@ C51's loss with five other improvements as defaults: double Q-learning, prioriti
 priority), a dueling network, n-step returns, and noisy layers that explore in place of epsilon. Each can be taken away
 by its argument, as in the paper's ablations.
 
-Deviation: the weights' noise is drawn for every environment at every step and for every transition of an update; the
-paper shares a draw among the transitions of a batch.
+Noise of the weights is drawn anew for every environment at every step, and for every network in every update, where the
+transitions of a batch share it.
 """
 
 import dataclasses

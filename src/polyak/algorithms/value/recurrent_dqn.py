@@ -151,18 +151,16 @@ class RecurrentDQN:
             x, x_next = features(state, steps.obs), features(state, steps.next_obs)
             over = steps.terminated | steps.truncated
             first = jnp.concatenate([jnp.zeros_like(over[:1]), over[:-1]])
-            noises = [draw(k, over.shape) or None for k in jax.random.split(key)]
+            noises = [draw(k, ()) or None for k in jax.random.split(key)]  # all steps share it
 
             def read(module, noise: PyTree) -> tuple[Array, Array]:
                 """Values before and after each step that is learnt from."""
-                at = self.burn_in
-                early, late = (jax.tree.map(part, noise) for part in (lambda leaf: leaf[:at], lambda leaf: leaf[at:]))
-                carry = sample.carry
+                at, carry = self.burn_in, sample.carry
                 if at:
-                    carries, _ = jax.lax.stop_gradient(module.unroll(carry, x[:at], first[:at], early))
+                    carries, _ = jax.lax.stop_gradient(module.unroll(carry, x[:at], first[:at], noise))
                     carry = jax.tree.map(lambda leaf: leaf[-1], carries)
-                carries, q = module.unroll(carry, x[at:], first[at:], late)
-                return q, module.step(carries, x_next[at:], late)[1]
+                carries, q = module.unroll(carry, x[at:], first[at:], noise)
+                return q, module.step(carries, x_next[at:], noise)[1]
 
             q_tm1, q_t_selector = read(parameters, noises[0])
             _, q_t = read(state.target, noises[1])
