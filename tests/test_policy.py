@@ -58,6 +58,7 @@ def test_a_table_is_saved_with_its_parts(tmp_path):
 
 def test_a_player_remembers_each_episode_by_itself_and_a_call_remembers_nothing():
     policy = make_policy("recurrent-dqn")
+    policy.state = jax.tree.map(lambda leaf: 5 * leaf, policy.state)  # so that it matters what is remembered
     obs = np.random.default_rng(0).normal(size=(12, 5, 2)).astype(np.float32)
     both, alone = policy.player(5), policy.player(1)
     first = np.zeros((12, 5), bool)

@@ -45,10 +45,10 @@ CASES = {
               "exploration": EpsilonLadder(1.0, 1.0)}, 2),
     "n-step, prioritised, noisy, rmsprop": (
         DQN, {"n_steps": 3, "replay": Prioritised(), "network": MLP((16,), noisy=0.5),
-              "optimizer": RMSProp(0.9, 1e-4)}, 1),
+              "optimizer": RMSProp(0.9, 1e-4), "anneal_learning_rate": False}, 1),
     "double, prioritised, radam, boltzmann, normalised, soft": (
         DQN, {"double": True, "replay": Prioritised(alpha=1.0), "optimizer": RAdam(), "exploration": Boltzmann(2.0),
-              "normalize_observation": True, "tau": 0.5, "target_update_interval": 4,
+              "normalize_observation": True, "tau": 0.5, "target_update_interval": 4, "gradient_steps": 4,
               "network": MLP((16,), layer_norm=True)}, 2),
     "double, noisy, dueling, many steps, squared": (
         DQN, {"double": True, "huber_delta": 1e9, "gradient_steps": -1, "network": NOISY_DUELING}, 2),
@@ -57,8 +57,9 @@ CASES = {
     "qr-dqn, double, prioritised, dueling": (
         QRDQN, {"n_quantiles": 8, "replay": Prioritised(), "double": True, "network": Dueling((16,))}, 1),
     "iqn, n-step, prioritised, noisy": (
-        IQN, {"n_quantiles": 8, "n_steps": 3, "replay": Prioritised(), "network": MLP((16,), noisy=0.5)}, 2),
-    "pqn": (PQN, FRESH | {"network": MLP((16,), layer_norm=True)}, 4),
+        IQN, {"n_quantiles": 8, "n_steps": 3, "replay": Prioritised(), "network": MLP((16,), noisy=0.5),
+              "gradient_steps": 4}, 2),
+    "pqn": (PQN, FRESH | {"n_epochs": 4, "exploration_final_eps": 0.6, "network": MLP((16,), layer_norm=True)}, 4),
     "pqn, dueling, adam, normalised, ladder": (
         PQN, FRESH | {"network": Dueling((16,), layer_norm=True), "optimizer": Adam(), "trace_lambda": 0.9,
                       "exploration": EpsilonLadder(1.0, 1.0), "normalize_observation": True}, 4),

@@ -200,8 +200,10 @@ def learning(
             (value, (priorities, metrics)), gradient = jax.value_and_grad(loss, has_aux=True)(
                 parameters, fixed, sample, noise_key
             )
+            # An error may be no number where the loss is one: that of C51 counts every return that is too large alike.
+            sound = jnp.isfinite(jnp.stack(list(metrics.values()))).all()
             parameters, optimiser_state, norm = optimiser.update(
-                parameters, gradient, optimiser_state, learning_rate, value
+                parameters, gradient, optimiser_state, learning_rate, jnp.where(sound, value, jnp.nan)
             )
             memory_state = memory.update(memory_state, sample, priorities)
             metrics |= {"loss": value, "gradient_norm": norm}
