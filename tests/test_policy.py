@@ -10,7 +10,7 @@ import safetensors.numpy
 
 import polyak
 from polyak.agent import Spec
-from polyak.errors import BadFile
+from polyak.errors import BadFile, BadSetting
 
 SPACES = {
     "box": gymnasium.spaces.Box(np.array([-1.0, -np.inf], np.float32), np.array([1.0, np.inf], np.float32)),
@@ -19,6 +19,7 @@ SPACES = {
 }
 ALGORITHMS = {
     "dqn": polyak.DQN(network=polyak.Dueling((8,))),
+    "recurrent-dqn": polyak.RecurrentDQN(network=polyak.Recurrent(polyak.MLP((8,)), "lstm", 8)),
     "ppo": polyak.PPO(n_steps=8, batch_size=8, normalize_observation=True, network=polyak.MLP((8,))),
 }
 
@@ -53,6 +54,24 @@ def test_a_table_is_saved_with_its_parts(tmp_path):
     assert loaded.algorithm == algorithm
     rows = np.arange(2, 7)
     assert (loaded(rows) == state.q.argmax(1) - 1).all()
+
+
+def test_a_player_remembers_each_episode_by_itself_and_a_call_remembers_nothing():
+    policy = make_policy("recurrent-dqn")
+    policy.state = jax.tree.map(lambda leaf: 5 * leaf, policy.state)  # so that it matters what is remembered
+    obs = np.random.default_rng(0).normal(size=(12, 5, 2)).astype(np.float32)
+    both, alone = policy.player(5), policy.player(1)
+    first = np.zeros((12, 5), bool)
+    first[0] = first[7, 2] = True
+    actions = [both(obs[t], first[t]) for t in range(12)]
+    for t in range(12):
+        assert alone(obs[t, 2:3], first[t, 2:3])[0] == actions[t][2]  # whatever the others do
+    fresh = [policy(obs[t]) for t in range(12)]
+    assert all(np.array_equal(policy(obs[t]), fresh[t]) for t in (0, 5))
+    assert fresh[0].tolist() == actions[0].tolist() and fresh[7][2] == actions[7][2]
+    assert any(fresh[t].tolist() != actions[t].tolist() for t in range(1, 12))
+    with pytest.raises(BadSetting, match="observations of shape"):
+        both(obs[0, :4], first[0, :4])
 
 
 def test_the_same_policy_writes_the_same_bytes(tmp_path):

@@ -35,7 +35,13 @@ if TYPE_CHECKING:
     from polyak.algorithms.tabular.sarsa_lambda import SARSALambda
     from polyak.algorithms.tabular.td import TD
     from polyak.algorithms.tabular.td_lambda import TDLambda
+    from polyak.algorithms.value.c51 import C51
     from polyak.algorithms.value.dqn import DQN
+    from polyak.algorithms.value.iqn import IQN
+    from polyak.algorithms.value.pqn import PQN
+    from polyak.algorithms.value.qr_dqn import QRDQN
+    from polyak.algorithms.value.rainbow import Rainbow
+    from polyak.algorithms.value.recurrent_dqn import RecurrentDQN
     from polyak.callbacks import (
         Callback,
         Film,
@@ -52,9 +58,10 @@ if TYPE_CHECKING:
     from polyak.envs.mdp import MDP
     from polyak.errors import Error
     from polyak.evaluation import Scores, evaluate
-    from polyak.parts.exploration import UCB, Boltzmann, EpsilonGreedy, NoisyGreedy
+    from polyak.parts.exploration import UCB, Boltzmann, EpsilonGreedy, EpsilonLadder, Greedy, NoisyGreedy
     from polyak.parts.features import Fourier, Polynomial, Radial, Raw, Tiles
     from polyak.parts.networks import MLP, Dueling, ImpalaCNN, MinAtarCNN, NatureCNN, Recurrent
+    from polyak.parts.optimise import Adam, RAdam, RMSProp
     from polyak.parts.policies import TabularPolicy
     from polyak.parts.replay import Prioritised, Uniform
     from polyak.parts.schedules import StepSize
@@ -98,7 +105,13 @@ _HOMES = {
     "polyak.algorithms.tabular.td": ("TD",),
     "polyak.algorithms.tabular.td_lambda": ("TDLambda",),
     "polyak.algorithms.tabular.off_policy_monte_carlo": ("OffPolicyMonteCarlo",),
+    "polyak.algorithms.value.c51": ("C51",),
     "polyak.algorithms.value.dqn": ("DQN",),
+    "polyak.algorithms.value.iqn": ("IQN",),
+    "polyak.algorithms.value.pqn": ("PQN",),
+    "polyak.algorithms.value.qr_dqn": ("QRDQN",),
+    "polyak.algorithms.value.rainbow": ("Rainbow",),
+    "polyak.algorithms.value.recurrent_dqn": ("RecurrentDQN",),
     "polyak.callbacks": (
         "Callback",
         "Film",
@@ -115,9 +128,10 @@ _HOMES = {
     "polyak.envs.mdp": ("MDP",),
     "polyak.errors": ("Error",),
     "polyak.evaluation": ("Scores", "evaluate"),
-    "polyak.parts.exploration": ("UCB", "Boltzmann", "EpsilonGreedy", "NoisyGreedy"),
+    "polyak.parts.exploration": ("UCB", "Boltzmann", "EpsilonGreedy", "EpsilonLadder", "Greedy", "NoisyGreedy"),
     "polyak.parts.features": ("Fourier", "Polynomial", "Radial", "Raw", "Tiles"),
     "polyak.parts.networks": ("MLP", "Dueling", "ImpalaCNN", "MinAtarCNN", "NatureCNN", "Recurrent"),
+    "polyak.parts.optimise": ("Adam", "RAdam", "RMSProp"),
     "polyak.parts.policies": ("TabularPolicy",),
     "polyak.parts.replay": ("Prioritised", "Uniform"),
     "polyak.parts.schedules": ("StepSize",),
@@ -132,13 +146,18 @@ _HOMES = {
 }
 
 __all__ = [
+    "C51",
     "DQN",
+    "IQN",
     "MDP",
     "MLP",
     "PPO",
+    "PQN",
+    "QRDQN",
     "SARSA",
     "TD",
     "UCB",
+    "Adam",
     "AfterstateTD",
     "Agent",
     "Algorithm",
@@ -149,12 +168,14 @@ __all__ = [
     "Dueling",
     "DynaQ",
     "EpsilonGreedy",
+    "EpsilonLadder",
     "Error",
     "ExpectedSARSA",
     "Film",
     "Finding",
     "Findings",
     "Fourier",
+    "Greedy",
     "ImpalaCNN",
     "JsonLines",
     "LambdaReturn",
@@ -174,9 +195,13 @@ __all__ = [
     "Prioritised",
     "QLambda",
     "QLearning",
+    "RAdam",
+    "RMSProp",
     "Radial",
+    "Rainbow",
     "Raw",
     "Recurrent",
+    "RecurrentDQN",
     "Run",
     "SARSALambda",
     "Scores",

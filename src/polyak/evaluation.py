@@ -115,13 +115,14 @@ def evaluate(
     try:
         if isinstance(policy, Policy):
             policy.check_actions(vector.action_space, vector.id)
-        return Scores(play(policy, vector, episodes, seed)[None])
+            return Scores(play(policy.player(count), vector, episodes, seed)[None])
+        return Scores(play(lambda obs, first: policy(obs), vector, episodes, seed)[None])
     finally:
         vector.close()
 
 
-def play(policy: Callable[[np.ndarray], np.ndarray], vector, episodes: int, seed: int) -> np.ndarray:
-    """Returns [episodes]; episode e begins with a seed of its own, in whichever environment is free."""
+def play(player: Callable[[np.ndarray, np.ndarray], np.ndarray], vector, episodes: int, seed: int) -> np.ndarray:
+    """Returns [episodes] of a `Policy.player`; each begins with a seed of its own, in whichever environment is free."""
     from polyak.envs.base import environment_seeds
 
     seeds = environment_seeds(seed, episodes)
@@ -130,9 +131,10 @@ def play(policy: Callable[[np.ndarray], np.ndarray], vector, episodes: int, seed
     waiting = count
     returns, lengths = np.zeros(episodes), np.zeros(episodes, int)
     obs = vector.begin(seeds[:count])
-    active = np.ones(count, bool)
+    active, first = np.ones(count, bool), np.ones(count, bool)
     while active.any():
-        outcome = vector.step_some(policy(obs), active)
+        outcome = vector.step_some(player(obs, first), active)
+        first = np.zeros(count, bool)
         obs = outcome.next_obs.copy()
         for i in np.flatnonzero(active):
             episode = playing[i]
@@ -142,6 +144,7 @@ def play(policy: Callable[[np.ndarray], np.ndarray], vector, episodes: int, seed
                 if waiting < episodes:
                     playing[i] = waiting
                     vector.begin_one(i, obs, seeds[waiting])
+                    first[i] = True
                     waiting += 1
                 else:
                     active[i] = False

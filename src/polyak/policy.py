@@ -2,6 +2,7 @@
 
 import math
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import numpy as np
 
 from polyak import settings
 from polyak.agent import Algorithm, PyTree, Spec
+from polyak.engines.common import choose
 from polyak.errors import BadFile, BadSetting, Error
 from polyak.runs import tensors
 from polyak.runs.documents import array, mapping, maybe, one_of, record, setting, text, whole
@@ -70,29 +72,52 @@ class Policy:
     def __init__(self, algorithm: Algorithm, spec: Spec, state: PyTree, env: str):
         self.algorithm, self.spec, self.env = algorithm, spec, env
         self.state = state
-        agent = algorithm.agent(spec)
+        self._agent = agent = algorithm.agent(spec)
 
-        def act(state: PyTree, obs: PyTree) -> PyTree:
+        def step(state: PyTree, carry: PyTree, obs: PyTree, first: jax.Array) -> tuple[PyTree, PyTree]:
             batch = obs.shape[0]
+            carry = choose(first, agent.start(batch), carry)
             noise = agent.noise(jax.random.key(0), (batch,))  # a greedy policy has no use for it
-            return agent.act(state, agent.start(batch), obs, noise, False)[0]
+            action, carry, _ = agent.act(state, carry, obs, noise, False)
+            return action, carry
 
-        self._act = jax.jit(act)
+        self._step = jax.jit(step)
 
     def __call__(self, obs: Any) -> np.ndarray:
         """The action for one observation, or the actions for a batch of them (one more axis in front).
 
+        A policy with a memory acts as it does where episodes begin; `player` remembers what it saw in them.
+
         Raises:
             BadSetting: the observation has another shape than those it was trained on.
         """
-        space = self.spec.observation_space
-        obs = np.asarray(obs, storage_type(space))
+        obs = np.asarray(obs)
+        if obs.shape == (self.spec.observation_space.shape or ()):
+            return self.player(1)(obs[None], np.ones(1, bool))[0]
+        batch = len(obs) if obs.ndim else 0
+        return self.player(batch)(obs, np.ones(batch, bool))
+
+    def player(self, episodes: int) -> Callable[[Any, np.ndarray], np.ndarray]:
+        """Plays that many episodes side by side, and remembers what it saw in each if the agent has a memory.
+
+        Returns:
+            (obs [episodes, ...], first [episodes] bool, where an episode begins) -> the actions [episodes, ...]. It
+            raises `BadSetting` for observations of another shape than those that the policy was trained on.
+        """
+        space, carry = self.spec.observation_space, self._agent.start(episodes)
         shape = space.shape or ()
-        if obs.shape == shape:
-            return np.asarray(self._act(self.state, obs[None]))[0]
-        if obs.shape[1:] == shape and obs.ndim == len(shape) + 1:
-            return np.asarray(self._act(self.state, obs))
-        raise BadSetting(f"The policy reads observations of shape {shape}, or a batch of them, not {obs.shape}.")
+
+        def play(obs: Any, first: np.ndarray) -> np.ndarray:
+            nonlocal carry
+            obs = np.asarray(obs, storage_type(space))
+            if obs.shape != (episodes, *shape):
+                raise BadSetting(
+                    f"The policy reads observations of shape {shape}, or a batch of them, not {obs.shape}."
+                )
+            action, carry = self._step(self.state, carry, obs, first)
+            return np.asarray(action)
+
+        return play
 
     def check_actions(self, space: gymnasium.Space, env: str) -> None:
         """Raises `BadSetting` where its actions are none of the environment's."""

@@ -10,7 +10,7 @@ from typing import Any
 from polyak.agent import Algorithm
 from polyak.algorithms import ALGORITHMS
 from polyak.errors import BadSetting, UnknownName
-from polyak.parts.exploration import Exploration, exploration_from_text, exploration_text
+from polyak.parts.exploration import Exploration, exploration_from_text, exploration_or_none, exploration_text
 from polyak.parts.features import Features, features_from_text, features_text
 from polyak.parts.networks import (
     Network,
@@ -20,6 +20,7 @@ from polyak.parts.networks import (
     recurrent_from_text,
     recurrent_text,
 )
+from polyak.parts.optimise import Optimizer, optimizer_from_text, optimizer_text
 from polyak.parts.policies import TabularPolicy, policy_from_text
 from polyak.parts.replay import Setting, replay_from_text, replay_text
 from polyak.parts.schedules import StepSize, step_size_from_text
@@ -37,6 +38,8 @@ PARTS: dict[Any, TextForm] = {
     Network: TextForm(network_from_text, network_text, "NAME:WIDTHS:ACTIVATION:OPTIONS"),
     Recurrent: TextForm(recurrent_from_text, recurrent_text, "NETWORK+lstm|gru:UNITS"),
     Exploration: TextForm(exploration_from_text, exploration_text, "NAME:NUMBERS"),
+    Exploration | None: TextForm(exploration_or_none, exploration_text, "NAME:NUMBERS"),
+    Optimizer: TextForm(optimizer_from_text, optimizer_text, "NAME:NUMBERS"),
     Features: TextForm(features_from_text, features_text, "NAME:NUMBERS"),
     Setting: TextForm(replay_from_text, replay_text, "uniform|prioritised:ALPHA:BETA:FINAL_BETA"),
     TabularPolicy: TextForm(policy_from_text, str, "uniform|ACTION,ACTION,...|ROW:ROW:..."),
@@ -63,6 +66,10 @@ RANGES: dict[str, tuple[float, float]] = {
     "max_grad_norm": POSITIVE,
     "n_steps": (1, 2**24),
     "frame_stack": (1, math.inf),
+    "sequence_length": (1, math.inf),
+    "burn_in": NOT_NEGATIVE,
+    "n_atoms": (2, math.inf),
+    "n_quantiles": (1, math.inf),
     "planning_steps": (1, math.inf),
     "session_length": (1, math.inf),
     "elite_share": SHARE,

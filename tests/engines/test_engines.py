@@ -20,13 +20,14 @@ from polyak.algorithms.policy.ppo import PPO
 from polyak.algorithms.tabular.monte_carlo import MonteCarlo
 from polyak.algorithms.tabular.sarsa import SARSA
 from polyak.algorithms.value.dqn import DQN
+from polyak.algorithms.value.recurrent_dqn import RecurrentDQN
 from polyak.engines.common import Episodes, draw_noise, drawn_together, initial_keys
 from polyak.engines.compiled import CompiledEngine
 from polyak.engines.host import HostEngine
 from polyak.envs import make
 from polyak.envs.base import AsGymnasium, CompiledEnv, HostStep
 from polyak.envs.from_gymnasium import GymnasiumVector
-from polyak.parts.networks import MLP
+from polyak.parts.networks import MLP, Recurrent
 
 NETWORK = MLP(hidden=(8,), activation="tanh")
 SMALL = {
@@ -36,6 +37,10 @@ SMALL = {
     "ppo": PPO(
         learning_rate=1e-2, n_steps=8, batch_size=8, n_epochs=2, network=NETWORK,
         normalize_observation=True, normalize_reward=True,
+    ),
+    "recurrent-dqn": RecurrentDQN(
+        learning_rate=1e-2, buffer_size=64, batch_size=8, train_freq=4, burn_in=4, sequence_length=4,
+        target_update_interval=16, network=Recurrent(NETWORK, "lstm", 4),
     ),
 }  # fmt: skip
 # Of the learners with tables one that learns after every step and one from whole episodes; the rest is in

@@ -62,6 +62,15 @@ def test_endless_reward_is_cut_by_the_clock_and_never_ends():
     assert PROBES["probe/endless-reward"]().max_episode_steps == 8
 
 
+@pytest.mark.parametrize(("start", "action"), list(itertools.product([0, 1], [0, 1])))
+def test_match_then_wait_pays_for_the_match_and_then_for_nothing_until_the_clock_cuts_it(start, action):
+    seen, rewards, end = play("probe/match-then-wait", start, [action] * 8)
+    assert seen == [2.0 * start - 1.0] + [0.0] * 8
+    assert rewards == [1.0 if start == action else -1.0] + [1.0] * 7
+    assert end == "truncated"
+    assert play("probe/match-then-wait", start, [action] * 7)[2] == ""
+
+
 @pytest.mark.parametrize(("cue", "action"), list(itertools.product([0, 1], [0, 1])))
 def test_remembered_action_shows_the_cue_once_and_pays_at_the_third_step(cue, action):
     seen, rewards, end = play("probe/remembered-action", cue, [1 - action, 1 - action, action])
@@ -74,13 +83,13 @@ def test_remembered_action_shows_the_cue_once_and_pays_at_the_third_step(cue, ac
 def test_every_probe_says_what_it_is(id):
     env = PROBES[id]()
     assert env.id == id
-    assert (env.max_episode_steps is None) == (id != "probe/endless-reward")
+    assert (env.max_episode_steps is None) == (id not in ("probe/endless-reward", "probe/match-then-wait"))
     noise = env.noise(jax.random.key(0), (100,))
     _, obs = jax.vmap(env.reset)(noise)
     assert obs.dtype == jnp.float32
     assert all(env.observation_space.contains(row) for row in np.asarray(obs))
-    starts = 2 if id in ("probe/observed-reward", "probe/matched-action", "probe/remembered-action") else 1
-    assert len(np.unique(obs)) == starts
+    alike = ("probe/constant-reward", "probe/two-steps", "probe/rewarded-action", "probe/endless-reward")
+    assert len(np.unique(obs)) == (1 if id in alike else 2)
 
 
 def test_a_probe_behind_gymnasiums_interface_is_the_same_probe():

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from polyak.ops import td
+from tests.ops.reference import rlax
 
 GAMMA = 0.9
 Q_TM1 = jnp.array([1.0, 2.0, 3.0])
@@ -90,3 +91,38 @@ def test_huber_is_square_inside_and_straight_outside(compiled, error, delta, los
 @pytest.mark.parametrize(("error", "slope"), [(0.25, 0.25), (-0.5, -0.5), (7.0, 1.0), (-7.0, -1.0), (0.0, 0.0)])
 def test_the_gradient_of_huber_is_the_error_clipped(compiled, error, slope):
     assert compiled(jax.grad(td.huber))(error) == pytest.approx(slope)
+
+
+def test_a_huge_delta_leaves_the_squared_loss_and_its_gradient(compiled):
+    assert compiled(td.huber)(3.0, 1e9) == pytest.approx(4.5)
+    assert compiled(jax.grad(td.huber))(3.0, 1e9) == pytest.approx(3.0)
+
+
+# Against rlax: random inputs
+
+
+@pytest.mark.parametrize(
+    ("mine", "theirs", "arguments"),
+    [
+        (td.td_learning, rlax.td_learning, "v r discount w"),
+        (td.sarsa, rlax.sarsa, "q a r discount p b"),
+        (td.expected_sarsa, rlax.expected_sarsa, "q a r discount p probs"),
+        (td.q_learning, rlax.q_learning, "q a r discount p"),
+        (td.double_q_learning, rlax.double_q_learning, "q a r discount p selector"),
+        (td.huber, rlax.huber_loss, "v delta"),
+    ],
+    ids=lambda part: getattr(part, "__name__", ""),
+)
+def test_the_errors_are_rlax(mine, theirs, arguments):
+    keys = jax.random.split(jax.random.key(1), 9)
+    count, actions = 50, 4
+    drawn = {name: 2 * jax.random.normal(key, (count,)) for name, key in zip("vrw", keys[:3], strict=True)}
+    drawn |= {
+        name: jax.random.normal(key, (count, actions))
+        for name, key in zip(("q", "p", "selector"), keys[3:6], strict=True)
+    }
+    drawn |= {name: jax.random.randint(key, (count,), 0, actions) for name, key in zip("ab", keys[6:8], strict=True)}
+    drawn |= {"probs": jax.nn.softmax(drawn["selector"]), "delta": jnp.full(count, 0.7)}
+    drawn["discount"] = 0.9 * jax.random.bernoulli(keys[8], 0.8, (count,))
+    given = [drawn[name] for name in arguments.split()]
+    np.testing.assert_allclose(jax.vmap(mine)(*given), jax.vmap(theirs)(*given), rtol=1e-5, atol=1e-6)

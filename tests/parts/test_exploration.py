@@ -8,8 +8,11 @@ import pytest
 from polyak.errors import BadSetting, UnknownName
 from polyak.parts.exploration import (
     UCB,
+    AnnealedEpsilon,
     Boltzmann,
     EpsilonGreedy,
+    EpsilonLadder,
+    Greedy,
     NoisyGreedy,
     exploration_from_text,
     exploration_text,
@@ -28,6 +31,7 @@ Q, VISITS = jnp.array([1.0, 0.0, 1.0]), jnp.array([5.0, 2.0, 5.0])
         (Boltzmann(2.0, 1.0), 1.0, np.array([np.e, 1, np.e]) / (2 * np.e + 1)),
         (UCB(0.0), 0.5, [0.5, 0.0, 0.5]),
         (UCB(10.0), 0.5, [0.0, 1.0, 0.0]),  # what was tried least
+        (AnnealedEpsilon(1.0, 0.0, 0.5), 0.25, [2 / 3, 1 / 6, 1 / 6]),
     ],
 )
 def test_actions_are_taken_as_often_as_is_said(strategy, progress, wanted):
@@ -75,6 +79,29 @@ def test_noise_on_the_values_fades():
     np.testing.assert_allclose(late, [0.5, 0.0, 0.5], atol=0.012)
 
 
+def test_greedy_takes_the_first_of_equals():
+    assert Greedy().choose(Q, (), 0.5, Greedy().noise(jax.random.key(0), (4,), 3)) == 0
+    np.testing.assert_array_equal(Greedy().probabilities(Q, (), 0.5), [1.0, 0.0, 0.0])
+
+
+def test_the_ladder_gives_each_environment_an_epsilon_of_its_own():
+    strategy = EpsilonLadder(0.4, 7.0)
+    np.testing.assert_allclose(strategy.epsilons(3), [0.4, 0.4**4.5, 0.4**8], rtol=1e-5)
+    np.testing.assert_allclose(strategy.epsilons(1), [0.4], rtol=1e-6)
+    noise = strategy.noise(jax.random.key(0), (20_000, 2), 3)
+    choose = jax.vmap(jax.vmap(strategy.choose, (None, None, None, 0)), (None, None, None, 0))
+    chosen = choose(jnp.array([0.0, 1.0, -jnp.inf]), (), 0.5, noise)
+    # of two allowed actions half of what explores is the other one
+    np.testing.assert_allclose((chosen == 0).mean(0), [0.2, 0.4**8 / 2], atol=0.012)
+    assert (chosen != 2).all()
+
+
+@pytest.mark.parametrize("strategy", [EpsilonLadder(), NoisyGreedy()])
+def test_what_has_no_closed_form_says_so(strategy):
+    with pytest.raises(BadSetting, match="use epsilon"):
+        strategy.probabilities(Q, VISITS, 0.5)
+
+
 @pytest.mark.parametrize(
     ("text", "strategy"),
     [
@@ -84,6 +111,9 @@ def test_noise_on_the_values_fades():
         ("boltzmann:2:0.1", Boltzmann(2.0, 0.1)),
         ("noise:1", NoisyGreedy(1.0)),
         ("ucb:1.5", UCB(1.5)),
+        ("ladder", EpsilonLadder()),
+        ("ladder:0.3:5", EpsilonLadder(0.3, 5.0)),
+        ("greedy", Greedy()),
     ],
 )
 def test_each_has_a_text_form(text, strategy):
@@ -92,7 +122,18 @@ def test_each_has_a_text_form(text, strategy):
 
 
 @pytest.mark.parametrize(
-    "text", ["epsilon:x", "epsilon:1:2:3:4", "epsilon:2", "boltzmann:0", "ucb:-1", "epsilon:1:0:7"]
+    "text",
+    [
+        "epsilon:x",
+        "epsilon:1:2:3:4",
+        "epsilon:2",
+        "boltzmann:0",
+        "ucb:-1",
+        "epsilon:1:0:7",
+        "ladder:2",
+        "ladder:1:-1",
+        "greedy:1",
+    ],
 )
 def test_what_cannot_work_is_refused(text):
     with pytest.raises(BadSetting, match="The exploration"):

@@ -6,11 +6,26 @@ import numpy as np
 import optax
 import pytest
 
-from polyak.parts.optimise import adam, polyak_average
+from polyak.errors import BadSetting, UnknownName
+from polyak.parts.optimise import (
+    Adam,
+    RAdam,
+    RMSProp,
+    adam,
+    optimizer_from_text,
+    optimizer_text,
+    polyak_average,
+)
+
+RULES = pytest.mark.parametrize("kind", [Adam(), RAdam(), RMSProp()], ids=lambda kind: kind.name)
 
 PARAMETERS = {"weight": jnp.arange(6.0).reshape(2, 3), "bias": (jnp.array([1.0, -1.0]), jnp.float32(2.0))}
 
 LOSS = jnp.float32(1.0)
+
+
+def optimizer_text_of(value):
+    return optimizer_text(value) if hasattr(value, "rule") else ""
 
 
 def gradient(step: int):
@@ -18,16 +33,28 @@ def gradient(step: int):
     return jax.tree.map(lambda leaf: jnp.sin(leaf + step) * 10.0 ** (step - 2), PARAMETERS)
 
 
-@pytest.mark.parametrize("eps", [1e-8, 1e-5])
-def test_it_is_optax_adam_after_clipping_by_the_global_norm(eps):
-    mine, theirs = adam(0.5, eps=eps), optax.chain(optax.clip_by_global_norm(0.5), optax.adam(0.01, eps=eps))
+@pytest.mark.parametrize(
+    ("kind", "theirs"),
+    [
+        (Adam(), optax.adam(0.01)),
+        (Adam(eps=1e-5), optax.adam(0.01, eps=1e-5)),
+        (RAdam(), optax.radam(0.01)),
+        (RMSProp(), optax.rmsprop(0.01, decay=0.95, eps=0.01, centered=True)),
+        (RMSProp(decay=0.9, eps=1e-3), optax.rmsprop(0.01, decay=0.9, eps=1e-3, centered=True)),
+    ],
+    ids=optimizer_text_of,
+)
+def test_it_is_optax_after_clipping_by_the_global_norm(kind, theirs):
+    mine, theirs = kind.rule(0.5), optax.chain(optax.clip_by_global_norm(0.5), theirs)
+    update, their_update = jax.jit(mine.update), jax.jit(theirs.update)
     parameters, expected = PARAMETERS, PARAMETERS
     state, their_state = mine.init(parameters), theirs.init(expected)
-    for step in range(5):
-        parameters, state, norm = mine.update(parameters, gradient(step), state, 0.01, LOSS)
-        updates, their_state = theirs.update(gradient(step), their_state)
+    for step in range(12):  # RAdam knows enough from the sixth on
+        given = gradient(step % 5)
+        parameters, state, norm = update(parameters, given, state, 0.01, LOSS)
+        updates, their_state = their_update(given, their_state)
         expected = optax.apply_updates(expected, updates)
-        flat = np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(gradient(step))])
+        flat = np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(given)])
         assert float(norm) == pytest.approx(float(np.linalg.norm(flat)), rel=1e-5)  # before clipping
         jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), parameters, expected)
 
@@ -43,9 +70,10 @@ def test_the_learning_rate_is_that_of_the_step():
     assert max(float(leaf.max()) for leaf in jax.tree.leaves(lengths)) == pytest.approx(0.25, rel=1e-3)
 
 
+@RULES
 @pytest.mark.parametrize(("loss", "spoilt"), [(np.nan, 1.0), (np.inf, 1.0), (1.0, np.nan), (1.0, -np.inf), (1.0, 1e30)])
-def test_an_update_from_numbers_that_are_not_finite_is_refused_and_so_are_those_after_it(loss, spoilt):
-    optimiser = adam(10.0)
+def test_an_update_from_numbers_that_are_not_finite_is_refused_and_so_are_those_after_it(kind, loss, spoilt):
+    optimiser = kind.rule(10.0)
     parameters, state, _ = optimiser.update(PARAMETERS, gradient(1), optimiser.init(PARAMETERS), 0.1, LOSS)
     worse = gradient(1) | {"bias": (jnp.array([spoilt, 1.0]), jnp.float32(0.0))}
     held, after, norm = optimiser.update(parameters, worse, state, 0.1, jnp.float32(loss))
@@ -76,3 +104,28 @@ def test_a_tau_of_one_is_an_exact_copy(tau):
 def test_a_tau_of_zero_leaves_the_target_alone():
     target, online = jnp.array([0.1, 3.0]), jnp.array([7.0, -1e8])
     np.testing.assert_array_equal(polyak_average(target, online, 0.0), target)
+
+
+@pytest.mark.parametrize("kind", [Adam(), Adam(1.5e-4), RAdam(), RMSProp(0.9, 1e-6)], ids=optimizer_text_of)
+def test_an_optimizer_survives_its_text_form(kind):
+    assert optimizer_from_text(optimizer_text(kind)) == kind
+
+
+def test_a_short_text_stands_for_the_defaults():
+    assert optimizer_from_text("rmsprop") == RMSProp() and optimizer_from_text("rmsprop:0.9") == RMSProp(decay=0.9)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("adm", "did you mean adam"),
+        ("adam:x", "of the form adam:eps"),
+        ("adam:1:2", "of the form adam:eps"),
+        ("adam:0", "eps is above 0"),
+        ("adam:nan", "eps is above 0"),
+        ("rmsprop:1", "a decay at least 0 and below 1"),
+    ],
+)
+def test_what_is_no_optimizer_is_refused_in_a_sentence(text, said):
+    with pytest.raises((BadSetting, UnknownName), match=said):
+        optimizer_from_text(text)

@@ -26,8 +26,17 @@ from polyak.worker import Job, train_seeds
 EVERY, LAST, TOTAL = 512, 8_192, 16_384  # steps between two checkpoints, at the end of a test, that schedules see
 PROJECT = Path(__file__).parents[2]
 NETWORK = polyak.MLP((16,))
+REPLAY = {"learning_starts": 64, "train_freq": 8, "buffer_size": 4096, "batch_size": 16, "n_steps": 3}
 DEEP = {
-    "dqn": polyak.DQN(learning_starts=64, train_freq=8, buffer_size=4096, batch_size=16, n_steps=3, network=NETWORK),
+    "dqn": polyak.DQN(**REPLAY, network=NETWORK),
+    "c51": polyak.C51(**REPLAY, n_atoms=11, network=NETWORK),
+    "qr-dqn": polyak.QRDQN(**REPLAY, n_quantiles=8, network=NETWORK),
+    "iqn": polyak.IQN(**REPLAY, n_quantiles=8, network=NETWORK),
+    "rainbow": polyak.Rainbow(**REPLAY, n_atoms=11, network=polyak.Dueling((16,), noisy=0.5)),
+    "recurrent-dqn": polyak.RecurrentDQN(
+        **REPLAY, burn_in=8, sequence_length=8, network=polyak.Recurrent(NETWORK, "gru", 8)
+    ),
+    "pqn": polyak.PQN(n_steps=16, batch_size=32, network=NETWORK),
     "ppo": polyak.PPO(
         n_steps=16, batch_size=64, n_epochs=2, network=NETWORK, normalize_observation=True, normalize_reward=True
     ),

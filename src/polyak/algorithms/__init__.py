@@ -21,7 +21,13 @@ from polyak.algorithms.tabular.sarsa import SARSA
 from polyak.algorithms.tabular.sarsa_lambda import SARSALambda
 from polyak.algorithms.tabular.td import TD
 from polyak.algorithms.tabular.td_lambda import TDLambda
+from polyak.algorithms.value.c51 import C51
 from polyak.algorithms.value.dqn import DQN
+from polyak.algorithms.value.iqn import IQN
+from polyak.algorithms.value.pqn import PQN
+from polyak.algorithms.value.qr_dqn import QRDQN
+from polyak.algorithms.value.rainbow import Rainbow
+from polyak.algorithms.value.recurrent_dqn import RecurrentDQN
 
 KINDS: tuple[type[Algorithm], ...] = (
     MonteCarloPrediction,
@@ -44,6 +50,12 @@ KINDS: tuple[type[Algorithm], ...] = (
     LinearSARSA,
     LinearQLearning,
     DQN,
+    C51,
+    QRDQN,
+    IQN,
+    Rainbow,
+    RecurrentDQN,
+    PQN,
     PPO,
 )
 ALGORITHMS: dict[str, type[Algorithm]] = {kind.name: kind for kind in KINDS}

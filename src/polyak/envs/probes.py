@@ -96,6 +96,22 @@ def endless_reward() -> CompiledEnv:
     return _probe("probe/endless-reward", lambda place, action: (place, 1.0, False), _nothing, states=1, limit=8)
 
 
+def match_then_wait() -> CompiledEnv:
+    """Reward 1 for the action that matches the first observation, -1 or 1, else -1; then 0 is seen and 1 paid for ever,
+    cut after 8 steps: Q = 1 / (1 - gamma) for the match, 2 less for the other action, and 1 / (1 - gamma) later on.
+
+    All of the above at once, for agents of which only one probe can be afforded; n-step returns are exact here.
+    """
+
+    def step(place: Array, action: Array):
+        return jnp.int32(2), jnp.where((place == 2) | (action == place), 1.0, -1.0), False
+
+    def see(place: Array) -> Array:
+        return jnp.where(place < 2, _sign(place), 0.0)
+
+    return _probe("probe/match-then-wait", step, see, states=2, limit=8)
+
+
 def remembered_action() -> CompiledEnv:
     """Three steps; the first shows -1 or 1, the others 0, and the last pays 1 for the matching action, else -1.
 
@@ -122,6 +138,7 @@ PROBES = {
         rewarded_action,
         matched_action,
         endless_reward,
+        match_then_wait,
         remembered_action,
     )
 }

@@ -104,4 +104,4 @@ def huber(error: Array, delta: float = 1.0) -> Array:
     """
     size = jnp.abs(error)
     inside = jnp.minimum(size, delta)
-    return 0.5 * inside**2 + delta * (size - inside)
+    return inside * (size - 0.5 * inside)  # not a sum with delta * (size - inside), which a huge delta would spoil

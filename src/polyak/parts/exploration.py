@@ -145,6 +145,91 @@ class UCB:
         return explore.uniform_over(bounds == bounds.max())
 
 
+@dataclasses.dataclass(frozen=True)
+class EpsilonLadder:
+    """Epsilon-greedy with an epsilon for each environment, from bold to careful, all run long.
+
+    Environment i of B explores with epsilon^(1 + alpha i / (B - 1)).
+
+    Source: Horgan et al. (2018), "Distributed prioritized experience replay", section 4.1.
+    """
+
+    name: ClassVar[str] = "ladder"
+    counts: ClassVar[bool] = False
+
+    initial: float = 0.4  # of the first environment
+    alpha: float = 7.0
+
+    def __post_init__(self) -> None:
+        _check(self, "epsilon lies between 0 and 1", lambda value: 0 <= value <= 1)
+        if not isinstance(self.alpha, jax.core.Tracer) and not 0 <= self.alpha <= 1e6:
+            raise BadSetting(f"The exploration {exploration_text(self)} cannot work: alpha is 0 or more.")
+
+    def epsilons(self, num_envs: int) -> Array:
+        """[B]."""
+        return self.initial ** (1.0 + self.alpha * jnp.arange(num_envs) / max(num_envs - 1, 1))
+
+    def noise(self, key: Key, shape: tuple[int, ...], num_actions: int) -> tuple[Array, Array, Array]:
+        """The last axis of `shape` is that of the environments."""
+        coin, tie = jax.random.uniform(key, (2, *shape))
+        return coin, tie, jnp.broadcast_to(self.epsilons(shape[-1]), shape)
+
+    def choose(self, q: Array, visits: PyTree, progress: Array, noise: tuple[Array, Array, Array]) -> Array:
+        coin, tie, epsilon = noise
+        return explore.any_of((q == q.max()) | ((coin < epsilon) & _allowed(q)), tie)
+
+    def probabilities(self, q: Array, visits: PyTree, progress: Array) -> Array:
+        raise BadSetting(
+            "With an epsilon for each environment there is no one policy to expect values of; use epsilon."
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class Greedy:
+    """The best action, the first of equals: for networks that explore by noise of their own."""
+
+    name: ClassVar[str] = "greedy"
+    counts: ClassVar[bool] = False
+
+    def noise(self, key: Key, shape: tuple[int, ...], num_actions: int) -> tuple[()]:
+        return ()
+
+    def choose(self, q: Array, visits: PyTree, progress: Array, noise: tuple[()]) -> Array:
+        return jnp.argmax(q).astype(jnp.int32)
+
+    def probabilities(self, q: Array, visits: PyTree, progress: Array) -> Array:
+        return jax.nn.one_hot(jnp.argmax(q), len(q))
+
+
+@dataclasses.dataclass(frozen=True)
+class AnnealedEpsilon:
+    """Epsilon-greedy for values that a network computes: every action is allowed, and no two are worth the same.
+
+    Without ties to break it takes less time than `EpsilonGreedy`. It has no text form: its numbers are hyperparameters
+    of their own, under the names that Stable-Baselines3 gave them.
+    """
+
+    name: ClassVar[str] = "annealed-epsilon"
+    counts: ClassVar[bool] = False
+
+    initial: float
+    final: float
+    fraction: float
+
+    def epsilon(self, progress: Array) -> Array | float:
+        return _scheduled(self, progress)
+
+    def noise(self, key: Key, shape: tuple[int, ...], num_actions: int) -> explore.EpsilonGreedyNoise:
+        return explore.epsilon_greedy_noise(key, shape, num_actions)
+
+    def choose(self, q: Array, visits: PyTree, progress: Array, noise: explore.EpsilonGreedyNoise) -> Array:
+        return explore.epsilon_greedy(q, self.epsilon(progress), noise)
+
+    def probabilities(self, q: Array, visits: PyTree, progress: Array) -> Array:
+        epsilon = self.epsilon(progress)
+        return epsilon / len(q) + (1 - epsilon) * jax.nn.one_hot(jnp.argmax(q), len(q))
+
+
 class NoiseAhead(NamedTuple):
     """The randomness of one step of a learner that chooses its next action before it takes it."""
 
@@ -156,6 +241,27 @@ def noise_ahead(exploration: Exploration, key: Key, shape: tuple[int, ...], num_
     """Draws what `prod(shape)` steps of such a learner need."""
     first_key, next_key = jax.random.split(key)
     return NoiseAhead(exploration.noise(first_key, shape, num_actions), exploration.noise(next_key, shape, num_actions))
+
+
+def exploring(strategy: Exploration | None, initial: float, final: float, fraction: float) -> Exploration:
+    """A strategy for values that a network computes: the one that is given, or by default an annealed epsilon.
+
+    Raises:
+        BadSetting: it counts visits, which a network does not.
+    """
+    if strategy is None:
+        return AnnealedEpsilon(initial, final, fraction)
+    if strategy.counts:
+        others = ", ".join(kind.name for kind in KINDS if not kind.counts)
+        raise BadSetting(f"The exploration {strategy.name} counts visits, which only tables do; use one of {others}.")
+    return strategy
+
+
+def measures(strategy: Exploration, progress: Array) -> dict[str, Array]:
+    """The strategy's epsilon at a share of the run, where it has one, as a metric."""
+    if isinstance(strategy, EpsilonGreedy | AnnealedEpsilon):
+        return {"epsilon": jnp.asarray(strategy.epsilon(progress), jnp.float32)}
+    return {}
 
 
 def _allowed(q: Array) -> Array:
@@ -177,15 +283,26 @@ def _scheduled(strategy: Any, progress: Array) -> Array | float:
     return linear(progress, strategy.initial, strategy.final, strategy.fraction)
 
 
-STRATEGIES: dict[str, type] = {kind.name: kind for kind in (EpsilonGreedy, Boltzmann, NoisyGreedy, UCB)}
+KINDS: tuple[type[Exploration], ...] = (EpsilonGreedy, EpsilonLadder, Boltzmann, NoisyGreedy, UCB, Greedy)
+STRATEGIES: dict[str, Any] = {kind.name: kind for kind in KINDS}
 
 
 def exploration_text(strategy: Any) -> str:
-    """`epsilon:0.1`, `boltzmann:1.0:0.1:0.5`: the name and the numbers, in order, up to the last that is given."""
+    """`epsilon:0.1`, `boltzmann:1.0:0.1:0.5`: the name and the numbers, in order, up to the last that is given.
+
+    `default` stands for None, where a strategy may be left out.
+    """
+    if strategy is None:
+        return "default"
     values = [getattr(strategy, field.name) for field in dataclasses.fields(strategy)]
     if len(values) > 1 and values[1] is None:
         values = values[:1]
     return ":".join([strategy.name, *(repr(float(value)) for value in values)])
+
+
+def exploration_or_none(text: str) -> Any:
+    """Reads what `exploration_from_text` does, and `default` as None."""
+    return None if text == "default" else exploration_from_text(text)
 
 
 def exploration_from_text(text: str) -> Any:

@@ -1,17 +1,23 @@
-"""Gradient steps."""
+"""Gradient steps: the rules that move parameters against a gradient.
 
+An algorithm is given a rule by a small frozen dataclass with a one-line text form, `adam`, `adam:1.5e-4` or
+`rmsprop:0.95:0.01`, for the command line, presets and run folders; its `rule` makes the functions.
+"""
+
+import dataclasses
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, ClassVar, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
 import optax
 
 from polyak.agent import Array, PyTree
+from polyak.errors import BadSetting, UnknownName
 
 
 class Moments(NamedTuple):
-    """What Adam remembers of the gradients; `first` and `second` have the shape of the parameters."""
+    """What a rule remembers of the gradients; `first` and `second` have the shape of the parameters."""
 
     first: PyTree
     second: PyTree
@@ -19,48 +25,180 @@ class Moments(NamedTuple):
 
 
 class Optimiser(NamedTuple):
-    """A rule that moves parameters against a gradient."""
-
-    init: Callable[[PyTree], PyTree]  # parameters -> state
-    update: Callable[[PyTree, PyTree, PyTree, Array | float, Array], tuple[PyTree, PyTree, Array]]
-    """(parameters, gradient, state, learning_rate, loss []) -> parameters, state, gradient norm before clipping []."""
-
-
-def adam(max_grad_norm: float, beta1: float = 0.9, beta2: float = 0.999, eps: float = 1e-8) -> Optimiser:
-    """Adam (Kingma and Ba, 2015, algorithm 1) after clipping by the global norm, with the rate given at each step.
-
-        m <- beta1 m + (1 - beta1) g        v <- beta2 v + (1 - beta2) g^2
-        theta <- theta - alpha (m / (1 - beta1^t)) / (sqrt(v / (1 - beta2^t)) + eps)
-
-    Written out instead of taken from optax, to which a test holds it equal: with the clipping and the corrections
-    folded into two numbers, each parameter is read and written once, in two thirds of the time.
+    """A rule that moves parameters against a gradient, whose norm it clips.
 
     Where the loss or the gradient's norm is not finite the update is refused: parameters and moments stay as they were,
     and so they do ever after, as the sign of `updates` tells. That takes one select an element, of the gradient, and
     other numbers before the loop; selecting among the results made updates of small networks 5 % slower.
     """
 
-    def init(parameters: PyTree) -> Moments:
-        zeros = jax.tree.map(jnp.zeros_like, parameters)
-        return Moments(zeros, zeros, jnp.int32(0))
+    init: Callable[[PyTree], PyTree]  # parameters -> state
+    update: Callable[[PyTree, PyTree, PyTree, Array | float, Array], tuple[PyTree, PyTree, Array]]
+    """(parameters, gradient, state, learning_rate, loss []) -> parameters, state, gradient norm before clipping []."""
+
+
+class Optimizer(Protocol):
+    """Which rule, and its numbers."""
+
+    name: ClassVar[str]
+
+    def rule(self, max_grad_norm: float) -> Optimiser:
+        """The rule, after clipping by the global norm."""
+        ...
+
+
+@dataclasses.dataclass(frozen=True)
+class Adam:
+    """See `adam`."""
+
+    name: ClassVar[str] = "adam"
+    eps: float = 1e-8
+
+    def rule(self, max_grad_norm: float) -> Optimiser:
+        return adam(max_grad_norm, eps=self.eps)
+
+
+@dataclasses.dataclass(frozen=True)
+class RAdam:
+    """Adam whose step waits until the second moment is known well enough; see `adam`."""
+
+    name: ClassVar[str] = "radam"
+    eps: float = 1e-8
+
+    def rule(self, max_grad_norm: float) -> Optimiser:
+        return adam(max_grad_norm, eps=self.eps, rectified=True)
+
+
+@dataclasses.dataclass(frozen=True)
+class RMSProp:
+    """See `rmsprop`; the numbers are those of Mnih et al. (2015)."""
+
+    name: ClassVar[str] = "rmsprop"
+    decay: float = 0.95
+    eps: float = 0.01
+
+    def rule(self, max_grad_norm: float) -> Optimiser:
+        return rmsprop(max_grad_norm, self.decay, self.eps)
+
+
+class _Clipped(NamedTuple):
+    """A gradient made ready: what every rule begins with."""
+
+    gradient: PyTree  # zeros where the update is refused
+    norm: Array  # [] before clipping
+    scale: Array  # [] what clipping multiplies the gradient by
+    sound: Array  # [] bool
+    updates: Array  # [] for `Moments`
+
+
+def _clip(gradient: PyTree, updates: Array, loss: Array, max_grad_norm: float) -> _Clipped:
+    norm = optax.tree.norm(gradient)
+    sound = jnp.isfinite(loss) & jnp.isfinite(norm) & (updates >= 0)
+    gradient = jax.tree.map(lambda g: jnp.where(sound, g, 0.0), gradient)
+    updates = jnp.where(sound, updates + 1, jnp.minimum(updates, -1 - updates))
+    scale = max_grad_norm / jnp.maximum(jnp.where(sound, norm, 0.0), max_grad_norm)
+    return _Clipped(gradient, norm, scale, sound, updates)
+
+
+def _no_moments(parameters: PyTree) -> Moments:
+    zeros = jax.tree.map(jnp.zeros_like, parameters)
+    return Moments(zeros, zeros, jnp.int32(0))
+
+
+def adam(
+    max_grad_norm: float, beta1: float = 0.9, beta2: float = 0.999, eps: float = 1e-8, rectified: bool = False
+) -> Optimiser:
+    """Adam (Kingma and Ba, 2015, algorithm 1) after clipping by the global norm, with the rate given at each step.
+
+        m <- beta1 m + (1 - beta1) g        v <- beta2 v + (1 - beta2) g^2
+        theta <- theta - alpha (m / (1 - beta1^t)) / (sqrt(v / (1 - beta2^t)) + eps)
+
+    `rectified` is RAdam (Liu et al., 2020, "On the variance of the adaptive learning rate and beyond", algorithm 2):
+    alpha is multiplied by a factor that rises to 1 as v becomes known, and the first steps, five with this beta2, do
+    without v.
+
+    Written out instead of taken from optax, to which a test holds it equal: with the clipping and the corrections
+    folded into two numbers, each parameter is read and written once, in two thirds of the time.
+    """
 
     def update(parameters: PyTree, gradient: PyTree, state: Moments, learning_rate: Array | float, loss: Array):
-        norm = optax.tree.norm(gradient)
-        sound = jnp.isfinite(loss) & jnp.isfinite(norm) & (state.updates >= 0)
-        gradient = jax.tree.map(lambda g: jnp.where(sound, g, 0.0), gradient)
+        gradient, norm, scale, sound, updates = _clip(gradient, state.updates, loss, max_grad_norm)
         keep1, keep2 = jnp.where(sound, beta1, 1.0), jnp.where(sound, beta2, 1.0)
-        updates = jnp.where(sound, state.updates + 1, jnp.minimum(state.updates, -1 - state.updates))
-        scale = max_grad_norm / jnp.maximum(jnp.where(sound, norm, 0.0), max_grad_norm)
         made = jnp.maximum(updates, 1)
         correction1, correction2 = 1.0 - beta1**made, jnp.sqrt(1.0 - beta2**made)
         # alpha m / c1 / (sqrt(v) / c2 + eps) = (alpha c2 / c1) m / (sqrt(v) + c2 eps)
-        rate, floor = jnp.where(sound, learning_rate * correction2 / correction1, 0.0), correction2 * eps
+        rate, floor = learning_rate * correction2 / correction1, correction2 * eps
+        root = jnp.sqrt
+        if rectified:
+            factor, known = _rectification(made, beta2)
+            rate = jnp.where(known, factor * rate, learning_rate / correction1)
+            floor, root = jnp.where(known, floor, 1.0), lambda v: known * jnp.sqrt(v)
+        rate = jnp.where(sound, rate, 0.0)
         first = jax.tree.map(lambda m, g: keep1 * m + (1.0 - beta1) * scale * g, state.first, gradient)
         second = jax.tree.map(lambda v, g: keep2 * v + (1.0 - beta2) * scale**2 * g**2, state.second, gradient)
-        parameters = jax.tree.map(lambda p, m, v: p - rate * m / (jnp.sqrt(v) + floor), parameters, first, second)
+        parameters = jax.tree.map(lambda p, m, v: p - rate * m / (root(v) + floor), parameters, first, second)
         return parameters, Moments(first, second, updates), norm
 
-    return Optimiser(init, update)
+    return Optimiser(_no_moments, update)
+
+
+def _rectification(step: Array, beta2: float) -> tuple[Array, Array]:
+    """RAdam's factor [] at a step from 1 up, and whether [] there is one yet."""
+    most = 2.0 / (1.0 - beta2) - 1.0
+    rho = most - 2.0 * step * beta2**step / (1.0 - beta2**step)
+    known = rho >= 5.0
+    rho = jnp.where(known, rho, 5.0)
+    return jnp.sqrt((rho - 4) * (rho - 2) * most / ((most - 4) * (most - 2) * rho)), known
+
+
+def rmsprop(max_grad_norm: float, decay: float = 0.95, eps: float = 0.01) -> Optimiser:
+    """RMSProp after clipping by the global norm, with the gradient's deviation below it, as Mnih et al. (2015) used it.
+
+        m <- decay m + (1 - decay) g        v <- decay v + (1 - decay) g^2
+        theta <- theta - alpha g / sqrt(v - m^2 + eps)
+
+    Source: Graves (2013), "Generating sequences with recurrent neural networks", equations 38 to 41, without momentum.
+    """
+
+    def update(parameters: PyTree, gradient: PyTree, state: Moments, learning_rate: Array | float, loss: Array):
+        gradient, norm, scale, sound, updates = _clip(gradient, state.updates, loss, max_grad_norm)
+        keep, rate = jnp.where(sound, decay, 1.0), jnp.where(sound, learning_rate * scale, 0.0)
+        first = jax.tree.map(lambda m, g: keep * m + (1.0 - decay) * scale * g, state.first, gradient)
+        second = jax.tree.map(lambda v, g: keep * v + (1.0 - decay) * scale**2 * g**2, state.second, gradient)
+
+        def moved(p: Array, g: Array, m: Array, v: Array) -> Array:
+            return p - rate * g * jax.lax.rsqrt(jnp.maximum(v - m**2, 0.0) + eps)
+
+        parameters = jax.tree.map(moved, parameters, gradient, first, second)
+        return parameters, Moments(first, second, updates), norm
+
+    return Optimiser(_no_moments, update)
+
+
+OPTIMIZERS: dict[str, type] = {kind.name: kind for kind in (Adam, RAdam, RMSProp)}
+
+
+def optimizer_text(optimizer: Any) -> str:
+    """`adam:1e-08`, `rmsprop:0.95:0.01`: the name and the numbers, in order."""
+    numbers = (repr(float(getattr(optimizer, field.name))) for field in dataclasses.fields(optimizer))
+    return ":".join([optimizer.name, *numbers])
+
+
+def optimizer_from_text(text: str) -> Any:
+    """Reads `adam`, `adam:1.5e-4` (eps), `radam`, `rmsprop` or `rmsprop:0.95:0.01` (decay, eps)."""
+    name, *numbers = text.split(":")
+    if name not in OPTIMIZERS:
+        raise UnknownName("optimizer", name, OPTIMIZERS)
+    fields = [field.name for field in dataclasses.fields(OPTIMIZERS[name])]
+    try:
+        values = dict(zip(fields, map(float, numbers), strict=False))
+    except ValueError:
+        values = {}
+    if len(numbers) > len(fields) or len(values) < len(numbers):
+        raise BadSetting(f"The optimizer {text!r} is not of the form {':'.join([name, *fields])}.")
+    if not 0 < values.get("eps", 1.0) < 1e6 or not 0 <= values.get("decay", 0.0) < 1:
+        raise BadSetting(f"The optimizer {text} cannot work: eps is above 0, and a decay at least 0 and below 1.")
+    return OPTIMIZERS[name](**values)
 
 
 def polyak_average(target: PyTree, online: PyTree, tau: Array | float) -> PyTree:

@@ -68,9 +68,9 @@ def _frames(
     for episode, seed in enumerate(seeds):
         obs, _ = world.reset(seed=seed)
         yield _picture(world.render())
-        total, over, steps = 0.0, False, 0
+        total, over, steps, player = 0.0, False, 0, policy.player(1)
         while not over and steps < LONGEST:
-            action = policy(obs)
+            action = player(np.asarray(obs)[None], np.array([steps == 0]))[0]
             try:
                 obs, reward, terminated, truncated, _ = world.step(action)
             except Exception as error:

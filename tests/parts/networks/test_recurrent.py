@@ -49,7 +49,7 @@ def test_a_sequence_is_its_steps_with_an_empty_memory_where_episodes_begin(recur
     module, noise = drawn_module(recurrent, VECTOR, outputs), drawn_noise(recurrent, VECTOR, outputs, (6, 2))
     x, first = drawn(6, 2, 5), np.array([[0, 1], [0, 0], [1, 0], [0, 0], [1, 1], [0, 0]], bool)
     before = jax.tree.map(lambda leaf: drawn(*leaf.shape), recurrent.start(2))
-    carry, answers = jax.jit(RecurrentNetwork.unroll)(module, before, x, first, noise)
+    carries, answers = jax.jit(RecurrentNetwork.unroll)(module, before, x, first, noise)
     assert answers.shape == (6, 2, *((outputs,) if isinstance(outputs, int) else outputs))
 
     step = jax.jit(RecurrentNetwork.step)
@@ -61,9 +61,8 @@ def test_a_sequence_is_its_steps_with_an_empty_memory_where_episodes_begin(recur
             here = jax.tree.map(lambda leaf, t=t, b=b: leaf[t, b], noise)
             memory, expected = step(module, memory, x[t, b], here)
             np.testing.assert_allclose(answers[t, b], expected, rtol=1e-5, atol=1e-6)
-        jax.tree.map(
-            lambda ours, theirs, b=b: np.testing.assert_allclose(ours[b], theirs, rtol=1e-5, atol=1e-6), carry, memory
-        )
+            for ours, theirs in zip(jax.tree.leaves(carries), jax.tree.leaves(memory), strict=True):
+                np.testing.assert_allclose(ours[t, b], theirs, rtol=1e-5, atol=1e-6)
 
 
 def test_memory_reaches_what_follows_but_not_the_next_episode():

@@ -21,6 +21,7 @@ from polyak.errors import BadSetting
 from polyak.ops import policy_gradient, returns, td
 from polyak.parts import networks
 from polyak.parts.distributions import Categorical
+from polyak.parts.minibatches import check_batch_size, shuffled
 from polyak.parts.normalise import Moments
 from polyak.parts.optimise import adam
 from polyak.parts.schedules import linear
@@ -81,11 +82,7 @@ class PPO:
         if not isinstance(spec.action_space, gymnasium.spaces.Discrete):
             raise BadSetting(f"PPO needs discrete actions so far, and this environment's are {spec.action_space}.")
         block_size = self.n_steps * spec.num_envs
-        if block_size % self.batch_size:
-            raise BadSetting(
-                f"PPO's batch_size {self.batch_size} does not divide n_steps x num_envs = {block_size}; "
-                f"{nearest_divisor(block_size, self.batch_size)} does."
-            )
+        check_batch_size("PPO", self.batch_size, self.n_steps, spec.num_envs)
         num_actions, first_action = int(spec.action_space.n), int(spec.action_space.start)
         encode = networks.encode(spec.observation_space)
         optimiser = adam(self.max_grad_norm, eps=1e-5)
@@ -181,10 +178,7 @@ class PPO:
                     )
                 return (new_parameters, new_optimiser, near), {"loss": value, "gradient_norm": norm, **metrics}
 
-            def order(key: Key) -> Array:
-                return jax.random.permutation(key, block_size).reshape(-1, self.batch_size)
-
-            orders = jax.vmap(order)(jax.random.split(key, self.n_epochs)).reshape(-1, self.batch_size)
+            orders = shuffled(key, block_size, self.batch_size, self.n_epochs)
             (parameters, optimiser_state, _), metrics = jax.lax.scan(
                 gradient_step, (state.parameters, state.optimiser, jnp.bool_(True)), orders
             )
@@ -243,8 +237,3 @@ class Samples(NamedTuple):
     advantage: Array
     value: Array  # V_old(s)
     target: Array  # G
-
-
-def nearest_divisor(total: int, wanted: int) -> int:
-    """The divisor of `total` nearest to `wanted`."""
-    return min((d for d in range(1, total + 1) if total % d == 0), key=lambda divisor: abs(divisor - wanted))

@@ -113,16 +113,17 @@ class RecurrentNetwork(eqx.Module):
             noise: what `noise` draws for x, or None for the means of noisy layers.
 
         Returns:
-            The memory after the last step, and the answers [T, B, A] or [T, B, A, K].
+            The memory after each step, leaves [T, B, units], and the answers [T, B, A] or [T, B, A, K].
         """
         self = with_noise(self, noise)
 
-        def advance(carry: PyTree, step: tuple[Array, Array]) -> tuple[PyTree, Array]:
+        def advance(carry: PyTree, step: tuple[Array, Array]) -> tuple[PyTree, tuple[PyTree, Array]]:
             projected, begins = step
-            return self.core.advance(forget(carry, begins), projected)
+            carry, y = self.core.advance(forget(carry, begins), projected)
+            return carry, (carry, y)
 
-        carry, y = jax.lax.scan(advance, carry, (self.core.project(self.torso(x)), first))
-        return carry, self.heads(y)
+        _, (carries, y) = jax.lax.scan(advance, carry, (self.core.project(self.torso(x)), first))
+        return carries, self.heads(y)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,0 +1,167 @@
+"""IQN (Dabney et al., 2018, "Implicit quantile networks for distributional reinforcement learning").
+
+    Z_theta(s, a; tau) = f(psi(s) * phi(tau))_a,   phi(tau) = relu(W (cos(pi i tau))_(i = 0 .. 63) + b)
+    theta <- theta - alpha d/dtheta sum_i mean_j |tau_i - 1[u_ij < 0]| huber(u_ij),
+    u_ij = r + gamma (1 - terminated) Z_target(s', a*; tau'_j) - Z_theta(s, a; tau_i)
+
+QR-DQN for every fraction tau at once: tau is an input of the network, and is drawn anew each time the network is asked.
+Actions are judged by the mean over the fractions drawn. The rest is DQN with all its arguments.
+
+Deviations: as many fractions are drawn for acting as for either side of the loss (K = N = N'); the transitions of a
+batch share them, so that phi is computed for N fractions and not for N times the batch; a policy that does not explore
+takes the middles of equal shares instead; psi includes the network's hidden layers, and f is its last one.
+"""
+
+import dataclasses
+from typing import Any, ClassVar, NamedTuple
+
+import equinox as eqx
+import gymnasium
+import jax
+import jax.numpy as jnp
+
+from polyak.agent import Agent, Array, Key, PyTree, Spec
+from polyak.ops import distributional
+from polyak.parts import deep_q, networks
+from polyak.parts import replay as replays
+from polyak.parts.exploration import Exploration
+from polyak.parts.networks.layers import linear, uniform, with_noise
+from polyak.parts.networks.perceptrons import make_perceptron, make_streams
+from polyak.parts.optimise import Adam, Optimizer
+
+COSINES = 64  # that show a fraction to the network
+
+
+@dataclasses.dataclass(frozen=True)
+class IQN:
+    """IQN: learns every quantile of returns from a replay memory, for discrete actions."""
+
+    name: ClassVar[str] = "iqn"
+    default_num_envs: ClassVar[int] = 1
+    starts_at_reset: ClassVar[bool] = False
+    vmap_seeds: ClassVar[bool] = False
+
+    learning_rate: float = 2.5e-4
+    """Step size of the optimizer."""
+    gamma: float = 0.99
+    """Discount per step, in [0, 1]."""
+    buffer_size: int = 100_000
+    """Transitions that the replay memory holds."""
+    learning_starts: int = 1_000
+    """Environment steps before the first update."""
+    batch_size: int = 64
+    """Transitions per gradient step."""
+    train_freq: int = 4
+    """Steps of every environment between two rounds of updates."""
+    gradient_steps: int = 1
+    """Gradient steps per round; -1 for as many as transitions were collected."""
+    target_update_interval: int = 1_000
+    """Environment steps between two renewals of the target network."""
+    tau: float = 1.0
+    """How far a renewal moves the target towards the online network; 1 is a copy."""
+    exploration_fraction: float = 0.1
+    """Share of the run over which epsilon falls from its first value to its last."""
+    exploration_initial_eps: float = 1.0
+    """Epsilon at the first step."""
+    exploration_final_eps: float = 0.05
+    """Epsilon once the schedule is over."""
+    exploration: Exploration | None = None
+    """What else chooses actions while collecting: greedy, epsilon, ladder, boltzmann, noise; by default the above."""
+    anneal_learning_rate: bool = False
+    """Let the learning rate fall linearly to 0 over the run, which steadies the final policy."""
+    max_grad_norm: float = 10.0
+    """Norm at which the gradient is clipped."""
+    n_steps: int = 1
+    """Rewards that are summed before a value stands for the rest (not corrected for the actions in between)."""
+    n_quantiles: int = 32
+    """Fractions that are drawn each time the network is asked."""
+    huber_delta: float = 1.0
+    """kappa: errors beyond it, in units of return, count linearly."""
+    double: bool = False
+    """Let the online network choose the action that the target network judges."""
+    replay: replays.Setting = replays.Uniform()
+    """Which transitions are drawn: uniform, prioritised."""
+    frame_stack: int = 1
+    """Frames of an observation, where it is a stack of the newest ones: the memory then keeps each frame once."""
+    normalize_observation: bool = False
+    """Standardise observations by their running mean and deviation."""
+    optimizer: Optimizer = Adam()
+    """What moves the parameters: adam, radam, rmsprop."""
+    network: networks.Network = networks.MLP(hidden=(256, 256))
+    """What computes psi(s), by its layers before the last, and how it ends: mlp, dueling, minatar, nature, impala."""
+
+    @property
+    def block_length(self) -> int:
+        return self.train_freq
+
+    def agent(self, spec: Spec) -> Agent:
+        def values(answer: Answer) -> Array:
+            return answer.quantiles.mean(-1)
+
+        def lesson(now: Answer, a_tm1: Array, r_t: Array, discount_t: Array, then: Answer, selector: Array):
+            target = distributional.quantile_target(r_t, discount_t, then.quantiles, selector)
+            taken = now.quantiles[a_tm1]
+            loss = distributional.quantile_huber(taken, now.taus, target, self.huber_delta)
+            return deep_q.Lesson(loss, priority=jnp.abs(target.mean() - taken.mean()))
+
+        network: Any = Implicit(self.network, self.n_quantiles)
+        outputs = deep_q.num_actions(self, spec)
+        draw = networks.noise(network, spec.observation_space, outputs)
+
+        def init(key: Key) -> ImplicitNetwork:
+            return network.init(key, spec.observation_space, outputs)
+
+        def noise(key: Key, shape: tuple[int, ...]) -> Noise:
+            tau_key, layer_key = jax.random.split(key)
+            return Noise(jax.random.uniform(tau_key, (*shape, self.n_quantiles)), draw(layer_key, shape))
+
+        return deep_q.agent(self, spec, deep_q.Model(init, noise), values, lesson)
+
+
+class Noise(NamedTuple):
+    """What one look at a state draws."""
+
+    taus: Array  # [..., N], or [N] for a whole batch
+    layers: PyTree  # of noisy layers
+
+
+class Answer(NamedTuple):
+    """What is known of the returns from a state."""
+
+    quantiles: Array  # [..., A, N]
+    taus: Array  # [..., N] their fractions
+
+
+class ImplicitNetwork(eqx.Module):
+    """f(psi(x) * phi(tau))."""
+
+    psi: Any  # x [..., n] -> [..., width]
+    phi: networks.Linear  # cosines [..., COSINES] -> [..., width]
+    f: Any  # [..., width] -> [..., A]
+    fractions: int = eqx.field(static=True)  # N, where they are not given
+
+    def __call__(self, x: Array, noise: Noise | None = None) -> Answer:
+        if noise is None:
+            taus = distributional.midpoints(self.fractions)
+        else:
+            taus = noise.taus
+            self = with_noise(self, jax.tree.map(lambda leaf: leaf[..., None, :], noise.layers))  # for all taus
+        cosines = distributional.cosine_features(taus, COSINES)
+        width = self.psi(x[..., None, :]) * jax.nn.relu(self.phi(cosines))
+        quantiles = jnp.swapaxes(self.f(width), -1, -2)
+        return Answer(quantiles, jnp.broadcast_to(taus, (*x.shape[:-1], self.fractions)))
+
+
+class Implicit(NamedTuple):
+    """A network whose answers depend on a fraction."""
+
+    network: networks.Network
+    fractions: int  # N
+
+    def init(self, key: Key, space: gymnasium.Space, outputs: int) -> ImplicitNetwork:
+        psi_key, phi_key, f_key = jax.random.split(key, 3)
+        psi, width = self.network.torso(psi_key, space, uniform)
+        make = make_streams if self.network.dueling else make_perceptron
+        last = networks.MLP(hidden=(), noisy=self.network.noisy)
+        phi = linear(phi_key, COSINES, width, uniform)
+        return ImplicitNetwork(psi, phi, make(f_key, width, outputs, last, uniform, uniform), self.fractions)

@@ -1,0 +1,101 @@
+"""QR-DQN (Dabney et al., 2018, "Distributional reinforcement learning with quantile regression").
+
+    theta <- theta - alpha d/dtheta sum_i mean_j |tau_i - 1[u_ij < 0]| huber(u_ij),
+    u_ij = r + gamma (1 - terminated) quantile_j of Z_target(s', a*) - quantile_i of Z_theta(s, a)
+
+The network answers with quantiles of the return for each action, at the middles tau_i of `n_quantiles` equal shares.
+Actions are judged by the mean. No range of returns has to be known, as C51 wants it. The rest is DQN with all its
+arguments.
+
+Deviation: Adam's eps is 1e-8 by default; the paper has 0.01 / 32.
+"""
+
+import dataclasses
+from typing import ClassVar
+
+import jax.numpy as jnp
+
+from polyak.agent import Agent, Array, Spec
+from polyak.ops import distributional
+from polyak.parts import deep_q, networks
+from polyak.parts import replay as replays
+from polyak.parts.exploration import Exploration
+from polyak.parts.optimise import Adam, Optimizer
+
+
+@dataclasses.dataclass(frozen=True)
+class QRDQN:
+    """QR-DQN: learns quantiles of returns from a replay memory, for discrete actions."""
+
+    name: ClassVar[str] = "qr-dqn"
+    default_num_envs: ClassVar[int] = 1
+    starts_at_reset: ClassVar[bool] = False
+    vmap_seeds: ClassVar[bool] = False
+
+    learning_rate: float = 2.5e-4
+    """Step size of the optimizer."""
+    gamma: float = 0.99
+    """Discount per step, in [0, 1]."""
+    buffer_size: int = 100_000
+    """Transitions that the replay memory holds."""
+    learning_starts: int = 1_000
+    """Environment steps before the first update."""
+    batch_size: int = 64
+    """Transitions per gradient step."""
+    train_freq: int = 4
+    """Steps of every environment between two rounds of updates."""
+    gradient_steps: int = 1
+    """Gradient steps per round; -1 for as many as transitions were collected."""
+    target_update_interval: int = 1_000
+    """Environment steps between two renewals of the target network."""
+    tau: float = 1.0
+    """How far a renewal moves the target towards the online network; 1 is a copy."""
+    exploration_fraction: float = 0.1
+    """Share of the run over which epsilon falls from its first value to its last."""
+    exploration_initial_eps: float = 1.0
+    """Epsilon at the first step."""
+    exploration_final_eps: float = 0.05
+    """Epsilon once the schedule is over."""
+    exploration: Exploration | None = None
+    """What else chooses actions while collecting: greedy, epsilon, ladder, boltzmann, noise; by default the above."""
+    anneal_learning_rate: bool = False
+    """Let the learning rate fall linearly to 0 over the run, which steadies the final policy."""
+    max_grad_norm: float = 10.0
+    """Norm at which the gradient is clipped."""
+    n_steps: int = 1
+    """Rewards that are summed before a value stands for the rest (not corrected for the actions in between)."""
+    n_quantiles: int = 50
+    """Quantiles that stand for a distribution."""
+    huber_delta: float = 1.0
+    """kappa: errors beyond it, in units of return, count linearly."""
+    double: bool = False
+    """Let the online network choose the action that the target network judges."""
+    replay: replays.Setting = replays.Uniform()
+    """Which transitions are drawn: uniform, prioritised."""
+    frame_stack: int = 1
+    """Frames of an observation, where it is a stack of the newest ones: the memory then keeps each frame once."""
+    normalize_observation: bool = False
+    """Standardise observations by their running mean and deviation."""
+    optimizer: Optimizer = Adam()
+    """What moves the parameters: adam, radam, rmsprop."""
+    network: networks.Network = networks.MLP(hidden=(256, 256))
+    """What computes the quantiles: mlp, dueling, minatar, nature, impala."""
+
+    @property
+    def block_length(self) -> int:
+        return self.train_freq
+
+    def agent(self, spec: Spec) -> Agent:
+        taus = distributional.midpoints(self.n_quantiles)
+
+        def values(quantiles: Array) -> Array:
+            return quantiles.mean(-1)
+
+        def lesson(theta_tm1: Array, a_tm1: Array, r_t: Array, discount_t: Array, theta_t: Array, selector: Array):
+            target = distributional.quantile_target(r_t, discount_t, theta_t, selector)
+            taken = theta_tm1[a_tm1]
+            loss = distributional.quantile_huber(taken, taus, target, self.huber_delta)
+            return deep_q.Lesson(loss, priority=jnp.abs(target.mean() - taken.mean()))
+
+        model = deep_q.model(self.network, spec, (deep_q.num_actions(self, spec), self.n_quantiles))
+        return deep_q.agent(self, spec, model, values, lesson)

@@ -1,0 +1,26 @@
+"""Several passes over a block of steps, in minibatches."""
+
+import jax
+
+from polyak.agent import Array, Key
+from polyak.errors import BadSetting
+
+
+def check_batch_size(algorithm: str, batch_size: int, n_steps: int, num_envs: int) -> None:
+    """Raises `BadSetting` unless a block can be cut into minibatches without a rest."""
+    total = n_steps * num_envs
+    if total % batch_size:
+        divisors = (divisor for divisor in range(1, total + 1) if total % divisor == 0)
+        nearest = min(divisors, key=lambda divisor: abs(divisor - batch_size))
+        raise BadSetting(
+            f"{algorithm}'s batch_size {batch_size} does not divide n_steps x num_envs = {total}; {nearest} does."
+        )
+
+
+def shuffled(key: Key, total: int, batch_size: int, n_epochs: int) -> Array:
+    """[n_epochs total / batch_size, batch_size] indices: in every epoch each of 0 .. total - 1 once, reordered."""
+
+    def order(key: Key) -> Array:
+        return jax.random.permutation(key, total).reshape(-1, batch_size)
+
+    return jax.vmap(order)(jax.random.split(key, n_epochs)).reshape(-1, batch_size)
