@@ -13,7 +13,7 @@ from polyak.engines.compiled import CompiledEngine
 from polyak.engines.host import HostEngine
 from polyak.envs.base import AsGymnasium, CompiledEnv
 from polyak.envs.from_gymnasium import GymnasiumVector
-from polyak.errors import Diverged, restored
+from polyak.errors import BadSetting, Diverged, restored
 from polyak.parts.features import Raw
 from polyak.parts.networks import MLP, Dueling, Recurrent
 from polyak.watch import LOOKS, Growth, Watch, not_finite
@@ -236,3 +236,9 @@ def test_linear_q_learning_with_too_large_a_step_is_told_of(tmp_path, capfd):
     with pytest.raises(Diverged, match="td_error"):
         polyak.train(algorithm, pays(lambda t: 1.0, limit=20), steps=3_000, out=tmp_path, processes=0, progress=True)
     assert capfd.readouterr().err.count("so the values may be diverging") == 1
+
+
+def test_a_replay_that_was_given_no_stacks_says_so_instead_of_diverged():
+    watch = Watch([7], lambda event: None)
+    with pytest.raises(BadSetting, match=r"observations of seed 7 are not stacks .* set frame_stack to 1"):
+        watch.look({"loss": np.nan, "replay_size": np.nan}, 0, 4, 1, lambda seed: None)

@@ -15,8 +15,8 @@ Tree = tuple[Array, ...]  # of each level a row per node [nodes, FANOUT]: its ch
 class SumTree:
     """A tree whose every node holds the sum of its children (Schaul et al., 2016, appendix B.2.1).
 
-    A node has 32 children instead of two: a million leaves are 4 levels high instead of 20, and each level costs the
-    start of a few small programs, which takes longer than to add 32 numbers that lie side by side.
+    A node has 32 children instead of two: a million leaves are 4 levels high instead of 20, and each level costs a few
+    small programs and a place in memory that is far from the last, while 32 numbers side by side are two cache lines.
 
     Sums are always recomputed from the children: what is added and taken away again would leave rounding behind.
     """
@@ -82,7 +82,7 @@ class SumTree:
 def running_sum(x: Array) -> Array:
     """Sums over the last axis up to and with each element, in log2 n additions of whole vectors.
 
-    `jnp.cumsum` takes twice as long on rows that are this short.
+    On rows that are this short, drawing takes a third less time than with `jnp.cumsum`.
     """
     shift = 1
     while shift < x.shape[-1]:
