@@ -13,7 +13,7 @@ MAY_IMPORT = {
     "agent": set(),
     "errors": set(),
     "spaces": set(),
-    "ops": {"agent"},
+    "ops": {"agent", "ops"},
     "parts/networks": {"agent", "errors", "parts.networks"},
     "parts": {"agent", "errors", "spaces", "ops", "parts"},
     "algorithms": {"agent", "errors", "spaces", "ops", "parts"},

@@ -99,6 +99,7 @@ def test_each_learns_the_known_values_and_says_how_it_goes(name):
     assert metrics["q_mean"] <= metrics["q_max"]
 
 
+KEY = jax.random.key(3)
 MEMBERS = [DQN(), C51(), QRDQN(), IQN(), Rainbow(), RecurrentDQN(), PQN()]
 EVERY = pytest.mark.parametrize("algorithm", MEMBERS, ids=lambda algorithm: algorithm.name)
 
@@ -133,6 +134,26 @@ def test_noisy_networks_explore_without_an_epsilon_and_not_at_all_when_judged():
     judged, _, _ = agent.act(state, (), obs, agent.noise(jax.random.key(1), (500,)), False)
     assert len(np.unique(chosen)) == 2
     assert len(np.unique(judged)) == 1
+
+
+def test_a_prioritised_memory_draws_by_the_errors_and_the_loss_makes_up_for_it():
+    """Errors of 1, 2, 4 and 8, Huber losses of 0.5, 1.5, 3.5 and 7.5."""
+    algorithm = DQN(
+        buffer_size=4, batch_size=4_000, train_freq=4, learning_rate=0.0, network=MLP((1,)),
+        replay=Prioritised(alpha=1.0, beta=1.0),
+    )  # fmt: skip
+    agent = algorithm.agent(spec_of(1))
+    state = jax.tree.map(jnp.zeros_like, agent.init(jax.random.key(0)))._replace(replay=agent.init(KEY).replay)
+    obs, over = jnp.zeros((4, 1, 1)), jnp.zeros((4, 1), bool)
+    reward = jnp.array([[1.0], [2.0], [4.0], [8.0]])
+    block = Step(obs, jnp.zeros((4, 1), jnp.int32), reward, ~over, over, obs, ())
+    learn = jax.jit(agent.learn)
+    state, metrics = learn(agent.observe(state, block), block, KEY)
+    assert float(metrics["td_error"]) == pytest.approx(15 / 4, rel=0.05)  # all are as likely before they are known
+    assert float(metrics["loss"]) == pytest.approx(13 / 4, rel=0.05)
+    _, metrics = learn(state, block, KEY)
+    assert float(metrics["td_error"]) == pytest.approx((1 + 4 + 16 + 64) / 15, rel=0.05)
+    assert float(metrics["loss"]) == pytest.approx(13 / 15, rel=0.05)  # each loss is divided by its error
 
 
 # Recurrent DQN

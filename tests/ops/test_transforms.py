@@ -28,3 +28,11 @@ def test_both_are_rlax(compiled):
     np.testing.assert_allclose(
         compiled(transforms.unsquash)(scaled), rlax.signed_parabolic(scaled, 1e-3), rtol=2e-3, atol=3e-4
     )
+
+
+def test_squashed_double_q_learning_bootstraps_on_the_scale_of_returns(compiled):
+    q_tm1, q_t, selector = jnp.array([0.5, 0.2]), jnp.array([9.0, 1.003]), jnp.array([0.0, 1.0])
+    error = compiled(transforms.squashed_double_q_learning)(q_tm1, 1, 2.0, 0.5, q_t, selector)
+    assert error == pytest.approx(4.5**0.5 - 1 + 0.0035 - 0.2, rel=1e-5)  # h(2 + 0.5 * 3) - 0.2
+    ended = compiled(transforms.squashed_double_q_learning)(q_tm1, 0, 3.0, 0.0, q_t, selector)
+    assert ended == pytest.approx(1.003 - 0.5, rel=1e-5)  # h(3) - 0.5

@@ -2,7 +2,7 @@
 
 A row of the ring is a block of T steps of one environment and the agent's carry at its start. A sequence is m rows
 that follow each other, so that sequences of m T steps begin every T steps and overlap. It may run over the end of an
-episode: who unrolls a network over it begins anew there, as was done when the steps were made.
+episode: who unrolls a network over it begins anew there, as it did when the steps were made.
 """
 
 import dataclasses
