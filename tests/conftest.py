@@ -1,6 +1,6 @@
 """One XLA thread a test process, as in polyak's own workers: two would wait for each other.
 
-Most of the time goes into compiling, so that is made cheap: XLA optimises less, and a program that was compiled is kept
+Most of the time goes into compiling, so that is made cheap: XLA hardly optimises, and a program that was compiled is kept
 on disk, because most processes that tests start run programs that another has run before them.
 """
 
@@ -8,7 +8,7 @@ import os
 from pathlib import Path
 
 os.environ.setdefault("NPROC", "1")
-os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=1")
+os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true")
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path(__file__).parents[1] / ".pytest_cache" / "xla"))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
