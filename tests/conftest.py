@@ -1,7 +1,7 @@
 """One XLA thread a test process, as in polyak's own workers: two would wait for each other.
 
-Most of the time goes into compiling, so that is made cheap: XLA hardly optimises, and a program that was compiled is kept
-on disk, because most processes that tests start run programs that another has run before them.
+Most of the time goes into compiling, so that is made cheap: XLA hardly optimises, and a program that was compiled is
+kept on disk, because most processes that tests start run programs that another has run before them.
 """
 
 import os
