@@ -51,6 +51,8 @@ SMALL |= {
 }
 NUM_ENVS = 2
 EVERY = pytest.mark.parametrize("name", SMALL)
+# Without the one that takes longest to compile, where noise is what matters.
+FEED_FORWARD = pytest.mark.parametrize("name", [name for name in SMALL if name != "recurrent-dqn"])
 
 
 def world_of(name: str) -> str:
@@ -202,7 +204,7 @@ def test_the_size_of_the_chunks_does_not_change_a_run(name):
     assert_equal(whole._replace(episodes=()), pieces._replace(episodes=()))  # its sums are those of the last chunk
 
 
-@EVERY
+@FEED_FORWARD
 def test_the_most_that_a_chunk_holds_does_not_change_a_run(name):
     small, _ = run(cached_engine(name), 1, fills=(), trains=(4, 2))
     large, _ = run(compiled_engine(SMALL[name], make(world_of(name)), chunk=7), 1, fills=(), trains=(6,))
