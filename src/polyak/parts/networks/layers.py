@@ -61,8 +61,8 @@ class NoisyLinear(eqx.Module):
 
         y = (mu_w + sigma_w * e_out e_in^T) x + mu_b + sigma_b * e_out        (equations 9 to 11, factorised noise)
 
-    computed as mu_w x + mu_b + e_out * (sigma_w (e_in * x) + sigma_b): two products, so that each sample has noise of
-    its own and no matrix is made for it. Without noise the layer uses its means.
+    Where each sample has noise of its own, that is mu_w x + mu_b + e_out * (sigma_w (e_in * x) + sigma_b), for which no
+    matrix has to be made. Where all share one, the matrix is made once. Without noise the layer uses its means.
     """
 
     weight: Array  # mu_w [outputs, inputs]
@@ -72,11 +72,13 @@ class NoisyLinear(eqx.Module):
     noise: tuple[Array, Array] | None = None  # e_in [..., inputs], e_out [..., outputs]; `with_noise` puts it there
 
     def __call__(self, x: Array) -> Array:
-        mean = x @ self.weight.T + self.bias
         if self.noise is None:
-            return mean
+            return x @ self.weight.T + self.bias
         e_in, e_out = self.noise
-        return mean + e_out * ((e_in * x) @ self.weight_sigma.T + self.bias_sigma)
+        if e_in.ndim == 1:
+            weight = self.weight + self.weight_sigma * jnp.outer(e_out, e_in)
+            return x @ weight.T + self.bias + self.bias_sigma * e_out
+        return x @ self.weight.T + self.bias + e_out * ((e_in * x) @ self.weight_sigma.T + self.bias_sigma)
 
 
 def linear(key: Key, inputs: int, outputs: int, initialise: Initialiser, sigma: float | None = None) -> Any:
