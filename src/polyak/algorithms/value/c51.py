@@ -11,13 +11,8 @@ Deviation: Adam's eps is 1e-8 by default; the paper has 0.01 / 32.
 import dataclasses
 from typing import ClassVar
 
-import jax
-import jax.numpy as jnp
-
-from polyak.agent import Agent, Array, Spec
-from polyak.errors import BadSetting
-from polyak.ops import distributional
-from polyak.parts import deep_q, networks
+from polyak.agent import Agent, Spec
+from polyak.parts import categorical, networks
 from polyak.parts import replay as replays
 from polyak.parts.exploration import Exploration
 from polyak.parts.optimise import Adam, Optimizer
@@ -88,19 +83,4 @@ class C51:
         return self.train_freq
 
     def agent(self, spec: Spec) -> Agent:
-        if not self.v_min < self.v_max:
-            raise BadSetting(f"C51's v_min {self.v_min} is not below its v_max {self.v_max}.")
-        atoms = jnp.linspace(self.v_min, self.v_max, self.n_atoms)
-
-        def values(logits: Array) -> Array:
-            return jax.nn.softmax(logits) @ atoms
-
-        def lesson(logits_tm1: Array, a_tm1: Array, r_t: Array, discount_t: Array, logits_t: Array, selector: Array):
-            target = distributional.categorical_target(r_t, discount_t, logits_t, selector, atoms)
-            taken = logits_tm1[a_tm1]
-            return deep_q.Lesson(
-                loss=distributional.cross_entropy(target, taken), priority=distributional.kl_divergence(target, taken)
-            )
-
-        model = deep_q.model(self.network, spec, (deep_q.num_actions(self, spec), self.n_atoms))
-        return deep_q.agent(self, spec, model, values, lesson)
+        return categorical.agent(self, spec)
