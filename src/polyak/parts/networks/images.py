@@ -84,6 +84,46 @@ def max_pool(x: Array) -> Array:
     return x
 
 
+def image_network(
+    network: "ImageReader",
+    key: Key,
+    space: gymnasium.Space,
+    outputs: Outputs,
+    hidden: Initialiser = uniform,
+    head: Initialiser = uniform,
+) -> ImageNetwork:
+    """Makes the convolutions of `network` and what follows them."""
+    kernel_key, body_key = jax.random.split(key)
+    kernel, width, image = _kernel(kernel_key, space, network, hidden)
+    make = make_streams if network.dueling else make_perceptron
+    body = make(body_key, width, outputs, network, hidden, head)
+    return ImageNetwork(kernel, body, image, network.layer_norm)
+
+
+def image_torso(
+    network: "ImageReader", key: Key, space: gymnasium.Space, initialise: Initialiser
+) -> tuple[ImageNetwork, int]:
+    """Makes the convolutions and hidden layers of `network`; and the length of what they make."""
+    kernel_key, body_key = jax.random.split(key)
+    kernel, width, image = _kernel(kernel_key, space, network, initialise)
+    body = make_torso(body_key, width, network, initialise)
+    return ImageNetwork(kernel, body, image, network.layer_norm), network.hidden[-1] if network.hidden else width
+
+
+def _kernel(key: Key, space: gymnasium.Space, network: "ImageReader", initialise: Initialiser):
+    shape = space.shape or ()
+    if len(shape) != 3:
+        raise BadSetting(
+            f"The network '{network.name}' reads images [height, width, channels] or [channels, height, width], "
+            f"not {space}; use mlp."
+        )
+    image = Image.of(shape)
+    kernel, width = network.kernel(key, image, initialise)
+    if width < 1:
+        raise BadSetting(f"The network '{network.name}' cannot read images as small as {shape}; use minatar or mlp.")
+    return kernel, width, image
+
+
 @dataclasses.dataclass(frozen=True)
 class MinAtarCNN:
     """16 filters of 3 x 3, then fully connected layers (Young and Tian, 2019, "MinAtar")."""
@@ -95,18 +135,7 @@ class MinAtarCNN:
     noisy: float | None = None
     dueling: bool = False  # two streams, each with these hidden layers
 
-    def init(
-        self,
-        key: Key,
-        space: gymnasium.Space,
-        outputs: Outputs,
-        hidden: Initialiser = uniform,
-        head: Initialiser = uniform,
-    ) -> ImageNetwork:
-        return image_network(key, space, self, outputs, hidden, head)
-
-    def torso(self, key: Key, space: gymnasium.Space, initialise: Initialiser) -> tuple[ImageNetwork, int]:
-        return image_torso(key, space, self, initialise)
+    init, torso = image_network, image_torso
 
     def kernel(self, key: Key, image: Image, initialise: Initialiser) -> tuple[Convolution, int]:
         places = fitting(image.height, 3, 1) * fitting(image.width, 3, 1)
@@ -125,18 +154,7 @@ class NatureCNN:
     noisy: float | None = None
     dueling: bool = False  # two streams, each with these hidden layers
 
-    def init(
-        self,
-        key: Key,
-        space: gymnasium.Space,
-        outputs: Outputs,
-        hidden: Initialiser = uniform,
-        head: Initialiser = uniform,
-    ) -> ImageNetwork:
-        return image_network(key, space, self, outputs, hidden, head)
-
-    def torso(self, key: Key, space: gymnasium.Space, initialise: Initialiser) -> tuple[ImageNetwork, int]:
-        return image_torso(key, space, self, initialise)
+    init, torso = image_network, image_torso
 
     def kernel(self, key: Key, image: Image, initialise: Initialiser) -> tuple[Chain, int]:
         channels, height, width = image.channels, image.height, image.width
@@ -160,18 +178,7 @@ class ImpalaCNN:
     noisy: float | None = None
     dueling: bool = False  # two streams, each with these hidden layers
 
-    def init(
-        self,
-        key: Key,
-        space: gymnasium.Space,
-        outputs: Outputs,
-        hidden: Initialiser = uniform,
-        head: Initialiser = uniform,
-    ) -> ImageNetwork:
-        return image_network(key, space, self, outputs, hidden, head)
-
-    def torso(self, key: Key, space: gymnasium.Space, initialise: Initialiser) -> tuple[ImageNetwork, int]:
-        return image_torso(key, space, self, initialise)
+    init, torso = image_network, image_torso
 
     def kernel(self, key: Key, image: Image, initialise: Initialiser) -> tuple[Residual, int]:
         channels, height, width = image.channels, image.height, image.width
@@ -186,38 +193,3 @@ class ImpalaCNN:
 
 
 ImageReader = MinAtarCNN | NatureCNN | ImpalaCNN
-
-
-def image_network(
-    key: Key, space: gymnasium.Space, network: ImageReader, outputs: Outputs, hidden: Initialiser, head: Initialiser
-) -> ImageNetwork:
-    """Makes the convolutions of `network` and what follows them."""
-    kernel_key, body_key = jax.random.split(key)
-    kernel, width, image = _kernel(kernel_key, space, network, hidden)
-    make = make_streams if network.dueling else make_perceptron
-    body = make(body_key, width, outputs, network, hidden, head)
-    return ImageNetwork(kernel, body, image, network.layer_norm)
-
-
-def image_torso(
-    key: Key, space: gymnasium.Space, network: ImageReader, initialise: Initialiser
-) -> tuple[ImageNetwork, int]:
-    """Makes the convolutions and hidden layers of `network`; and the length of what they make."""
-    kernel_key, body_key = jax.random.split(key)
-    kernel, width, image = _kernel(kernel_key, space, network, initialise)
-    body = make_torso(body_key, width, network, initialise)
-    return ImageNetwork(kernel, body, image, network.layer_norm), network.hidden[-1] if network.hidden else width
-
-
-def _kernel(key: Key, space: gymnasium.Space, network: ImageReader, initialise: Initialiser):
-    shape = space.shape or ()
-    if len(shape) != 3:
-        raise BadSetting(
-            f"The network '{network.name}' reads images [height, width, channels] or [channels, height, width], "
-            f"not {space}; use mlp."
-        )
-    image = Image.of(shape)
-    kernel, width = network.kernel(key, image, initialise)
-    if width < 1:
-        raise BadSetting(f"The network '{network.name}' cannot read images as small as {shape}; use minatar or mlp.")
-    return kernel, width, image
