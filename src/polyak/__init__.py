@@ -60,7 +60,7 @@ if TYPE_CHECKING:
     from polyak.evaluation import Scores, evaluate
     from polyak.parts.exploration import UCB, Boltzmann, EpsilonGreedy, EpsilonLadder, Greedy, NoisyGreedy
     from polyak.parts.features import Fourier, Polynomial, Radial, Raw, Tiles
-    from polyak.parts.networks import MLP, Dueling, ImpalaCNN, MinAtarCNN, NatureCNN, Recurrent
+    from polyak.parts.networks import MLP, Dueling, ImpalaCNN, MinAtarCNN, NatureCNN, NipsCNN, Recurrent
     from polyak.parts.optimise import Adam, RAdam, RMSProp
     from polyak.parts.policies import TabularPolicy
     from polyak.parts.replay import Prioritised, Uniform
@@ -130,7 +130,7 @@ _HOMES = {
     "polyak.evaluation": ("Scores", "evaluate"),
     "polyak.parts.exploration": ("UCB", "Boltzmann", "EpsilonGreedy", "EpsilonLadder", "Greedy", "NoisyGreedy"),
     "polyak.parts.features": ("Fourier", "Polynomial", "Radial", "Raw", "Tiles"),
-    "polyak.parts.networks": ("MLP", "Dueling", "ImpalaCNN", "MinAtarCNN", "NatureCNN", "Recurrent"),
+    "polyak.parts.networks": ("MLP", "Dueling", "ImpalaCNN", "MinAtarCNN", "NatureCNN", "NipsCNN", "Recurrent"),
     "polyak.parts.optimise": ("Adam", "RAdam", "RMSProp"),
     "polyak.parts.policies": ("TabularPolicy",),
     "polyak.parts.replay": ("Prioritised", "Uniform"),
@@ -187,6 +187,7 @@ __all__ = [
     "NStepSARSA",
     "NStepTD",
     "NatureCNN",
+    "NipsCNN",
     "NoisyGreedy",
     "OffPolicyMonteCarlo",
     "Picture",

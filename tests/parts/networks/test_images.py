@@ -7,7 +7,7 @@ import pytest
 from gymnasium.spaces import Box
 
 from polyak.errors import BadSetting
-from polyak.parts.networks import ImpalaCNN, MinAtarCNN, NatureCNN, encode
+from polyak.parts.networks import ImpalaCNN, MinAtarCNN, NatureCNN, NipsCNN, encode
 from polyak.parts.networks.convolution import Convolution, Image, as_convolution, as_products
 from polyak.parts.networks.images import ImageNetwork, Residual, max_pool
 from tests.parts.networks.drawn import KEY, drawn, drawn_module
@@ -125,7 +125,7 @@ def test_maps_are_normalised_where_asked():
     np.testing.assert_allclose(answer(louder, x), answer(module, x), rtol=1e-2, atol=1e-3)
 
 
-@pytest.mark.parametrize("network", [MinAtarCNN(), NatureCNN(), ImpalaCNN()])
+@pytest.mark.parametrize("network", [MinAtarCNN(), NipsCNN(), NatureCNN(), ImpalaCNN()])
 def test_a_network_for_images_wants_images(network):
     with pytest.raises(BadSetting, match=f"'{network.name}' reads images"):
         network.init(KEY, Box(-1.0, 1.0, (5,), np.float32), 3)

@@ -72,7 +72,7 @@ class PPO:
     normalize_reward: bool = False
     """Divide rewards by the running deviation of the discounted return."""
     network: networks.Network = networks.MLP(hidden=(64, 64), activation="tanh")
-    """Used once for the policy and once for the value: mlp, minatar, nature, impala."""
+    """Used once for the policy and once for the value: mlp, minatar, nips, nature, impala."""
 
     @property
     def block_length(self) -> int:

@@ -76,7 +76,7 @@ class C51:
     optimizer: Optimizer = Adam()
     """What moves the parameters: adam, radam, rmsprop."""
     network: networks.Network = networks.MLP(hidden=(256, 256))
-    """What computes the distributions: mlp, dueling, minatar, nature, impala."""
+    """What computes the distributions: mlp, dueling, minatar, nips, nature, impala."""
 
     @property
     def block_length(self) -> int:

@@ -80,7 +80,7 @@ class DQN:
     optimizer: Optimizer = Adam()
     """What moves the parameters: adam, radam, rmsprop."""
     network: networks.Network = networks.MLP(hidden=(256, 256))
-    """What computes Q: mlp, dueling, minatar, nature, impala."""
+    """What computes Q: mlp, dueling, minatar, nips, nature, impala."""
 
     @property
     def block_length(self) -> int:

@@ -88,7 +88,7 @@ class IQN:
     optimizer: Optimizer = Adam()
     """What moves the parameters: adam, radam, rmsprop."""
     network: networks.Network = networks.MLP(hidden=(256, 256))
-    """What computes psi(s), by its layers before the last, and how it ends: mlp, dueling, minatar, nature, impala."""
+    """What computes psi(s), all but its last layer, and how it ends: mlp, dueling, minatar, nips, nature, impala."""
 
     @property
     def block_length(self) -> int:

@@ -79,7 +79,7 @@ class QRDQN:
     optimizer: Optimizer = Adam()
     """What moves the parameters: adam, radam, rmsprop."""
     network: networks.Network = networks.MLP(hidden=(256, 256))
-    """What computes the quantiles: mlp, dueling, minatar, nature, impala."""
+    """What computes the quantiles: mlp, dueling, minatar, nips, nature, impala."""
 
     @property
     def block_length(self) -> int:

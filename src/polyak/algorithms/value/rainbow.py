@@ -79,7 +79,7 @@ class Rainbow:
     optimizer: Optimizer = Adam(eps=1.5e-4)
     """What moves the parameters: adam, radam, rmsprop."""
     network: networks.Network = networks.Dueling(hidden=(256, 256), noisy=0.5)
-    """What computes the distributions: dueling, mlp, minatar, nature, impala; noisy, because nothing else explores."""
+    """What computes the distributions: dueling, mlp, minatar, nips, nature, impala; noisy, as nothing else explores."""
 
     @property
     def block_length(self) -> int:

@@ -6,7 +6,7 @@ dimensions. Each has a one-line text form, `mlp:64,64:tanh`, for the command lin
 """
 
 from polyak.parts.networks.encoding import encode, num_features
-from polyak.parts.networks.images import ImpalaCNN, MinAtarCNN, NatureCNN
+from polyak.parts.networks.images import ImpalaCNN, MinAtarCNN, NatureCNN, NipsCNN
 from polyak.parts.networks.layers import (
     ACTIVATIONS,
     Initialiser,
@@ -43,6 +43,7 @@ __all__ = [
     "MinAtarCNN",
     "NatureCNN",
     "Network",
+    "NipsCNN",
     "NoisyLinear",
     "Perceptron",
     "Recurrent",

@@ -142,6 +142,36 @@ class MinAtarCNN:
         return convolution(key, image.channels, 16, 3, initialise), places * 16
 
 
+def _chain(
+    key: Key, image: Image, initialise: Initialiser, layers: tuple[tuple[int, int, int], ...], normalise: bool
+) -> tuple[Chain, int]:
+    """Convolutions of (filters, size, stride), and the length of what they make, 0 where an image is too small."""
+    channels, height, width = image.channels, image.height, image.width
+    made = []
+    for layer_key, (filters, size, stride) in zip(jax.random.split(key, len(layers)), layers, strict=True):
+        made.append(convolution(layer_key, channels, filters, size, initialise, stride))
+        channels, height, width = filters, fitting(height, size, stride), fitting(width, size, stride)
+    return Chain(tuple(made), normalise), max(height, 0) * max(width, 0) * channels
+
+
+@dataclasses.dataclass(frozen=True)
+class NipsCNN:
+    """16 filters of 8 x 8 at every fourth place, 32 of 4 x 4 at every second, then fully connected layers: a third of
+    the work of the Nature CNN (Mnih et al., 2013, "Playing Atari with deep reinforcement learning")."""
+
+    name: ClassVar[str] = "nips"
+    hidden: tuple[int, ...] = (256,)
+    activation: str = "relu"
+    layer_norm: bool = False
+    noisy: float | None = None
+    dueling: bool = False  # two streams, each with these hidden layers
+
+    init, torso = image_network, image_torso
+
+    def kernel(self, key: Key, image: Image, initialise: Initialiser) -> tuple[Chain, int]:
+        return _chain(key, image, initialise, ((16, 8, 4), (32, 4, 2)), self.layer_norm)
+
+
 @dataclasses.dataclass(frozen=True)
 class NatureCNN:
     """32 filters of 8 x 8 at every fourth place, 64 of 4 x 4 at every second, 64 of 3 x 3, then fully connected layers
@@ -157,14 +187,7 @@ class NatureCNN:
     init, torso = image_network, image_torso
 
     def kernel(self, key: Key, image: Image, initialise: Initialiser) -> tuple[Chain, int]:
-        channels, height, width = image.channels, image.height, image.width
-        layers = []
-        for layer_key, (filters, size, stride) in zip(
-            jax.random.split(key, 3), ((32, 8, 4), (64, 4, 2), (64, 3, 1)), strict=True
-        ):
-            layers.append(convolution(layer_key, channels, filters, size, initialise, stride))
-            channels, height, width = filters, fitting(height, size, stride), fitting(width, size, stride)
-        return Chain(tuple(layers), self.layer_norm), max(height, 0) * max(width, 0) * channels
+        return _chain(key, image, initialise, ((32, 8, 4), (64, 4, 2), (64, 3, 1)), self.layer_norm)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -192,4 +215,4 @@ class ImpalaCNN:
         return Residual(tuple(sections), self.layer_norm), height * width * channels
 
 
-ImageReader = MinAtarCNN | NatureCNN | ImpalaCNN
+ImageReader = MinAtarCNN | NipsCNN | NatureCNN | ImpalaCNN

@@ -10,7 +10,7 @@ from polyak.parts.networks.layers import Initialiser, uniform
 
 
 class Network(Protocol):
-    """A network that answers each observation for itself: mlp, dueling, minatar, nature, impala."""
+    """A network that answers each observation for itself: mlp, dueling, minatar, nips, nature, impala."""
 
     name: ClassVar[str]
 

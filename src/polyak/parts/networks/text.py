@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 from polyak.errors import BadSetting, UnknownName
-from polyak.parts.networks.images import ImpalaCNN, MinAtarCNN, NatureCNN
+from polyak.parts.networks.images import ImpalaCNN, MinAtarCNN, NatureCNN, NipsCNN
 from polyak.parts.networks.layers import ACTIVATIONS
 from polyak.parts.networks.network import Network
 from polyak.parts.networks.perceptrons import MLP, Dueling
@@ -16,9 +16,9 @@ MOST_UNITS = 2**16  # of a core
 SIGMA = 0.5  # of noisy layers (Fortunato et al., 2018, section 3.2)
 
 NETWORKS: dict[str, Callable[..., Network]] = {
-    kind.name: kind for kind in (MLP, Dueling, MinAtarCNN, NatureCNN, ImpalaCNN)
+    kind.name: kind for kind in (MLP, Dueling, MinAtarCNN, NipsCNN, NatureCNN, ImpalaCNN)
 }
-STREAMS = (MinAtarCNN.name, NatureCNN.name, ImpalaCNN.name)  # which take the option `dueling`
+STREAMS = (MinAtarCNN.name, NipsCNN.name, NatureCNN.name, ImpalaCNN.name)  # which take the option `dueling`
 
 
 def network_text(network: Network) -> str:
