@@ -8,8 +8,8 @@ process's CPU time are compared. Then the same for memories of different sizes: 
 the larger it is.
 
 Memory is that of a million 84 x 84 frames of 8 environments in stacks of 4 with prioritised replay, filled by blocks of
-stacks: the bytes of all arrays, and the resident size of the process less what it had before, of which 0.1 to 0.2 GB
-are the compiler's. Needs 8 GB.
+stacks: the bytes of all arrays, and the resident size of the process less what it had with its programs compiled and
+no memory yet. Needs 8 GB.
 
 What an update of the tree takes, counted for N = 32 draws of a million leaves, 4 levels of 32 children: to draw, each
 level reads N rows of 32 floats (4 KB), makes 5 additions of such vectors and some 4 more operations on each number; to
@@ -179,20 +179,22 @@ def measure_memory(options: Options) -> None:
 
         return jax.lax.fori_loop(0, count, add, (state, stack))
 
-    add_many = jax.jit(add_many, donate_argnums=0)
-    sample = jax.jit(memory.sample, static_argnums=2)
+    key = jax.random.key(0)
     stack = jnp.zeros((NUM_ENVS, STACK, *FRAME), jnp.uint8)
-    before = resident("VmRSS")  # with JAX
-    state = memory.init()
     blocks = options.entries // (LENGTH * NUM_ENVS) + 100  # once around and a little more
+    empty = jax.eval_shape(memory.init)
+    add_many = jax.jit(add_many, donate_argnums=0).lower(empty, stack, key, blocks).compile()
+    sample = jax.jit(memory.sample, static_argnums=2).lower(empty, key, 32, 0.5).compile()
+    before = resident("VmRSS")  # with JAX and the programs
+    state = memory.init()
     began = time.process_time()
-    state, stack = jax.block_until_ready(add_many(state, stack, jax.random.key(0), blocks))
+    state, stack = jax.block_until_ready(add_many(state, stack, key, blocks))
     taken = (time.process_time() - began) / blocks
-    drawn = sample(state, jax.random.key(1), 32, 0.5)
+    drawn = sample(state, key, 0.5)
     assert float(memory.metrics(state)["replay_size"]) > 0 and float(drawn.weights.max()) == 1.0
     began = time.process_time()
     for i in range(200):
-        drawn = sample(state, jax.random.key(i), 32, 0.5)
+        drawn = sample(state, jax.random.key(i), 0.5)
     jax.block_until_ready(drawn)
     drawing = (time.process_time() - began) / 200
     nbytes = sum(leaf.nbytes for leaf in jax.tree.leaves(state)) / 1e9
