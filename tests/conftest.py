@@ -22,5 +22,5 @@ os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
 
 def pytest_collection_modifyitems(items):
     """The longest files first, so that no process is left alone with one at the end."""
-    longest = ("test_readme.py", "test_training.py", "test_cli.py")
+    longest = ("test_readme.py", "test_resume.py", "test_training.py", "test_value.py")
     items.sort(key=lambda item: longest.index(item.path.name) if item.path.name in longest else len(longest))
