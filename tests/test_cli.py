@@ -1,20 +1,31 @@
-"""The command line as a user meets it: in a process of its own."""
+"""The command line as a user meets it: in a process of its own, or in this one where a start would prove no more."""
 
 import json
-import os
 import subprocess
 import sys
 
 import pytest
 
+from polyak import cli
+
 SETTINGS = "--steps 512 --num-envs 4 --n-steps 16 --batch-size 64 --network mlp:16".split()
 
 
-def polyak(*args, cwd, env=None):
+def polyak(*args, cwd):
+    """A command in a process of its own."""
     command = [sys.executable, "-m", "polyak.cli", *args]
-    return subprocess.run(
-        command, cwd=cwd, capture_output=True, text=True, timeout=300, env={**os.environ, **(env or {})}
-    )
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=300)
+
+
+@pytest.fixture
+def inside(capsys, monkeypatch):
+    """A command in this process."""
+
+    def polyak(*args, cwd):
+        monkeypatch.chdir(cwd)
+        return subprocess.CompletedProcess(args, cli.main(list(args)), *capsys.readouterr())
+
+    return polyak
 
 
 @pytest.fixture(scope="module")
@@ -41,63 +52,63 @@ def test_options_reach_the_algorithm(run):
     assert about["settings"]["gae_lambda"] == 0.95, "what is not given comes from the preset"
 
 
-def test_a_table_is_trained_by_its_name_with_settings_written_on_one_line(tmp_path):
-    options = "--steps 2000 --learning-rate 0.5:0.1 --exploration epsilon:1:0.1:0.5".split()
-    trained = polyak("train", "expected-sarsa", "FrozenLake-v1", *options, cwd=tmp_path)
+def test_a_table_is_trained_by_its_name_with_settings_written_on_one_line(tmp_path, inside):
+    options = "--steps 2000 --processes 0 --learning-rate 0.5:0.1 --exploration epsilon:1:0.1:0.5".split()
+    trained = inside("train", "expected-sarsa", "FrozenLake-v1", *options, cwd=tmp_path)
     assert trained.returncode == 0, trained.stderr
     (path,) = (tmp_path / "runs").iterdir()
     settings = json.loads((path / "run.json").read_text())["settings"]
     assert settings["learning_rate"] == "0.5:0.1" and settings["exploration"] == "epsilon:1.0:0.1:0.5"
-    wrong = polyak("train", "sarsa", "CliffWalking-v1", "--exploration", "epsilom", cwd=tmp_path)
+    wrong = inside("train", "sarsa", "CliffWalking-v1", "--exploration", "epsilom", cwd=tmp_path)
     assert wrong.returncode == 2 and "did you mean epsilon?" in wrong.stderr
 
 
-def test_a_policy_that_is_given_is_written_on_one_line_too(tmp_path):
+def test_a_policy_that_is_given_is_written_on_one_line_too(tmp_path, inside):
     policy = "0,3,3,3,0,0,0,0,3,1,0,0,0,2,1,0"
-    options = f"--steps 500 --policy {policy} --learning-rate 1/n --n-steps 2".split()
-    trained = polyak("train", "n-step-td", "FrozenLake-v1", *options, cwd=tmp_path)
+    options = f"--steps 500 --processes 0 --policy {policy} --learning-rate 1/n --n-steps 2".split()
+    trained = inside("train", "n-step-td", "FrozenLake-v1", *options, cwd=tmp_path)
     assert trained.returncode == 0, trained.stderr
     (path,) = (tmp_path / "runs").iterdir()
     settings = json.loads((path / "run.json").read_text())["settings"]
     assert settings["policy"] == policy and settings["learning_rate"] == "1/n" and settings["n_steps"] == 2
 
 
-def test_evaluate_scores_every_seed(run):
+def test_evaluate_scores_every_seed(run, inside):
     folder, path, _ = run
-    result = polyak("evaluate", str(path), "--episodes", "5", cwd=folder)
+    result = inside("evaluate", str(path), "--episodes", "5", cwd=folder)
     assert "(2 seeds x 5 episodes)" in result.stdout, result.stderr
 
 
 @pytest.mark.parametrize("ending", ["mp4", "gif"])
-def test_watch_writes_a_film(run, ending):
+def test_watch_writes_a_film(run, ending, inside):
     folder, path, _ = run
-    result = polyak("watch", str(path), "--out", f"film.{ending}", cwd=folder)
+    result = inside("watch", str(path), "--out", f"film.{ending}", cwd=folder)
     assert "Next: polyak evaluate" in result.stdout, result.stderr
     start = (folder / f"film.{ending}").read_bytes()[:12]
     assert start[4:8] == b"ftyp" if ending == "mp4" else start[:4] == b"GIF8"
 
 
-def test_plot_draws_several_runs_in_one_picture(run):
+def test_plot_draws_several_runs_in_one_picture(run, inside):
     folder, path, _ = run
-    result = polyak("plot", str(path), str(path), "--out", "both.png", cwd=folder)
+    result = inside("plot", str(path), str(path), "--out", "both.png", cwd=folder)
     assert (folder / "both.png").read_bytes()[:4] == b"\x89PNG", result.stderr
 
 
-def test_draw_says_that_a_network_is_no_table(run):
+def test_draw_says_that_a_network_is_no_table(run, inside):
     folder, path, _ = run
-    result = polyak("draw", str(path), cwd=folder)
+    result = inside("draw", str(path), cwd=folder)
     assert result.returncode == 2 and "ppo keeps no table" in result.stderr and "Traceback" not in result.stderr
 
 
-def test_list_names_what_there_is(tmp_path):
-    assert "ppo" in polyak("list", "algorithms", cwd=tmp_path).stdout
-    assert "CartPole-v1" in polyak("list", "envs", cwd=tmp_path).stdout
-    assert "dqn" in polyak("list", "presets", cwd=tmp_path).stdout
-    assert "reused-buffer" in polyak("list", "checks", cwd=tmp_path).stdout
+def test_list_names_what_there_is(tmp_path, inside):
+    assert "ppo" in inside("list", "algorithms", cwd=tmp_path).stdout
+    assert "CartPole-v1" in inside("list", "envs", cwd=tmp_path).stdout
+    assert "dqn" in inside("list", "presets", cwd=tmp_path).stdout
+    assert "reused-buffer" in inside("list", "checks", cwd=tmp_path).stdout
 
 
-def test_help_of_an_algorithm_shows_its_fields_and_the_defaults_of_the_preset(tmp_path):
-    text = polyak("train", "dqn", "CartPole-v1", "--help", cwd=tmp_path).stdout
+def test_help_of_an_algorithm_shows_its_fields_and_the_defaults_of_the_preset(tmp_path, inside):
+    text = inside("train", "dqn", "CartPole-v1", "--help", cwd=tmp_path).stdout
     assert "--target-update-interval" in text and "Environment steps between two renewals" in text
 
 
@@ -138,6 +149,16 @@ number = 7
 """
 
 
+@pytest.fixture(scope="module")
+def mine(tmp_path_factory):
+    """A folder with environments of the user's."""
+    folder = tmp_path_factory.mktemp("check")
+    (folder / "mine").mkdir()
+    (folder / "mine" / "envs.py").write_text(BROKEN)
+    (folder / "mine" / "unready.py").write_text("import no_such_package")
+    return folder
+
+
 @pytest.mark.parametrize(
     ("args", "status", "words"),
     [
@@ -152,11 +173,8 @@ number = 7
         ("CartPole-v1 --episode 3", 2, "did you mean --episodes"),
     ],
 )
-def test_check_tells_what_is_wrong_by_words_and_status(args, status, words, tmp_path):
-    (tmp_path / "mine").mkdir()
-    (tmp_path / "mine" / "envs.py").write_text(BROKEN)
-    (tmp_path / "mine" / "unready.py").write_text("import no_such_package")
-    result = polyak("check", *args.split(), cwd=tmp_path)
+def test_check_tells_what_is_wrong_by_words_and_status(args, status, words, mine, inside):
+    result = inside("check", *args.split(), cwd=mine)
     assert result.returncode == status, result.stderr
     assert words in (result.stderr if status == 2 else result.stdout)
     assert "Traceback" not in result.stderr
@@ -188,9 +206,23 @@ def test_check_tells_what_is_wrong_by_words_and_status(args, status, words, tmp_
         ("list algoritms", "did you mean algorithms?"),
     ],
 )
-def test_a_mistake_is_one_sentence_and_status_2(args, words, tmp_path):
-    result = polyak(*args.split(), cwd=tmp_path)
+def test_a_mistake_is_one_sentence_and_status_2(args, words, tmp_path, inside):
+    result = inside(*args.split(), cwd=tmp_path)
     assert result.returncode == 2
     assert words in result.stderr and "Traceback" not in result.stderr
     complaint = [line for line in result.stderr.splitlines() if line.startswith("polyak: ")]
     assert len(complaint) == 1
+
+
+def test_a_process_ends_with_the_status_of_its_command(mine):
+    found = polyak("check", "mine.envs:Broken", cwd=mine)
+    assert found.returncode == 1 and "reward-not-a-number" in found.stdout and found.stderr == ""
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "ascii"])
+def test_a_mistake_is_the_same_sentence_in_every_encoding(encoding, tmp_path, monkeypatch):
+    monkeypatch.setenv("PYTHONIOENCODING", encoding)
+    mistake = polyak("train", "ppo", "CartPole-v1", "--learning-rate", "fast", cwd=tmp_path)
+    assert mistake.returncode == 2 and mistake.stdout == ""
+    said = "Error parsing --learning-rate: could not convert string to float: 'fast'"
+    assert mistake.stderr == f"polyak: {said}; see `polyak train ppo CartPole-v1 --help`.\n"

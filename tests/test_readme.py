@@ -16,13 +16,13 @@ COMMANDS = [line for language, code in BLOCKS if language == "bash" for line in 
 
 def shell(command: str, folder: Path) -> subprocess.CompletedProcess:
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    ours = {name: value for name, value in os.environ.items() if not name.startswith(("JAX_", "XLA_"))}
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("XLA_")}
     result = subprocess.run(
         ["bash", "-c", command],
         cwd=folder,
         capture_output=True,
         text=True,
-        env={**ours, "PATH": path},  # as a stranger has it
+        env={**environment, "PATH": path},  # compiled as for a stranger, but no program twice
         timeout=420,
     )
     assert result.returncode == 0, f"{command}\n{result.stdout}\n{result.stderr}"

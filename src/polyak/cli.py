@@ -500,8 +500,9 @@ def _tyro(target: Any, args: list[str], prog: str, **how: Any) -> Any:
     except SystemExit as end:
         if end.code == 0:
             raise
-        lines = [line.strip("│ ") for line in complaint.getvalue().splitlines() if line.startswith("│")]
-        said = " ".join(lines[: next((i for i, line in enumerate(lines) if line.startswith("──")), 1)])
+        # in a frame, and where standard output is not UTF-8 indented; a rule parts it from what tyro says of the option
+        lines = [line.strip("│ ") for line in complaint.getvalue().splitlines() if line.startswith(("│", "  "))]
+        said = " ".join(lines[: next((i for i, line in enumerate(lines) if line and not line.strip("─-")), 1)])
         raise BadSetting(f"{said.rstrip('.')}; see `{prog} --help`.") from None
 
 

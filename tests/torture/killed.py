@@ -162,6 +162,7 @@ def wait_for(place: Path, events: Path, seed: int, step: int, aimed: bool, proce
     deadline, reached = time.monotonic() + 120, False
     while time.monotonic() < deadline and os.path.exists(f"/proc/{process}/exe"):
         if not reached:
+            time.sleep(0.002)  # a step passes slowly, a save does not
             lines = events.read_text().splitlines() if events.exists() else []
             chunks = [json.loads(line) for line in lines if '"chunk"' in line and line.endswith("}")]
             reached = any(event["step"] >= step for event in chunks if event["seed"] == seed)
