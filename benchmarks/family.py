@@ -1,7 +1,7 @@
 """What parts of the DQN family reach: each is put on the preset of DQN, all else left as it is.
 
 python benchmarks/family.py                 # every row, ten seeds: hours
-python benchmarks/family.py dueling         # the rows whose name has this in it
+python benchmarks/family.py dueling         # the row of this name
 
 Results go to `family.json`, and from there into the README. Seeds are others than those of tuning and of the presets.
 """
@@ -93,10 +93,12 @@ def write_table(results: dict[str, Any]) -> None:
     readme.write_text(f"{before}<!-- family -->\n{table}\n<!-- /family -->{after}")
 
 
-def main(words: list[str]) -> None:
+def main(wanted: list[str]) -> None:
+    if unknown := set(wanted) - {row.name for row in ROWS}:
+        raise SystemExit(f"There is no row {', '.join(sorted(unknown))!r}; there are: {[row.name for row in ROWS]}.")
     results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
     for row in ROWS:
-        if all(word in row.name for word in words):
+        if not wanted or row.name in wanted:
             results[row.name] = measure(row)
             in_order = {row.name: results[row.name] for row in ROWS if row.name in results}
             RESULTS.write_text(json.dumps(in_order, indent=2) + "\n")
