@@ -27,6 +27,7 @@ from polyak.errors import BadFile
 Tier = Literal["copyable", "replayable", "cut"]
 
 ROUNDS = 4  # of the test; before each but the first, it looks whether an environment can go on from there
+PATIENCE = 4  # times as much of the clock as of the processor: a busy machine must not change what is found
 LONGEST = 100  # steps of its episodes; short ones find more of what outlives a reset
 
 
@@ -98,7 +99,7 @@ def tier(make: Callable[[], gymnasium.Env], seed: int = 0, *, steps: int = 1000,
         make: makes one environment, another object each time.
         seed: of actions and episodes.
         steps: that are repeated.
-        seconds: after which the first playing ends; the repetitions take up to six times as long.
+        seconds: of the processor, after which the first playing ends; the repetitions take up to six times as long.
 
     Returns:
         "copyable": `capture` and `restore` are exact. "replayable": they are not, but `replay` is. "cut": neither, or
@@ -191,10 +192,10 @@ def _record(player: _Player, steps: int, seconds: float) -> tuple[list[_Call], l
             began = max(i for i, call in enumerate(calls) if call.seed is not None)
             state = capture(player.env)
             marks.append(_Mark(len(calls), began, None if state is None else json.dumps(state, allow_nan=False)))
-        until = time.perf_counter() + seconds / ROUNDS
+        share, processor, wall = seconds / ROUNDS, time.process_time(), time.perf_counter()
         for _ in range(max(1, steps // ROUNDS)):
             calls.append(player.go_on())
-            if time.perf_counter() > until:
+            if time.process_time() - processor > share or time.perf_counter() - wall > PATIENCE * share:
                 break
     return calls, marks
 
