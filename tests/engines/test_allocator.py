@@ -19,7 +19,7 @@ def fetched():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
     program(x, 2).block_until_ready()
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
-print([fetched() for _ in range(4)][-1])
+print([fetched() for _ in range(10)][-1])
 """
 
 

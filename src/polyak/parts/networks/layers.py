@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from polyak.agent import Array, Key, PyTree
+from polyak.parts.networks.encoding import scaled
 
 if TYPE_CHECKING:
     from polyak.parts.networks.network import Network
@@ -165,7 +166,7 @@ class Torso(eqx.Module):
     normalise: bool = eqx.field(static=True)
 
     def __call__(self, x: Array) -> Array:
-        activation = ACTIVATIONS[self.activation]
+        activation, x = ACTIVATIONS[self.activation], scaled(x)
         for layer in self.layers:
             x = layer(x)
             x = activation(layer_norm(x) if self.normalise else x)
