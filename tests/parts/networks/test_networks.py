@@ -24,6 +24,7 @@ from polyak.parts.networks import (
     recurrent_from_text,
     recurrent_text,
 )
+from polyak.parts.networks.layers import LARGE
 
 KEY = jax.random.key(0)
 VECTOR = Box(-1.0, 1.0, (5,), np.float32)
@@ -69,6 +70,20 @@ def test_a_batch_is_answered_row_by_row():
         obs = jax.random.normal(KEY, (4, *space.shape))
         rows = jnp.stack([module(encode(row)) for row in obs])
         np.testing.assert_allclose(module(encode(obs)), rows, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("inputs", [3, LARGE // 4])
+def test_a_linear_layer_and_its_gradients_are_those_of_a_product(inputs):
+    x, weight, bias = (jax.random.normal(KEY, shape) for shape in ((5, inputs), (4, inputs), (4,)))
+
+    def both_ways(layer):
+        y, back = jax.vjp(layer, x, weight, bias)
+        return y, *back(jnp.cos(jnp.arange(y.size)).reshape(y.shape))
+
+    expected = both_ways(lambda x, weight, bias: x @ weight.T + bias)
+    found = jax.jit(lambda: both_ways(lambda x, weight, bias: Linear(weight, bias)(x)))()
+    for ours, theirs in zip(found, expected, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-4 * np.abs(theirs).max())
 
 
 def test_a_perceptron_by_hand():
