@@ -80,11 +80,13 @@ def train_seeds(
 
     from polyak import envs
     from polyak.agent import Spec
+    from polyak.engines import allocator
     from polyak.engines.compiled import CompiledEngine
     from polyak.engines.host import HostEngine
     from polyak.envs.from_gymnasium import GymnasiumVector
     from polyak.runs.keeper import Keeper
 
+    allocator.keep_freed()
     how: Any = {"workers": job.workers, "step_timeout": job.step_timeout, "on_fault": job.on_fault}
     env = envs.make(job.env, job.num_envs, **how)
     # Better now than after an hour that the final score cannot be had.

@@ -1,5 +1,6 @@
 """The ring against a plain `collections.deque`."""
 
+import math
 from collections import deque
 
 import jax
@@ -113,3 +114,13 @@ def test_of_some_rows_it_holds_what_a_deque_holds(blocks):
         written += sum(which)
         assert oldest_first(memory, replay) == list(oracle)
     assert (int(replay.laps) * 7 + int(replay.position), int(replay.size)) == (written, len(oracle))
+
+
+@pytest.mark.parametrize("indices", [(3,), (0, 4, 4), ((1, 2), (4, 0))])
+@pytest.mark.parametrize("row", [(), (2,), (16, 16)])
+def test_rows_are_taken_whatever_their_size(row, indices):
+    storage = np.arange(2 * 5 * math.prod(row)).reshape(2, 5, *row).astype(np.uint8)
+    indices = np.array(indices)
+    np.testing.assert_array_equal(jax.jit(take)(storage[0], indices), storage[0, indices])
+    both = jax.vmap(take)(storage, np.stack([indices, 4 - indices]))
+    np.testing.assert_array_equal(both, np.stack([storage[0, indices], storage[1, 4 - indices]]))

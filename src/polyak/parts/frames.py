@@ -10,6 +10,7 @@ with blank frames, or by pushing that frame on the stack of the episode before (
 import dataclasses
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 
 from polyak.agent import Array, Spec, Step
@@ -153,6 +154,8 @@ class Frames:
         newest = ~over & (ring.age(state.steps, last) < num_envs)
         next_obs = jnp.where(_as_wide(newest, next_obs), take(state.last, last % num_envs), next_obs)
         known &= next_known | newest | (discount_t == 0)
+        # Else XLA chooses between frames anew wherever the first layer of a network reads a pixel.
+        obs, next_obs = jax.lax.optimization_barrier((obs, next_obs))
         factor = jnp.where(state.sound, known.astype(jnp.float32), jnp.nan)
         return Read(obs, take(storage.action, indices), r_t, discount_t, next_obs, factor)
 

@@ -1,6 +1,7 @@
 """A ring of rows as a pytree inside the agent's state: what every memory of past steps is kept in."""
 
 import dataclasses
+import math
 from typing import NamedTuple
 
 import jax
@@ -8,6 +9,8 @@ import jax.numpy as jnp
 
 from polyak.agent import Array, PyTree
 from polyak.ops import returns
+
+LARGE = 256  # numbers in a row, from which on a CPU copies rows faster than it gathers their numbers
 
 
 class Replay(NamedTuple):
@@ -119,4 +122,12 @@ class Ring:
 
 def take(storage: PyTree, indices: Array) -> PyTree:
     """The rows at `indices`, or those of their parts that `storage` has; leaves [*indices.shape, ...]."""
-    return jax.tree.map(lambda store: store.at[indices].get(mode="promise_in_bounds"), storage)
+    return jax.tree.map(lambda store: _rows(store, indices), storage)
+
+
+def _rows(store: Array, indices: Array) -> Array:
+    row = store.shape[1:]
+    if jax.default_backend() != "cpu" or math.prod(row) < LARGE:
+        return store.at[indices].get(mode="promise_in_bounds")
+    rows = jax.lax.map(lambda i: jax.lax.dynamic_index_in_dim(store, i, keepdims=False), indices.reshape(-1))
+    return rows.reshape(*indices.shape, *row)

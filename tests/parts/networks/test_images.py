@@ -29,6 +29,22 @@ def test_both_forms_of_a_convolution_agree(size, stride, height, width, channels
         np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-4 * np.abs(theirs).max())
 
 
+@pytest.mark.parametrize("kind", [np.uint8, np.float32])
+@pytest.mark.parametrize(("size", "stride", "channels"), [(8, 4, 4), (4, 2, 3), (6, 3, 2), (3, 1, 4)])
+def test_a_convolution_reads_channels_first_and_bytes(size, stride, channels, kind):
+    x = np.random.default_rng(0).integers(0, 256, (2, channels, 18, 21)).astype(kind)
+    weight, numbers = drawn(5, size * size * channels), jnp.float32(x) / (255 if kind == np.uint8 else 1)
+
+    def both_ways(form, x, channels_first):
+        y, back = jax.vjp(lambda weight: form(x, weight, size, stride, channels_first), weight)
+        return y, *back(drawn(*y.shape, seed=3))
+
+    expected = both_ways(as_convolution, numbers.transpose(0, 2, 3, 1), False)
+    for form in (as_products, as_convolution):
+        for ours, theirs in zip(jax.jit(both_ways, static_argnums=(0, 2))(form, x, True), expected, strict=True):
+            np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-4 * np.abs(theirs).max())
+
+
 def test_a_convolution_by_hand():
     x = jnp.arange(16.0).reshape(1, 4, 4, 1)
     weight = jnp.array([[1.0, 10.0, 100.0, 1000.0]])  # rows, columns: (0, 0), (0, 1), (1, 0), (1, 1)
@@ -67,15 +83,17 @@ def test_the_nature_network_layer_by_layer():
         assert x.shape == (2, 64, 1, 2)
         return module.body(x.transpose(0, 2, 3, 1).reshape(2, -1))
 
-    answers = jax.jit(lambda module, obs: module(encode(space)(obs)))(module, obs)
-    np.testing.assert_allclose(answers, reference(module, obs), rtol=1e-4, atol=1e-5)
+    for as_bytes in (False, True):
+        answers = jax.jit(lambda module, x: module(x))(module, encode(space, as_bytes)(obs))
+        np.testing.assert_allclose(answers, reference(module, obs), rtol=1e-4, atol=1e-5)
 
 
 def test_channels_may_come_first_or_last():
     image = drawn(2, 9, 8, 3)
     last, first = Image.of((9, 8, 3)), Image.of((3, 9, 8))
     np.testing.assert_array_equal(last.read(image.reshape(2, -1)), image)
-    np.testing.assert_array_equal(first.read(image.transpose(0, 3, 1, 2).reshape(2, -1)), image)
+    planes = image.transpose(0, 3, 1, 2)
+    np.testing.assert_array_equal(first.read(planes.reshape(2, -1)), planes)
     assert Image.of((10, 10, 10)) == Image(10, 10, 10, channels_first=False)
 
 

@@ -24,6 +24,7 @@ from polyak.parts.networks import (
     recurrent_from_text,
     recurrent_text,
 )
+from polyak.parts.networks.layers import LARGE
 
 KEY = jax.random.key(0)
 VECTOR = Box(-1.0, 1.0, (5,), np.float32)
@@ -69,6 +70,20 @@ def test_a_batch_is_answered_row_by_row():
         obs = jax.random.normal(KEY, (4, *space.shape))
         rows = jnp.stack([module(encode(row)) for row in obs])
         np.testing.assert_allclose(module(encode(obs)), rows, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("inputs", [3, LARGE // 4])
+def test_a_linear_layer_and_its_gradients_are_those_of_a_product(inputs):
+    x, weight, bias = (jax.random.normal(KEY, shape) for shape in ((5, inputs), (4, inputs), (4,)))
+
+    def both_ways(layer):
+        y, back = jax.vjp(layer, x, weight, bias)
+        return y, *back(jnp.cos(jnp.arange(y.size)).reshape(y.shape))
+
+    expected = both_ways(lambda x, weight, bias: x @ weight.T + bias)
+    found = jax.jit(lambda: both_ways(lambda x, weight, bias: Linear(weight, bias)(x)))()
+    for ours, theirs in zip(found, expected, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-4 * np.abs(theirs).max())
 
 
 def test_a_perceptron_by_hand():
@@ -267,6 +282,17 @@ def test_bytes_are_divided_by_255():
     encoded = encode(jnp.array([[0, 255], [51, 102]], jnp.uint8))
     assert encoded.dtype == jnp.float32
     np.testing.assert_allclose(encoded, [[0.0, 1.0], [0.2, 0.4]], rtol=1e-6)
+
+
+@pytest.mark.parametrize("network", [MLP((8,)), MLP(()), Dueling((8,)), MinAtarCNN((8,)), ImpalaCNN((8,))])
+@pytest.mark.parametrize("shape", [(7, 6, 3), (3, 7, 6)])
+def test_networks_divide_bytes_that_come_as_they_are(network, shape):
+    space = Box(0, 255, shape, np.uint8)
+    module, obs = network.init(KEY, space, 2), jax.random.randint(KEY, (4, *shape), 0, 256).astype(jnp.uint8)
+    as_bytes = networks.encode(space, as_bytes=True)(obs)
+    assert as_bytes.dtype == jnp.uint8
+    answers = jax.jit(lambda module, x: module(x))
+    np.testing.assert_allclose(answers(module, as_bytes), answers(module, networks.encode(space)(obs)), rtol=1e-5)
 
 
 def test_boxes_are_flattened_as_they_are():

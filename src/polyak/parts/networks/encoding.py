@@ -20,19 +20,29 @@ def num_features(space: gymnasium.Space) -> int:
     raise BadSetting(f"Observations of {space} are not supported; polyak reads Box and Discrete spaces.")
 
 
-def encode(space: gymnasium.Space) -> Callable[[Array], Array]:
+def scaled(x: Array) -> Array:
+    """Bytes as numbers from 0 to 1; all other numbers as they are."""
+    return x.astype(jnp.float32) * (1.0 / 255.0) if x.dtype == jnp.uint8 else x
+
+
+def encode(space: gymnasium.Space, as_bytes: bool = False) -> Callable[[Array], Array]:
     """The function from observations [..., *space.shape] to features [..., num_features(space)], float32.
 
     Discrete observations become one-hot vectors, bytes are divided by 255, everything else is flattened as it is.
+
+    Args:
+        space: the observations.
+        as_bytes: leave bytes as they are: networks divide them too, once they are where they are needed. A quarter of
+            the memory is moved to get them there.
     """
     features = num_features(space)
     if isinstance(space, gymnasium.spaces.Discrete):
         return lambda obs: jax.nn.one_hot(obs - int(space.start), features)
-    scale = 1.0 / 255.0 if space.dtype == np.uint8 else 1.0
+    kind = jnp.uint8 if space.dtype == np.uint8 else jnp.float32
     rank = len(space.shape or ())
 
     def flatten(obs: Array) -> Array:
-        leading = obs.shape[: obs.ndim - rank]
-        return jnp.asarray(obs, jnp.float32).reshape(*leading, features) * scale
+        flat = jnp.asarray(obs, kind).reshape(*obs.shape[: obs.ndim - rank], features)
+        return flat if as_bytes else scaled(flat)
 
     return flatten

@@ -28,7 +28,7 @@ def activated(x: Array, normalise: bool) -> Array:
 class ImageNetwork(eqx.Module):
     """Convolutions on the images that the features are, then a body on their flattened maps."""
 
-    kernel: "Convolution | Chain | Residual"  # [N, height, width, channels] -> [N, height', width', channels']
+    kernel: "Convolution | Chain | Residual"  # images -> [N, height, width, filters]
     body: Perceptron | DuelingHeads | Torso
     image: Image = eqx.field(static=True)
     normalise: bool = eqx.field(static=True)
@@ -139,7 +139,8 @@ class MinAtarCNN:
 
     def kernel(self, key: Key, image: Image, initialise: Initialiser) -> tuple[Convolution, int]:
         places = fitting(image.height, 3, 1) * fitting(image.width, 3, 1)
-        return convolution(key, image.channels, 16, 3, initialise), places * 16
+        layer = convolution(key, image.channels, 16, 3, initialise, channels_first=image.channels_first)
+        return layer, places * 16
 
 
 def _chain(
@@ -147,9 +148,10 @@ def _chain(
 ) -> tuple[Chain, int]:
     """Convolutions of (filters, size, stride), and the length of what they make, 0 where an image is too small."""
     channels, height, width = image.channels, image.height, image.width
-    made = []
+    made: list[Convolution] = []
     for layer_key, (filters, size, stride) in zip(jax.random.split(key, len(layers)), layers, strict=True):
-        made.append(convolution(layer_key, channels, filters, size, initialise, stride))
+        first = image.channels_first and not made
+        made.append(convolution(layer_key, channels, filters, size, initialise, stride, channels_first=first))
         channels, height, width = filters, fitting(height, size, stride), fitting(width, size, stride)
     return Chain(tuple(made), normalise), max(height, 0) * max(width, 0) * channels
 
@@ -205,11 +207,12 @@ class ImpalaCNN:
 
     def kernel(self, key: Key, image: Image, initialise: Initialiser) -> tuple[Residual, int]:
         channels, height, width = image.channels, image.height, image.width
-        sections = []
+        sections: list[tuple[Convolution, ...]] = []
         for section_key, filters in zip(jax.random.split(key, 3), (16, 32, 32), strict=True):
-            inputs = (channels, filters, filters, filters, filters)
             keys = jax.random.split(section_key, 5)
-            layers = (convolution(k, i, filters, 3, initialise, same=True) for k, i in zip(keys, inputs, strict=True))
+            first = image.channels_first and not sections
+            layers = [convolution(keys[0], channels, filters, 3, initialise, same=True, channels_first=first)]
+            layers += [convolution(k, filters, filters, 3, initialise, same=True) for k in keys[1:]]
             sections.append(tuple(layers))
             channels, height, width = filters, (height + 1) // 2, (width + 1) // 2
         return Residual(tuple(sections), self.layer_norm), height * width * channels
