@@ -1,6 +1,6 @@
 """Time of networks that read images: acting and updating, in polyak, with XLA's own convolution, and in PyTorch.
 
-    python benchmarks/networks.py [--rounds 5] [--only nature,minatar,impala] [--threads one,all]
+    python benchmarks/networks.py [--rounds 5] [--only nature,nips,minatar,impala] [--threads one,all]
 
 Acting is the index of the largest answer for 1 or 8 observations of bytes; an update is a gradient of a squared error
 for 32 or 256 of them and a step of Adam. JAX does both in a loop inside of one program, as polyak's engines do, on
@@ -50,6 +50,7 @@ def _flops(convolutions: list[float], *widths: int) -> tuple[float, float]:
 
 ACTIONS = 6
 CALLS = 4  # of a network, each on other observations, between two looks at the clock
+NIPS = _convolutions((400, 16, 8, 4), (81, 32, 4, 16))
 NATURE = _convolutions((400, 32, 8, 4), (81, 64, 4, 32), (49, 64, 3, 64))
 IMPALA = [
     flops
@@ -58,6 +59,7 @@ IMPALA = [
 ]
 TASKS = {
     "nature": Task((4, 84, 84), *_flops(NATURE, 3136, 512, ACTIONS)),
+    "nips": Task((4, 84, 84), *_flops(NIPS, 2592, 256, ACTIONS)),
     "minatar": Task((10, 10, 4), *_flops(_convolutions((64, 16, 3, 4)), 1024, 128, ACTIONS)),
     "impala": Task((4, 84, 84), *_flops(IMPALA, 3872, 256, ACTIONS), batches=(1, 8, 32)),
 }
@@ -80,7 +82,7 @@ def with_jax(name: str, as_convolution: bool) -> Callable[[int], Callable[[], An
         convolution.ON_CPU = convolution.as_convolution
     task = TASKS[name]
     space = Box(0, 255, task.shape, np.uint8)
-    encode, optimiser = networks.encode(space), adam(10.0)
+    encode, optimiser = networks.encode(space, as_bytes=True), adam(10.0)
     module = networks.network_from_text(name).init(jax.random.key(0), space, ACTIONS)
 
     @jax.jit
@@ -133,6 +135,9 @@ def with_torch(name: str, threads: int) -> Callable[[int], Callable[[], Any]]:
     if name == "nature":
         kernel = [nn.Conv2d(4, 32, 8, 4), nn.ReLU(), nn.Conv2d(32, 64, 4, 2), nn.ReLU(), nn.Conv2d(64, 64, 3)]
         sizes = (3136, 512)
+    elif name == "nips":
+        kernel = [nn.Conv2d(4, 16, 8, 4), nn.ReLU(), nn.Conv2d(16, 32, 4, 2)]
+        sizes = (2592, 256)
     elif name == "minatar":
         kernel, sizes = [nn.Conv2d(4, 16, 3)], (1024, 128)
     else:
