@@ -82,7 +82,7 @@ def with_jax(name: str, as_convolution: bool) -> Callable[[int], Callable[[], An
         convolution.ON_CPU = convolution.as_convolution
     task = TASKS[name]
     space = Box(0, 255, task.shape, np.uint8)
-    encode, optimiser = networks.encode(space, as_bytes=True), adam(10.0)
+    encode, optimiser = networks.encode(space), adam(10.0)
     module = networks.network_from_text(name).init(jax.random.key(0), space, ACTIONS)
 
     @jax.jit

@@ -55,3 +55,11 @@ def test_scale_keeps_the_sign_and_the_zero_of_a_reward():
 def test_a_constant_feature_does_not_divide_by_zero():
     moments = after([np.full((1000, 1), 3.0, np.float32)] * 3)
     assert np.isfinite(moments.standardise(jnp.array([3.0]))).all()
+
+
+def test_bytes_are_standardised_as_the_numbers_that_they_are():
+    batch = np.random.default_rng(0).integers(0, 256, (50, 3), np.uint8)
+    moments, of_floats = after([batch]), after([batch.astype(np.float32)])
+    np.testing.assert_allclose(moments.variance, of_floats.variance, rtol=1e-5)
+    standardised = moments.standardise(jnp.asarray(batch))
+    np.testing.assert_allclose(standardised, (batch - batch.mean(0)) / batch.std(0), rtol=1e-3, atol=1e-4)

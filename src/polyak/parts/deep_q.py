@@ -90,7 +90,7 @@ def agent(
     """
     count, first_action = num_actions(hyper, spec), int(spec.action_space.start)  # type: ignore[attr-defined]
     block_size = hyper.train_freq * spec.num_envs
-    encode = networks.encode(spec.observation_space, as_bytes=not hyper.normalize_observation)
+    encode = networks.encode(spec.observation_space)
     strategy = strategy_of(hyper)
     optimiser = hyper.optimizer.rule(hyper.max_grad_norm)
     memory = replay.memory(

@@ -277,22 +277,16 @@ def test_discrete_observations_become_one_hot_from_the_start_of_their_space():
     assert networks.encode(space)(jnp.int32(6)).shape == (3,)
 
 
-def test_bytes_are_divided_by_255():
-    encode = networks.encode(Box(0, 255, (2,), np.uint8))
-    encoded = encode(jnp.array([[0, 255], [51, 102]], jnp.uint8))
-    assert encoded.dtype == jnp.float32
-    np.testing.assert_allclose(encoded, [[0.0, 1.0], [0.2, 0.4]], rtol=1e-6)
-
-
 @pytest.mark.parametrize("network", [MLP((8,)), MLP(()), Dueling((8,)), MinAtarCNN((8,)), ImpalaCNN((8,))])
 @pytest.mark.parametrize("shape", [(7, 6, 3), (3, 7, 6)])
-def test_networks_divide_bytes_that_come_as_they_are(network, shape):
+def test_networks_divide_bytes_by_255(network, shape):
     space = Box(0, 255, shape, np.uint8)
     module, obs = network.init(KEY, space, 2), jax.random.randint(KEY, (4, *shape), 0, 256).astype(jnp.uint8)
-    as_bytes = networks.encode(space, as_bytes=True)(obs)
-    assert as_bytes.dtype == jnp.uint8
+    x = networks.encode(space)(obs)
+    np.testing.assert_array_equal(x, obs.reshape(4, -1))
+    assert x.dtype == jnp.uint8
     answers = jax.jit(lambda module, x: module(x))
-    np.testing.assert_allclose(answers(module, as_bytes), answers(module, networks.encode(space)(obs)), rtol=1e-5)
+    np.testing.assert_allclose(answers(module, x), answers(module, x.astype(jnp.float32) / 255), rtol=1e-5, atol=1e-6)
 
 
 def test_boxes_are_flattened_as_they_are():

@@ -84,7 +84,7 @@ class PPO:
         block_size = self.n_steps * spec.num_envs
         check_batch_size("PPO", self.batch_size, self.n_steps, spec.num_envs)
         num_actions, first_action = int(spec.action_space.n), int(spec.action_space.start)
-        encode = networks.encode(spec.observation_space, as_bytes=not self.normalize_observation)
+        encode = networks.encode(spec.observation_space)
         optimiser = adam(self.max_grad_norm, eps=1e-5)
 
         def init(key: Key) -> State:

@@ -79,7 +79,7 @@ class PQN:
         check_batch_size("PQN", self.batch_size, self.n_steps, spec.num_envs)
         block_size = self.n_steps * spec.num_envs
         num_actions, first_action = int(spec.action_space.n), int(spec.action_space.start)
-        encode = networks.encode(spec.observation_space, as_bytes=not self.normalize_observation)
+        encode = networks.encode(spec.observation_space)
         strategy = exploring(
             self.exploration, self.exploration_initial_eps, self.exploration_final_eps, self.exploration_fraction
         )

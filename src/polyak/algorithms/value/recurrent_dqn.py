@@ -103,7 +103,7 @@ class RecurrentDQN:
             )
         count, first_action = deep_q.num_actions(self, spec), int(spec.action_space.start)  # type: ignore[attr-defined]
         block_size = self.train_freq * spec.num_envs
-        encode = networks.encode(spec.observation_space, as_bytes=not self.normalize_observation)
+        encode = networks.encode(spec.observation_space)
         network, strategy = self.network, deep_q.strategy_of(self)
         optimiser = self.optimizer.rule(self.max_grad_norm)
         draw = networks.noise(network, spec.observation_space, count)

@@ -25,24 +25,15 @@ def scaled(x: Array) -> Array:
     return x.astype(jnp.float32) * (1.0 / 255.0) if x.dtype == jnp.uint8 else x
 
 
-def encode(space: gymnasium.Space, as_bytes: bool = False) -> Callable[[Array], Array]:
-    """The function from observations [..., *space.shape] to features [..., num_features(space)], float32.
+def encode(space: gymnasium.Space) -> Callable[[Array], Array]:
+    """The function from observations [..., *space.shape] to features [..., num_features(space)].
 
-    Discrete observations become one-hot vectors, bytes are divided by 255, everything else is flattened as it is.
-
-    Args:
-        space: the observations.
-        as_bytes: leave bytes as they are: networks divide them too, once they are where they are needed. A quarter of
-            the memory is moved to get them there.
+    Discrete observations become one-hot vectors, everything else is flattened as it is, to float32. Bytes stay bytes:
+    networks divide them by 255 where they are needed, and a quarter of the memory is moved to get them there.
     """
     features = num_features(space)
     if isinstance(space, gymnasium.spaces.Discrete):
         return lambda obs: jax.nn.one_hot(obs - int(space.start), features)
     kind = jnp.uint8 if space.dtype == np.uint8 else jnp.float32
     rank = len(space.shape or ())
-
-    def flatten(obs: Array) -> Array:
-        flat = jnp.asarray(obs, kind).reshape(*obs.shape[: obs.ndim - rank], features)
-        return flat if as_bytes else scaled(flat)
-
-    return flatten
+    return lambda obs: jnp.asarray(obs, kind).reshape(*obs.shape[: obs.ndim - rank], features)

@@ -51,7 +51,7 @@ class Network(Protocol):
 
         Args:
             key: for the weights.
-            space: observations; x [..., n] are such, encoded by `encode(space)`, as bytes or not.
+            space: observations; x [..., n] are such, encoded by `encode(space)`.
             outputs: A for answers [..., A]; (A, K) for answers [..., A, K], as K atoms or quantiles of A actions. A
                 dueling network makes a value of the state [..., 1, K], and advantages whose mean over A is 0.
             hidden: what layers before the last begin with.
