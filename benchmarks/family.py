@@ -36,6 +36,12 @@ ROWS = (
     Row("dueling", CARTPOLE, {"network": "dueling:128,128:relu:layer_norm"}, 475),
     Row("prioritised", CARTPOLE, {"replay": "prioritised"}, 475),
     Row(
+        "noisy layers in place of epsilon, observations normalised",
+        CARTPOLE,
+        {"network": "mlp:128,128:relu:layer_norm:noisy", "exploration": "greedy", "normalize_observation": True},
+        475,
+    ),
+    Row(
         "double, dueling, prioritised, 3 steps",
         LANDER,
         {"network": "dueling:128,128:relu:layer_norm", "replay": "prioritised"},
