@@ -22,7 +22,7 @@ test: $(VENV)/ready-to-test
 	$(BIN)/mypy
 	$(BIN)/python -m pytest
 
-# Every preset again on ten seeds; fails where an interval falls below its threshold. Hours.
+# Every preset again on the seeds of its evidence; fails where an interval falls below its threshold. Hours.
 learn: $(VENV)/ready-to-test
 	$(BIN)/python -m pytest -o addopts= -v tests/learning
 

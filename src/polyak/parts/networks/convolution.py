@@ -90,10 +90,11 @@ def as_blocks(x: Array, weight: Array, size: int, stride: int) -> tuple[Array, A
     The blocks are concatenated from rows, because XLA does not fuse a concatenation with what follows. A transpose it
     would repeat for each pixel of a filter, which made the forward pass of an 8 x 8 layer take nearly twice as long.
     """
+    x = scaled(x)
     count, height, width, channels = x.shape
     blocks = size // stride
     rows, columns = (fitting(length, size, stride) - 1 + blocks for length in (height, width))
-    lines = [scaled(x)[:, i : i + (rows - 1) * stride + 1 : stride, : columns * stride] for i in range(stride)]
+    lines = [x[:, i : i + (rows - 1) * stride + 1 : stride, : columns * stride] for i in range(stride)]
     x = jnp.concatenate([line.reshape(count, rows, columns, stride * channels) for line in lines], -1)
     kernel = weight.reshape(-1, blocks, stride, blocks, stride, channels).transpose(0, 1, 3, 2, 4, 5)
     return x, kernel.reshape(weight.shape[0], -1), blocks
