@@ -1,6 +1,6 @@
 """Time of networks that read images: acting and updating, in polyak, with XLA's own convolution, and in PyTorch.
 
-    python benchmarks/networks.py [--rounds 5] [--only nature,nips,minatar,impala] [--threads one,all]
+    python benchmarks/networks.py [--rounds 5] [--only nature,nips,minatar,impala] [--threads 1,2]
 
 Acting is the index of the largest answer for 1 or 8 observations of bytes; an update is a gradient of a squared error
 for 32 or 256 of them and a step of Adam. JAX does both in a loop inside of one program, as polyak's engines do, on

@@ -13,7 +13,7 @@ def keep_freed() -> None:
     An XLA program asks for all its temporary memory at each call. Of glibc a piece above 32 MB is a new one each time,
     whose pages the system fetches one by one as they are first written: a round of two updates of DQN from images spent
     a third of its time so. Threads share one heap, because glibc gives up those of their own when they are empty. Other
-    C libraries are left as they are.
+    C libraries are left as they are. With `processes=0` the process is the user's own, and stays so.
     """
     if platform.libc_ver()[0] == "glibc":
         library = ctypes.CDLL(None)

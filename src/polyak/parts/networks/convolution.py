@@ -68,7 +68,7 @@ def as_products(x: Array, weight: Array, size: int, stride: int, channels_first:
     """As matrix products, for a CPU: the same arguments and answers.
 
     XLA's own operation is as fast for a small batch by itself. But inside a loop, where training is, its gradients
-    take many times as long, and for a large batch it fetches fresh memory from the system for each call.
+    take many times as long.
     """
     if stride > 1 and size % stride == 0:
         blocks = planes_as_blocks if channels_first else as_blocks
