@@ -20,10 +20,10 @@ FIRST_SEED = 100  # tuning used seeds below
 
 
 def how_many(preset: Preset) -> int:
-    """Seeds for evidence: ten; five where a run has ten million steps, one on Atari, where it takes an hour."""
+    """Seeds for evidence: ten; five on MinAtar or where a run has ten million steps, one on Atari, of an hour each."""
     if preset.env in ATARI:
         return 1
-    return 5 if preset.steps >= 10_000_000 else 10
+    return 5 if preset.env.startswith("MinAtar/") or preset.steps >= 10_000_000 else 10
 
 
 def measure(preset: Preset, out: str = "runs/evidence") -> polyak.Run:
