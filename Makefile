@@ -32,11 +32,11 @@ torture: $(VENV)/ready-to-test
 
 # Speed beside Stable-Baselines3, SBX and rejax, in an environment of its own.
 bench: $(VENV)/ready
-	$(BIN)/python benchmarks/speed.py
+	$(BIN)/python -m benchmarks.speed
 
 # Figures of Sutton and Barto's book, drawn into docs/figures; half a minute.
 figures: $(VENV)/ready
-	$(BIN)/python benchmarks/figures.py
+	$(BIN)/python -m benchmarks.figures
 
 clean:
 	rm -rf $(VENV) .venv-bench runs

@@ -1,16 +1,16 @@
 """Runs presets on seeds that they were not tuned on, and writes what came of it into their files.
 
-python benchmarks/evidence.py                       # every preset, ten seeds: hours
-python benchmarks/evidence.py dqn CartPole-v1       # one preset
+python -m benchmarks.evidence                       # every preset, ten seeds: hours
+python -m benchmarks.evidence dqn CartPole-v1       # one preset
 """
 
 import datetime
 import sys
-from pathlib import Path
 
 import tomlkit
 
 import polyak
+from benchmarks import readme
 from polyak.envs.atari import IDS as ATARI
 from polyak.presets import Preset, presets
 from polyak.processes import cores
@@ -34,7 +34,7 @@ def measure(preset: Preset, out: str = "runs/evidence") -> polyak.Run:
 
 def write(preset: Preset, run: polyak.Run) -> None:
     """Puts the evidence into the preset's file."""
-    path = Path(__file__).parents[1] / "src/polyak/presets" / f"{slug(preset.env)}.toml"
+    path = readme.ROOT / "src/polyak/presets" / f"{slug(preset.env)}.toml"
     document = tomlkit.parse(path.read_text())
     low, high = run.scores.interval
     evidence = tomlkit.table()
@@ -58,13 +58,13 @@ def four_digits(value: float) -> float:
 
 
 def write_table() -> None:
-    """Puts all evidence into the README, between its two marks."""
+    """Puts all evidence into the README."""
     head = ("environment", "algorithm", "steps", "seeds", "IQM", "95 % interval", "wanted", "worst seed", "wall time")
-    rows = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
+    rows = []
     for preset in presets():
         if proof := preset.evidence:
             low, high = proof["interval"]
-            cells = (
+            row = (
                 preset.env,
                 preset.algorithm,
                 f"{preset.steps:,}",
@@ -75,12 +75,8 @@ def write_table() -> None:
                 f"{proof['worst_seed']:.4g}",
                 f"{proof['wall_seconds']:,} s",
             )
-            rows.append(f"| {' | '.join(cells)} |")
-    readme = Path(__file__).parents[1] / "README.md"
-    before, _, rest = readme.read_text().partition("<!-- evidence -->")
-    _, _, after = rest.partition("<!-- /evidence -->")
-    table = "\n".join(rows)
-    readme.write_text(f"{before}<!-- evidence -->\n{table}\n<!-- /evidence -->{after}")
+            rows.append(row)
+    readme.put("evidence", readme.table(head, rows))
 
 
 def main(wanted: list[str]) -> None:

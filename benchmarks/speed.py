@@ -1,6 +1,6 @@
 """Speed of training on CartPole: polyak against Stable-Baselines3, SBX and rejax, at the same settings.
 
-    python benchmarks/speed.py [--rounds 5] [--only ppo,dqn] [--quick] [--json benchmarks/speed.json]
+    python -m benchmarks.speed [--rounds 5] [--only ppo,dqn] [--quick] [--json benchmarks/speed.json]
 
 Each measurement is a process of its own, which trains once, from nothing, for the same number of environment steps, and
 tells its steps per second of training, compilation left out. The contestants take turns: one measurement each makes a
@@ -24,7 +24,9 @@ import venv
 from pathlib import Path
 from typing import Any, NamedTuple
 
-ROOT = Path(__file__).resolve().parent.parent
+from benchmarks import readme
+from benchmarks.readme import ROOT
+
 ENVIRONMENT = ROOT / ".venv-bench"
 REQUIREMENTS = Path(__file__).resolve().with_name("requirements.txt")
 PACKAGES = ("polyak", "stable-baselines3", "sbx-rl", "rejax", "torch", "jax", "gymnasium", "gymnax", "numpy")
@@ -218,9 +220,9 @@ def measure(contestant: str, task: Task, steps: int) -> float:
 
 def measure_apart(contestant: str, name: str, options: argparse.Namespace) -> float:
     """`measure` in a process of its own."""
-    command = [sys.executable, __file__, "--measure", contestant, "--only", name]
+    command = [sys.executable, "-m", "benchmarks.speed", "--measure", contestant, "--only", name]
     command += ["--quick"] * options.quick
-    environment = os.environ | {"JAX_PLATFORMS": "cpu"}
+    environment = os.environ | {"JAX_PLATFORMS": "cpu", "PYTHONPATH": str(ROOT)}
     if options.threads == "one" and contestant in PEERS:
         environment |= ONE_THREAD
     try:
@@ -303,7 +305,7 @@ def show(written: dict[str, Any]) -> None:
 
 
 def write_table(written: dict[str, Any]) -> None:
-    """Puts the medians and the ratios to Stable-Baselines3 into the README, between its two marks."""
+    """Puts the medians and the ratios to Stable-Baselines3 into the README."""
     rounds = len(next(iter(written["tasks"].values()))["steps_per_second"])
     facts, peers = written["machine"], {"one": "with one thread, as polyak's workers are", "own": "as they come"}
     about = (
@@ -312,8 +314,7 @@ def write_table(written: dict[str, Any]) -> None:
         f"`polyak` alone is its compiled engine. "
         f"The peers run {peers[written['threads']]}; where settings differ, the benchmark prints how."
     )
-    head = f"| steps per second on CartPole-v1 | {' | '.join(CONTESTANTS)} |"
-    lines = [textwrap.fill(about, 120), "", head, "|---" * (len(CONTESTANTS) + 1) + "|"]
+    rows = []
     for task in written["tasks"].values():
         ratio = task["ratios"]
         cells = [
@@ -321,11 +322,9 @@ def write_table(written: dict[str, Any]) -> None:
             + (f" ({ratio[key]:.1f} x)" if (key := f"{who} / Stable-Baselines3") in ratio else "")
             for who in CONTESTANTS
         ]
-        lines.append(f"| {task['title']} | {' | '.join(cells)} |")
-    readme = ROOT / "README.md"
-    before, rest = readme.read_text().split("<!-- speed -->\n")
-    after = rest.split("<!-- /speed -->")[1]
-    readme.write_text("\n".join([before + "<!-- speed -->", *lines, "<!-- /speed -->"]) + after)
+        rows.append((task["title"], *cells))
+    table = readme.table(("steps per second on CartPole-v1", *CONTESTANTS), rows)
+    readme.put("speed", f"{textwrap.fill(about, 120)}\n\n{table}")
 
 
 def enter_environment() -> None:
@@ -342,7 +341,8 @@ def enter_environment() -> None:
             subprocess.run([python, "-m", "pip", "install", "--quiet", *packages], check=True)
         stamp.write_text(wanted)
     if Path(sys.prefix).resolve() != ENVIRONMENT.resolve():
-        sys.exit(subprocess.run([python, __file__, *sys.argv[1:]]).returncode)
+        again = [python, "-m", "benchmarks.speed", *sys.argv[1:]]
+        sys.exit(subprocess.run(again, env=os.environ | {"PYTHONPATH": str(ROOT)}).returncode)
 
 
 def main() -> None:

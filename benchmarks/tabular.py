@@ -1,6 +1,6 @@
 """Speed with tables: Q-learning beside a plain Python loop over Gymnasium, and planning in a large sparse process.
 
-python benchmarks/tabular.py [--rounds 5]
+python -m benchmarks.tabular [--rounds 5]
 
 Every round measures all of them in turn; the medians, and the medians of the ratios, go into the README.
 """
@@ -20,6 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import polyak
+from benchmarks import readme
 from polyak.agent import Spec
 from polyak.engines.compiled import CompiledEngine
 
@@ -85,18 +86,15 @@ PLANNERS = {"value iteration": polyak.value_iteration, "modified policy iteratio
 
 
 def write_table(medians: dict[str, float], ratios: dict[str, float], rounds: int) -> None:
-    """Puts what was measured into the README, between its two marks."""
+    """Puts what was measured into the README."""
     learning = ", ".join(f"{name} {medians[name]:,.0f} ({ratios[name]:.0f} x)" for name in (ONE, MANY))
     planning = " and ".join(f"{name} {medians[name]:.1f} s" for name in PLANNERS)
     text = (
-        f"With tables (`python benchmarks/tabular.py`, medians of {rounds} interleaved rounds), steps of Q-learning on "
+        f"With tables (`python -m benchmarks.tabular`, medians of {rounds} interleaved rounds), steps of Q-learning on "
         f"{ID} per second: {LOOP} {medians[LOOP]:,.0f}, {learning}. In a random process of 100,000 states, 4 actions "
         f"and 5 outcomes each, gamma 0.99, to within 1e-6: {planning}."
     )
-    readme = Path(__file__).parents[1] / "README.md"
-    before, _, rest = readme.read_text().partition("<!-- tables -->\n")
-    _, _, after = rest.partition("<!-- /tables -->")
-    readme.write_text(f"{before}<!-- tables -->\n{textwrap.fill(text, 120)}\n<!-- /tables -->{after}")
+    readme.put("tables", textwrap.fill(text, 120))
 
 
 def main() -> None:
