@@ -29,7 +29,14 @@ def how_many(preset: Preset) -> int:
 def measure(preset: Preset, out: str = "runs/evidence") -> polyak.Run:
     """Trains a preset on the seeds for evidence."""
     first = preset.evidence.get("seeds", [FIRST_SEED])[0]  # one changed after a look moves on
-    return polyak.train(preset.algorithm, preset.env, seed=first, seeds=how_many(preset), out=out)
+    return finished(polyak.train(preset.algorithm, preset.env, seed=first, seeds=how_many(preset), out=out))
+
+
+def finished(run: polyak.Run) -> polyak.Run:
+    """The run, where all its seeds came to their end: some of them are no evidence."""
+    if run.about["status"] != "finished":
+        raise SystemExit("Nothing is written, as the run was stopped.")
+    return run
 
 
 def write(preset: Preset, run: polyak.Run) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 
 import polyak
 from benchmarks import readme
+from benchmarks.evidence import finished
 from polyak import settings
 from polyak.presets import presets
 
@@ -63,14 +64,16 @@ def measure(row: Row) -> dict[str, Any]:
     """Trains one row."""
     preset = next(preset for preset in presets() if (preset.algorithm, preset.env) == ("dqn", row.env))
     algorithm = settings.build("dqn", {**preset.settings, **row.change})
-    run = polyak.train(
-        algorithm,
-        row.env,
-        steps=preset.steps,
-        num_envs=preset.num_envs,
-        seed=row.first_seed,
-        seeds=SEEDS,
-        out="runs/family",
+    run = finished(
+        polyak.train(
+            algorithm,
+            row.env,
+            steps=preset.steps,
+            num_envs=preset.num_envs,
+            seed=row.first_seed,
+            seeds=SEEDS,
+            out="runs/family",
+        )
     )
     low, high = run.scores.interval
     return {
