@@ -180,6 +180,7 @@ def _entry(entries: dict) -> dict:
 
 ANY_TABLE = "INSERT INTO metrics VALUES (0, 1, 'episode_return', 1.0)"
 DISCRETE = {"kind": "Discrete", "n": 10**12, "start": 0}
+CHOICES = {"kind": "MultiDiscrete", "shape": [1], "nvec": [2], "start": [0]}
 BOX = {"kind": "Box", "shape": [10**12], "dtype": "float32", "low": ["-1.0"], "high": ["1.0"]}
 LINEAR = {"learning_rate": 0.1, "gamma": 0.9}
 
@@ -270,6 +271,18 @@ HOSTILE: dict[str, tuple[Callable[[Workshop], list[str]], str | None]] = {
     "an environment that clears the screen": (lambda w: w.policy(env="\x1b[2J\x1b[H"), "printable characters"),
     "a box of 10^12 numbers": (lambda w: w.policy(base=w.network, observation_space=BOX), "too small for a space"),
     "10^12 states": (lambda w: w.policy(observation_space=DISCRETE), "too small for a space"),
+    "10^12 choices": (
+        lambda w: w.policy(base=w.network, action_space=CHOICES | {"nvec": [10**12]}),
+        "too small for a space",
+    ),
+    "choices that lack a shape": (
+        lambda w: w.policy(base=w.network, action_space=CHOICES | {"shape": [3]}),
+        "cannot reshape",
+    ),
+    "10^12 switches": (
+        lambda w: w.policy(base=w.network, action_space={"kind": "MultiBinary", "shape": [10**12]}),
+        "too small for a space",
+    ),
     "60,000 states by 60,000 actions": (
         lambda w: w.policy(observation_space=DISCRETE | {"n": 60_000}, action_space=DISCRETE | {"n": 60_000}),
         "too small for 60,000 states",

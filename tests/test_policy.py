@@ -42,6 +42,31 @@ def test_a_saved_policy_acts_as_before_and_keeps_its_spaces(algorithm, space, tm
     assert loaded.algorithm == policy.algorithm
 
 
+@pytest.mark.parametrize(
+    "actions",
+    [
+        gymnasium.spaces.Box(-2.0, 2.0, (2,), np.float32),
+        gymnasium.spaces.MultiDiscrete([[2, 3], [4, 1]], start=[[0, 1], [0, 0]]),
+        gymnasium.spaces.MultiBinary(3),
+        gymnasium.spaces.MultiBinary([2, 2]),
+    ],
+)
+def test_a_saved_policy_keeps_actions_of_every_kind(actions, tmp_path):
+    spec = Spec(SPACES["box"], actions, 1, 200, 1000)
+    agent = ALGORITHMS["ppo"].agent(spec)
+    policy = polyak.Policy(ALGORITHMS["ppo"], spec, agent.policy(agent.init(jax.random.key(0))), "Some-v0")
+    policy.save(tmp_path / "p.safetensors")
+    loaded = polyak.load(tmp_path / "p.safetensors")
+    assert loaded.spec == spec
+    obs = np.stack([SPACES["box"].sample() for _ in range(20)])
+    chosen = loaded(obs)
+    assert np.array_equal(policy(obs), chosen)
+    assert all(actions.contains(action.astype(actions.dtype)) for action in chosen)
+    loaded.check_actions(actions, "Some-v0")
+    with pytest.raises(BadSetting, match="The policy's actions are"):
+        loaded.check_actions(gymnasium.spaces.MultiBinary(7), "Other-v0")
+
+
 def test_a_table_is_saved_with_its_parts(tmp_path):
     algorithm = polyak.QLearning(learning_rate=polyak.StepSize(0.5, 0.1), exploration=polyak.UCB(1.5))
     spec = Spec(SPACES["discrete"], gymnasium.spaces.Discrete(3, start=-1), 1, None, 1000)

@@ -1,6 +1,5 @@
 """What a user keeps of a training: a function from observations to actions, and the file that holds it."""
 
-import math
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -15,34 +14,12 @@ from polyak.agent import Algorithm, PyTree, Spec
 from polyak.engines.common import choose
 from polyak.errors import BadFile, BadSetting, Error
 from polyak.runs import tensors
-from polyak.runs.documents import array, mapping, maybe, one_of, record, setting, text, whole
+from polyak.runs.documents import mapping, maybe, one_of, record, setting, text, whole
+from polyak.runs.spaces import check_space, space_from_json, space_to_json
 from polyak.spaces import storage_type
 
 FORMAT = 2  # 1 is read too: the same without a SHA-256
-BOX_TYPES = "bool int8 uint8 int16 uint16 int32 uint32 int64 uint64 float16 float32 float64".split()
-SMALL = 2**16  # entries that a space may have whatever the size of the file
-SMALL_TABLE = 2**22  # the same for states times actions, each of which a given policy has a probability for
-
-_ENTRIES = 2**40
-_numbers_as_text = array(text(40), least=1, most=2**24)
-_SPACES = {
-    "Discrete": record({"kind": text(8), "n": whole(1, _ENTRIES), "start": whole(-(2**62), 2**62)}),
-    "Box": record(
-        {
-            "kind": text(8),
-            "shape": array(whole(0, _ENTRIES), most=32),
-            "dtype": one_of(BOX_TYPES),
-            "low": _numbers_as_text,
-            "high": _numbers_as_text,
-        }
-    ),
-}
-
-
-def _check_space(value: Any, place: str) -> None:
-    record({"kind": one_of(_SPACES)}, closed=False)(value, place)
-    _SPACES[value["kind"]](value, place)
-
+SMALL_TABLE = 2**22  # states times actions that a policy may have whatever the size of its file
 
 _DESCRIPTION = record(
     {
@@ -53,8 +30,8 @@ _DESCRIPTION = record(
         "num_envs": whole(1, 2**31 - 1),
         "max_episode_steps": maybe(whole(1, 2**53)),
         "total_steps": whole(1, 2**53),
-        "observation_space": _check_space,
-        "action_space": _check_space,
+        "observation_space": check_space,
+        "action_space": check_space,
     }
 )
 
@@ -125,8 +102,10 @@ class Policy:
         if isinstance(own, gymnasium.spaces.Discrete) and isinstance(space, gymnasium.spaces.Discrete):
             own_start, start = int(own.start), int(space.start)
             fits = start <= own_start and own_start + int(own.n) <= start + int(space.n)
+        elif isinstance(own, gymnasium.spaces.Box):
+            fits = isinstance(space, gymnasium.spaces.Box) and own.shape == space.shape
         else:
-            fits = type(own) is type(space) and own.shape == space.shape
+            fits = own == space
         if not fits:
             raise BadSetting(f"The policy's actions are {own}, and those of {env} are {space}.")
 
@@ -137,7 +116,7 @@ class Policy:
         Those that there are; none where networks or features stand for states. Of two tables of q, as double
         Q-learning keeps them, the mean, by which it acts.
         """
-        states, actions = (getattr(space, "n", None) for space in (self.spec.observation_space, self.spec.action_space))
+        states, actions = _count(self.spec.observation_space), _count(self.spec.action_space)
         shapes = {"q": (states, actions), "v": (states,), "pi": (states, actions)}
         found = {}
         for name, shape in shapes.items():
@@ -158,8 +137,8 @@ class Policy:
             "num_envs": self.spec.num_envs,
             "max_episode_steps": self.spec.max_episode_steps,
             "total_steps": self.spec.total_steps,
-            "observation_space": _space_to_json(self.spec.observation_space),
-            "action_space": _space_to_json(self.spec.action_space),
+            "observation_space": space_to_json(self.spec.observation_space),
+            "action_space": space_to_json(self.spec.action_space),
         }
         tensors.save(Path(path), self.state, about)
 
@@ -180,8 +159,8 @@ def load(path: str | os.PathLike) -> Policy:
         _DESCRIPTION(about, "")
         algorithm = settings.build(about["algorithm"], about["settings"])
         size = path.stat().st_size
-        observed, acted = (_space_from_json(about[name], size) for name in ("observation_space", "action_space"))
-        states, actions = (int(getattr(space, "n", 1)) for space in (observed, acted))
+        observed, acted = (space_from_json(about[name], size) for name in ("observation_space", "action_space"))
+        states, actions = _count(observed) or 1, _count(acted) or 1
         if states * actions > max(SMALL_TABLE, 64 * size):
             raise ValueError(f"its file is too small for {states:,} states and {actions:,} actions")
         spec = Spec(observed, acted, about["num_envs"], about["max_episode_steps"], about["total_steps"])
@@ -195,40 +174,6 @@ def load(path: str | os.PathLike) -> Policy:
     return Policy(algorithm, spec, tensors.load(path, like), about["env"])
 
 
-def _space_to_json(space: gymnasium.Space) -> dict[str, Any]:
-    if isinstance(space, gymnasium.spaces.Discrete):
-        return {"kind": "Discrete", "n": int(space.n), "start": int(space.start)}
-    if isinstance(space, gymnasium.spaces.Box):
-        bounds = {"low": _numbers(space.low), "high": _numbers(space.high)}
-        return {"kind": "Box", "shape": list(space.shape), "dtype": np.dtype(space.dtype).name, **bounds}
-    raise BadSetting(f"A policy for {space} cannot be saved; polyak keeps Box and Discrete spaces.")
-
-
-def _numbers(bound: np.ndarray) -> list[str]:
-    """One number if all are equal, else all of them; as text, because JSON has no infinity."""
-    values = bound.ravel()
-    return [repr(value.item()) for value in (values[:1] if (values == values[0]).all() else values)]
-
-
-def _space_from_json(found: dict[str, Any], file_size: int) -> gymnasium.Space:
-    """A space that has passed `_check_space`; raises `ValueError`, before it allocates, if its file is too small.
-
-    What is learnt has at least a number for each entry of what it reads, so that an honest file is larger than that.
-    """
-    shape = (found["n"],) if found["kind"] == "Discrete" else tuple(found["shape"])
-    if math.prod(shape) > max(SMALL, file_size):
-        raise ValueError(f"its file is too small for a space of {math.prod(shape):,} entries")
-    if found["kind"] == "Discrete":
-        return gymnasium.spaces.Discrete(found["n"], start=found["start"])
-    dtype = np.dtype(found["dtype"])
-    with np.errstate(all="raise"):
-        low, high = (_bound(found[end], shape, dtype) for end in ("low", "high"))
-    return gymnasium.spaces.Box(low, high, shape, dtype.type)
-
-
-def _bound(numbers: list[str], shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
-    read = float if dtype.kind == "f" else int if dtype.kind in "iu" else ("False", "True").index
-    values = np.array([read(number) for number in numbers], dtype)
-    if np.isnan(values).any():
-        raise ValueError("a bound is not a number")
-    return np.full(shape, values[0]) if len(values) == 1 else values.reshape(shape)
+def _count(space: gymnasium.Space) -> int | None:
+    """How many members a Discrete space has; None for another."""
+    return int(space.n) if isinstance(space, gymnasium.spaces.Discrete) else None

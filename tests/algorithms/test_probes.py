@@ -53,9 +53,17 @@ KNOWN = {
 }
 PROBE = pytest.mark.parametrize("id", KNOWN)
 
+# For actions of other kinds: the best where -1 is seen, and where 1 is.
+OTHER_ACTIONS = [
+    ("probe/matched-number", [-0.5], [0.5]),
+    ("probe/matched-choices", [0, 0], [1, 2]),
+    ("probe/matched-switches", [0, 1], [1, 0]),
+]
+
 
 def test_every_probe_is_used_here():
-    assert KNOWN.keys() | {"probe/remembered-action", "probe/match-then-wait"} == PROBES.keys()  # see test_value.py
+    others = {"probe/remembered-action", "probe/match-then-wait"}  # see test_value.py
+    assert KNOWN.keys() | {id for id, *_ in OTHER_ACTIONS} | others == PROBES.keys()
 
 
 def train(algorithm, id: str, steps: int | None = None, engine: str = "compiled", num_envs: int | None = None):
@@ -105,6 +113,21 @@ def test_ppo_learns_the_known_values_and_the_best_action(id):
         assert best is None or action == best
 
 
+@pytest.mark.parametrize(("id", "low", "high"), OTHER_ACTIONS)
+def test_ppo_learns_the_best_actions_of_other_kinds(id, low, high):
+    agent, state, _ = train(PPO_SMALL, id)
+    action, _, _ = agent.act(state, (), jnp.array([[-1.0], [1.0]]), (), False)
+    np.testing.assert_allclose(action, [low, high], atol=0.1)
+
+
+@pytest.mark.parametrize("change", [{"squash": True}, {"state_dependent_std": True, "learning_rate": 3e-3}])
+def test_ppo_learns_numbers_whatever_they_are_drawn_from(change):
+    id, low, high = OTHER_ACTIONS[0]
+    agent, state, _ = train(dataclasses.replace(PPO_SMALL, **change), id)
+    action, _, _ = agent.act(state, (), jnp.array([[-1.0], [1.0]]), (), False)
+    np.testing.assert_allclose(action, [low, high], atol=0.1)
+
+
 @pytest.mark.parametrize("algorithm", [DQN_SMALL, PPO_SMALL], ids=["dqn", "ppo"])
 def test_a_cut_by_the_clock_is_not_taken_for_an_end(algorithm):
     agent, state, _ = trained(algorithm, "probe/endless-reward")
@@ -131,10 +154,18 @@ def test_without_memory_what_was_shown_is_lost():
     assert abs(metrics["episode_return"]) < 4 / metrics["episodes"] ** 0.5
 
 
-def test_actions_that_are_not_discrete_are_refused_in_a_sentence():
+@pytest.mark.parametrize(
+    ("space", "sentence"),
+    [
+        (gymnasium.spaces.Tuple([gymnasium.spaces.Discrete(2)]), r"of one kind so far.*Tuple"),
+        (gymnasium.spaces.Box(0, 9, (1,), np.int32), r"not supported.*Box of floats"),
+        (gymnasium.spaces.Text(3), r"not supported.*Text"),
+    ],
+)
+def test_actions_that_ppo_cannot_draw_are_refused_in_a_sentence(space, sentence):
     box = gymnasium.spaces.Box(-1.0, 1.0, (1,), np.float32)
-    with pytest.raises(BadSetting, match=r"needs discrete actions.*Box"):
-        PPO().agent(Spec(box, box, 8, None, 1000))
+    with pytest.raises(BadSetting, match=sentence):
+        PPO().agent(Spec(box, space, 8, None, 1000))
 
 
 def spec_of(num_envs: int = 4, start: int = 0, total_steps: int = 1000) -> Spec:

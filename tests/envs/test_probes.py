@@ -17,7 +17,7 @@ def play(id: str, start: int, actions) -> tuple[list[float], list[float], str]:
     state, obs = env.reset(jnp.int32(start))
     seen, rewards, end = [float(obs[0])], [], ""
     for action in actions:
-        state, obs, reward, terminated, truncated = env.step(state, jnp.int32(action), jnp.int32(0))
+        state, obs, reward, terminated, truncated = env.step(state, jnp.asarray(action), jnp.int32(0))
         seen.append(float(obs[0]))
         rewards.append(float(reward))
         end = "terminated" * bool(terminated) + "truncated" * bool(truncated)
@@ -51,6 +51,27 @@ def test_matched_action_pays_for_the_match(start, action):
     seen, rewards, end = play("probe/matched-action", start, [action])
     assert seen[0] == 2.0 * start - 1.0
     assert rewards == [1.0 if start == action else -1.0]
+    assert end == "terminated"
+
+
+@pytest.mark.parametrize(
+    ("id", "start", "action", "reward"),
+    [
+        ("number", 0, [-0.5], 1.0),
+        ("number", 0, [0.5], 0.0),
+        ("number", 1, [1.0], 0.75),
+        ("choices", 0, [0, 0], 2.0),
+        ("choices", 0, [0, 1], 0.0),
+        ("choices", 1, [1, 2], 2.0),
+        ("choices", 1, [0, 1], -2.0),
+        ("switches", 0, [0, 1], 2.0),
+        ("switches", 1, [1, 0], 2.0),
+        ("switches", 1, [1, 1], 0.0),
+    ],
+)
+def test_actions_of_other_kinds_are_paid_as_they_match(id, start, action, reward):
+    _, rewards, end = play(f"probe/matched-{id}", start, [action])
+    assert rewards == [pytest.approx(reward)]
     assert end == "terminated"
 
 

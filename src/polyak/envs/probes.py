@@ -23,11 +23,12 @@ def _probe(
     see: Callable[[Array], Array],
     states: int,
     limit: int | None = None,
-    num_actions: int = 2,
+    actions: gymnasium.Space | None = None,
 ) -> CompiledEnv:
     """A probe on the integers 0 .. states - 1, started uniformly on those for which that matters.
 
     `step(state, action)` returns the next state, the reward and whether the MDP ended; `see` makes an observation [1].
+    There are two actions, unless others are given.
     """
     space = gymnasium.spaces.Box(-1.0, 1.0, (1,), np.float32)
 
@@ -44,7 +45,7 @@ def _probe(
         truncated = clock >= (NEVER if limit is None else limit)
         return (place, clock), see(place), jnp.float32(reward), jnp.bool_(terminated), jnp.bool_(truncated)
 
-    return CompiledEnv(id, space, gymnasium.spaces.Discrete(num_actions), limit, noise, reset, advance)
+    return CompiledEnv(id, space, actions or gymnasium.spaces.Discrete(2), limit, noise, reset, advance)
 
 
 def _nothing(place: Array) -> Array:
@@ -86,6 +87,36 @@ def matched_action() -> CompiledEnv:
         return place, jnp.where(action == place, 1.0, -1.0), True
 
     return _probe("probe/matched-action", step, _sign, states=2)
+
+
+def matched_number() -> CompiledEnv:
+    """One step, reward 1 - (action - o / 2)^2: for actions that are numbers from -1 to 1; the best is half of what is
+    seen, and pays 1."""
+
+    def step(place: Array, action: Array):
+        return place, 1.0 - jnp.square(action[0] - 0.5 * _sign(place)[0]), True
+
+    return _probe("probe/matched-number", step, _sign, 2, actions=gymnasium.spaces.Box(-1.0, 1.0, (1,), np.float32))
+
+
+def matched_choices() -> CompiledEnv:
+    """One step, with a choice of two and one of three: 1 for each that is 0 where -1 is seen, or its last where 1 is,
+    and -1 for each that is not."""
+
+    def step(place: Array, action: Array):
+        return place, jnp.where(action == place * jnp.array([1, 2]), 1.0, -1.0).sum(), True
+
+    return _probe("probe/matched-choices", step, _sign, 2, actions=gymnasium.spaces.MultiDiscrete([2, 3]))
+
+
+def matched_switches() -> CompiledEnv:
+    """One step, with two switches: where 1 is seen, 1 for each that is as (on, off); where -1 is, for each that is as
+    (off, on); and -1 for each that is not."""
+
+    def step(place: Array, action: Array):
+        return place, jnp.where(action == jnp.array([place, 1 - place]), 1.0, -1.0).sum(), True
+
+    return _probe("probe/matched-switches", step, _sign, 2, actions=gymnasium.spaces.MultiBinary(2))
 
 
 def endless_reward() -> CompiledEnv:
@@ -137,6 +168,9 @@ PROBES = {
         two_steps,
         rewarded_action,
         matched_action,
+        matched_number,
+        matched_choices,
+        matched_switches,
         endless_reward,
         match_then_wait,
         remembered_action,

@@ -1,32 +1,370 @@
-"""Distributions over actions, as functions of their parameters; the last axis is the distribution's own."""
+"""Distributions over actions: what the answers of a network make likely.
 
+`distribution(space)` knows how many numbers a network must answer, and what parameters they make: logits for choices,
+means and deviations for numbers, one after the other for a space of several. What is sampled is a *draw*, a function of
+parameters and noise; `action` makes a member of the space of it, by clipping for example. Learning needs the draw, the
+environment the action.
+"""
+
+import dataclasses
+import math
+from collections.abc import Iterable
+from typing import NamedTuple, Protocol
+
+import gymnasium
 import jax
 import jax.numpy as jnp
+import numpy as np
 
-from polyak.agent import Array
+from polyak.agent import Array, Key, PyTree
+from polyak.errors import BadSetting
+from polyak.spaces import storage_type
+
+RULED_OUT = -1e30  # the logit of what is never drawn; finite, because infinity times a chance of zero is no number
+LOG_STD = (-20.0, 2.0)  # between these a deviation stays that depends on the observation (Haarnoja et al., 2018)
+LOG_2, HALF_LOG_2_PI = math.log(2.0), 0.5 * math.log(2.0 * math.pi)
+NODES, WEIGHTS = np.polynomial.hermite_e.hermegauss(16)  # of a mean over the unit normal, by Gauss and Hermite
 
 
+class Distribution(Protocol):
+    """Over the members of an action space; leading axes [...] are those of what it is given."""
+
+    @property
+    def outputs(self) -> int:
+        """How many numbers a network answers."""
+        ...
+
+    def free(self) -> PyTree:
+        """Parameters that are learnt but depend on no observation: what they begin with, () where there are none."""
+        ...
+
+    def parameters(self, answers: Array, free: PyTree) -> PyTree:
+        """The parameters, from answers [..., outputs] and what `free` has become."""
+        ...
+
+    def noise(self, key: Key, shape: tuple[int, ...]) -> PyTree:
+        """Draws what `prod(shape)` draws need."""
+        ...
+
+    def sample(self, parameters: PyTree, noise: PyTree) -> PyTree:
+        """A draw."""
+        ...
+
+    def mode(self, parameters: PyTree) -> PyTree:
+        """The likeliest draw."""
+        ...
+
+    def action(self, draw: PyTree) -> PyTree:
+        """The member of the space that a draw stands for."""
+        ...
+
+    def log_prob(self, parameters: PyTree, draw: PyTree) -> Array:
+        """[...] log p(draw), or log of the density where actions are numbers."""
+        ...
+
+    def entropy(self, parameters: PyTree) -> Array:
+        """[...] -E log p, in nats."""
+        ...
+
+    def kl(self, parameters: PyTree, others: PyTree) -> Array:
+        """[...] KL(p || p') in nats, from these parameters to others."""
+        ...
+
+
+@dataclasses.dataclass(frozen=True)
 class Categorical:
-    """One of A actions, from unnormalised log-probabilities `logits` [..., A]."""
+    """One of n actions, `start` the first of them; its parameters are unnormalised log-probabilities [..., n]."""
 
-    @staticmethod
-    def sample(logits: Array, gumbel: Array) -> Array:
-        """argmax(logits + Gumbel noise [..., A]), which is an exact draw (Gumbel, 1954); [...] int32."""
-        return jnp.argmax(logits + gumbel, -1).astype(jnp.int32)
+    n: int
+    start: int = 0
 
-    @staticmethod
-    def mode(logits: Array) -> Array:
-        """The likeliest action; [...] int32."""
-        return jnp.argmax(logits, -1).astype(jnp.int32)
+    @property
+    def outputs(self) -> int:
+        return self.n
 
-    @staticmethod
-    def log_prob(logits: Array, action: Array) -> Array:
-        """log p(action); [...]."""
-        log_probs = jax.nn.log_softmax(logits)
-        return jnp.take_along_axis(log_probs, action[..., None], -1)[..., 0]
+    def free(self) -> tuple[()]:
+        return ()
 
-    @staticmethod
-    def entropy(logits: Array) -> Array:
-        """-sum_a p(a) log p(a), in nats; [...]."""
-        log_probs = jax.nn.log_softmax(logits)
+    def parameters(self, answers: Array, free: PyTree) -> Array:
+        return answers
+
+    def noise(self, key: Key, shape: tuple[int, ...]) -> Array:
+        return jax.random.gumbel(key, (*shape, self.n))
+
+    def sample(self, parameters: Array, noise: Array) -> Array:
+        """argmax(logits + Gumbel noise), which is an exact draw (Gumbel, 1954); [...] int32 from 0."""
+        return jnp.argmax(parameters + noise, -1).astype(jnp.int32)
+
+    def mode(self, parameters: Array) -> Array:
+        return jnp.argmax(parameters, -1).astype(jnp.int32)
+
+    def action(self, draw: Array) -> Array:
+        return draw + self.start
+
+    def log_prob(self, parameters: Array, draw: Array) -> Array:
+        return jnp.take_along_axis(jax.nn.log_softmax(parameters), draw[..., None], -1)[..., 0]
+
+    def entropy(self, parameters: Array) -> Array:
+        log_probs = jax.nn.log_softmax(parameters)
         return -jnp.sum(jnp.exp(log_probs) * log_probs, -1)
+
+    def kl(self, parameters: Array, others: Array) -> Array:
+        log_probs = jax.nn.log_softmax(parameters)
+        return jnp.sum(jnp.exp(log_probs) * (log_probs - jax.nn.log_softmax(others)), -1)
+
+
+@dataclasses.dataclass(frozen=True)
+class Categoricals:
+    """Several choices at once, of ns[i] actions each; its parameters are logits [..., len(ns), max(ns)].
+
+    Rows of fewer choices than the longest are filled up with what is never drawn.
+    """
+
+    ns: tuple[int, ...]
+    shape: tuple[int, ...]  # of an action
+    start: tuple[int, ...]  # the first action of each choice
+
+    @property
+    def outputs(self) -> int:
+        return sum(self.ns)
+
+    @property
+    def _row(self) -> Categorical:
+        return Categorical(max(self.ns))
+
+    def free(self) -> tuple[()]:
+        return ()
+
+    def parameters(self, answers: Array, free: PyTree) -> Array:
+        column, ends = np.arange(max(self.ns)), np.cumsum(self.ns)[:, None]
+        place = ends - np.array(self.ns)[:, None] + column
+        return jnp.where(place < ends, answers[..., np.minimum(place, ends - 1)], RULED_OUT)
+
+    def noise(self, key: Key, shape: tuple[int, ...]) -> Array:
+        return self._row.noise(key, (*shape, len(self.ns)))
+
+    def sample(self, parameters: Array, noise: Array) -> Array:
+        return self._row.sample(parameters, noise)
+
+    def mode(self, parameters: Array) -> Array:
+        return self._row.mode(parameters)
+
+    def action(self, draw: Array) -> Array:
+        return (draw + np.array(self.start, np.int32)).reshape(*draw.shape[:-1], *self.shape)
+
+    def log_prob(self, parameters: Array, draw: Array) -> Array:
+        return self._row.log_prob(parameters, draw).sum(-1)
+
+    def entropy(self, parameters: Array) -> Array:
+        return self._row.entropy(parameters).sum(-1)
+
+    def kl(self, parameters: Array, others: Array) -> Array:
+        return self._row.kl(parameters, others).sum(-1)
+
+
+@dataclasses.dataclass(frozen=True)
+class Bernoullis:
+    """Switches, on or off each by itself; its parameters are log-odds [..., number of switches]."""
+
+    shape: tuple[int, ...]  # of an action
+
+    @property
+    def outputs(self) -> int:
+        return math.prod(self.shape)
+
+    def free(self) -> tuple[()]:
+        return ()
+
+    def parameters(self, answers: Array, free: PyTree) -> Array:
+        return answers
+
+    def noise(self, key: Key, shape: tuple[int, ...]) -> Array:
+        return jax.random.logistic(key, (*shape, self.outputs))
+
+    def sample(self, parameters: Array, noise: Array) -> Array:
+        return (parameters + noise > 0).astype(jnp.int8)
+
+    def mode(self, parameters: Array) -> Array:
+        return (parameters > 0).astype(jnp.int8)
+
+    def action(self, draw: Array) -> Array:
+        return draw.reshape(*draw.shape[:-1], *self.shape)
+
+    def log_prob(self, parameters: Array, draw: Array) -> Array:
+        return jnp.sum(jax.nn.log_sigmoid(jnp.where(draw == 1, parameters, -parameters)), -1)
+
+    def entropy(self, parameters: Array) -> Array:
+        return jnp.sum(jax.nn.softplus(parameters) - parameters * jax.nn.sigmoid(parameters), -1)
+
+    def kl(self, parameters: Array, others: Array) -> Array:
+        on = jax.nn.sigmoid(parameters) * (jax.nn.log_sigmoid(parameters) - jax.nn.log_sigmoid(others))
+        off = jax.nn.sigmoid(-parameters) * (jax.nn.log_sigmoid(-parameters) - jax.nn.log_sigmoid(-others))
+        return jnp.sum(on + off, -1)
+
+
+class Normal(NamedTuple):
+    """Of independent numbers."""
+
+    mean: Array  # [..., k]
+    log_std: Array  # [..., k] log of the standard deviation
+
+
+@dataclasses.dataclass(frozen=True)
+class Gaussian:
+    """Independent numbers, each normal about a mean.
+
+    Actions are the draws, clipped to the space's bounds; or, squashed, tanh of the draws stretched over the bounds, and
+    the density is that of the actions (Haarnoja et al., 2018, "Soft actor-critic", appendix C).
+    """
+
+    space: gymnasium.spaces.Box
+    log_std_init: float = 0.0
+    state_dependent_std: bool = False
+    squash: bool = False
+
+    @property
+    def _size(self) -> int:
+        return math.prod(self.space.shape)
+
+    @property
+    def outputs(self) -> int:
+        return self._size * (1 + self.state_dependent_std)
+
+    def free(self) -> PyTree:
+        return () if self.state_dependent_std else jnp.full(self._size, self.log_std_init, jnp.float32)
+
+    def parameters(self, answers: Array, free: PyTree) -> Normal:
+        if not self.state_dependent_std:
+            return Normal(answers, jnp.broadcast_to(free, answers.shape))
+        mean, log_std = jnp.split(answers, 2, -1)
+        return Normal(mean, jnp.clip(log_std + self.log_std_init, *LOG_STD))
+
+    def noise(self, key: Key, shape: tuple[int, ...]) -> Array:
+        return jax.random.normal(key, (*shape, self._size))
+
+    def sample(self, parameters: Normal, noise: Array) -> Array:
+        return parameters.mean + jnp.exp(parameters.log_std) * noise
+
+    def mode(self, parameters: Normal) -> Array:
+        """The mean; where it is squashed, its image, which is the median of the actions."""
+        return parameters.mean
+
+    def action(self, draw: Array) -> Array:
+        draw = draw.reshape(*draw.shape[:-1], *self.space.shape)
+        if not self.squash:
+            return jnp.clip(draw, self.space.low, self.space.high)
+        low, high = self.space.low, self.space.high
+        return jnp.clip(low + (high - low) * 0.5 * (1.0 + jnp.tanh(draw)), low, high)  # rounding may pass a bound
+
+    def log_prob(self, parameters: Normal, draw: Array) -> Array:
+        error = (draw - parameters.mean) * jnp.exp(-parameters.log_std)
+        density = -0.5 * jnp.square(error) - parameters.log_std - HALF_LOG_2_PI
+        return jnp.sum(density - self._log_stretch(draw), -1)
+
+    def entropy(self, parameters: Normal) -> Array:
+        """In closed form; what squashing changes in it by Gauss-Hermite quadrature."""
+        entropy = parameters.log_std + 0.5 + HALF_LOG_2_PI
+        if self.squash:
+            mean, std = parameters.mean[..., None], jnp.exp(parameters.log_std)[..., None]
+            stretch = self._log_stretch(jnp.moveaxis(mean + std * jnp.float32(NODES), -1, 0))
+            entropy += jnp.tensordot(jnp.float32(WEIGHTS / WEIGHTS.sum()), stretch, 1)
+        return jnp.sum(entropy, -1)
+
+    def kl(self, parameters: Normal, others: Normal) -> Array:
+        """Of the draws, which is that of the actions where nothing is clipped: a bijection leaves it as it is."""
+        ratio = jnp.exp(2.0 * (parameters.log_std - others.log_std))
+        distance = jnp.square((parameters.mean - others.mean) * jnp.exp(-others.log_std))
+        return jnp.sum(0.5 * (ratio + distance - 1.0) + others.log_std - parameters.log_std, -1)
+
+    def _log_stretch(self, draw: Array) -> Array | float:
+        """log |d action / d draw|: zero unless squashed, as clipping is left to the environment's side."""
+        if not self.squash:
+            return 0.0
+        stretch = np.log(0.5 * (self.space.high - self.space.low)).reshape(-1)
+        return stretch + 2.0 * (LOG_2 - draw - jax.nn.softplus(-2.0 * draw))  # log(1 - tanh^2), without its rounding
+
+
+@dataclasses.dataclass(frozen=True)
+class Joint:
+    """Several distributions, independent given the observation: for Tuple spaces and, with names, Dict spaces."""
+
+    parts: tuple[Distribution, ...]
+    names: tuple[str, ...] = ()
+
+    @property
+    def outputs(self) -> int:
+        return sum(part.outputs for part in self.parts)
+
+    def free(self) -> tuple[PyTree, ...]:
+        return tuple(part.free() for part in self.parts)
+
+    def parameters(self, answers: Array, free: tuple[PyTree, ...]) -> tuple[PyTree, ...]:
+        shares = jnp.split(answers, np.cumsum([part.outputs for part in self.parts])[:-1], -1)
+        return tuple(part.parameters(*given) for part, *given in zip(self.parts, shares, free, strict=True))
+
+    def noise(self, key: Key, shape: tuple[int, ...]) -> tuple[PyTree, ...]:
+        keys = jax.random.split(key, len(self.parts))
+        return tuple(part.noise(key, shape) for part, key in zip(self.parts, keys, strict=True))
+
+    def sample(self, parameters: tuple[PyTree, ...], noise: tuple[PyTree, ...]) -> tuple[PyTree, ...]:
+        return tuple(part.sample(*given) for part, *given in zip(self.parts, parameters, noise, strict=True))
+
+    def mode(self, parameters: tuple[PyTree, ...]) -> tuple[PyTree, ...]:
+        return tuple(part.mode(given) for part, given in zip(self.parts, parameters, strict=True))
+
+    def action(self, draw: tuple[PyTree, ...]) -> PyTree:
+        actions = tuple(part.action(given) for part, given in zip(self.parts, draw, strict=True))
+        return dict(zip(self.names, actions, strict=True)) if self.names else actions
+
+    def log_prob(self, parameters: tuple[PyTree, ...], draw: tuple[PyTree, ...]) -> Array:
+        return _sum(part.log_prob(*given) for part, *given in zip(self.parts, parameters, draw, strict=True))
+
+    def entropy(self, parameters: tuple[PyTree, ...]) -> Array:
+        return _sum(part.entropy(given) for part, given in zip(self.parts, parameters, strict=True))
+
+    def kl(self, parameters: tuple[PyTree, ...], others: tuple[PyTree, ...]) -> Array:
+        return _sum(part.kl(*given) for part, *given in zip(self.parts, parameters, others, strict=True))
+
+
+def _sum(terms: Iterable[Array]) -> Array:
+    return sum(terms, jnp.float32(0))
+
+
+def distribution(
+    space: gymnasium.Space, log_std_init: float = 0.0, state_dependent_std: bool = False, squash: bool = False
+) -> Distribution:
+    """The distribution over the actions of a space.
+
+    Args:
+        space: Discrete, Box, MultiDiscrete, MultiBinary, or a Dict or Tuple of such.
+        log_std_init: log of the standard deviation that numbers begin with, in units of the draws.
+        state_dependent_std: whether the network answers the deviations too; else they are parameters of their own.
+        squash: whether tanh keeps numbers within the bounds; else they are clipped.
+
+    Raises:
+        BadSetting: it is another space; or numbers without bounds are to be squashed.
+    """
+
+    def of(space: gymnasium.Space) -> Distribution:
+        return distribution(space, log_std_init, state_dependent_std, squash)
+
+    match space:
+        case gymnasium.spaces.Discrete():
+            return Categorical(int(space.n), int(space.start))
+        case gymnasium.spaces.MultiDiscrete():
+            ns, start = (tuple(map(int, np.ravel(values))) for values in (space.nvec, space.start))
+            return Categoricals(ns, space.shape, start)
+        case gymnasium.spaces.MultiBinary():
+            return Bernoullis(tuple(space.shape))
+        case gymnasium.spaces.Box() if storage_type(space).kind == "f":
+            if squash and not space.is_bounded():
+                raise BadSetting(f"Only bounded actions can be squashed, and this environment's are {space}.")
+            return Gaussian(space, log_std_init, state_dependent_std, squash)
+        case gymnasium.spaces.Dict() if space.spaces:
+            return Joint(tuple(map(of, space.values())), tuple(space.keys()))
+        case gymnasium.spaces.Tuple() if space.spaces:
+            return Joint(tuple(map(of, space.spaces)))
+    raise BadSetting(
+        f"Actions of {space} are not supported; polyak draws from Discrete, Box of floats, MultiDiscrete, MultiBinary, "
+        "and Dict and Tuple of these."
+    )

@@ -20,7 +20,7 @@ from polyak.agent import Agent, Array, Key, PyTree, Spec, Step, forget, no_memor
 from polyak.errors import BadSetting
 from polyak.ops import policy_gradient, returns, td
 from polyak.parts import networks
-from polyak.parts.distributions import Categorical
+from polyak.parts.distributions import distribution
 from polyak.parts.minibatches import check_batch_size, shuffled
 from polyak.parts.normalise import Moments
 from polyak.parts.optimise import adam
@@ -29,7 +29,7 @@ from polyak.parts.schedules import linear
 
 @dataclasses.dataclass(frozen=True)
 class PPO:
-    """Proximal policy optimisation: improves a stochastic policy in small steps, for discrete actions."""
+    """Proximal policy optimisation: improves a stochastic policy in small steps, for actions of every kind."""
 
     name: ClassVar[str] = "ppo"
     default_num_envs: ClassVar[int] = 8
@@ -67,6 +67,12 @@ class PPO:
     """Let the learning rate fall linearly to 0 over the run."""
     anneal_clip_range: bool = False
     """Let the clip range fall linearly to 0 over the run."""
+    log_std_init: float = 0.0
+    """Log of the standard deviation that actions begin with, where they are numbers."""
+    state_dependent_std: bool = False
+    """Let the network answer the deviations too; else they are parameters of their own."""
+    squash: bool = False
+    """Keep actions that are numbers within their bounds by tanh; else they are clipped."""
     normalize_observation: bool = False
     """Standardise observations by their running mean and deviation."""
     normalize_reward: bool = False
@@ -79,11 +85,11 @@ class PPO:
         return self.n_steps
 
     def agent(self, spec: Spec) -> Agent:
-        if not isinstance(spec.action_space, gymnasium.spaces.Discrete):
-            raise BadSetting(f"PPO needs discrete actions so far, and this environment's are {spec.action_space}.")
+        if isinstance(spec.action_space, gymnasium.spaces.Dict | gymnasium.spaces.Tuple):
+            raise BadSetting(f"PPO needs actions of one kind so far, and this environment's are {spec.action_space}.")
         block_size = self.n_steps * spec.num_envs
         check_batch_size("PPO", self.batch_size, self.n_steps, spec.num_envs)
-        num_actions, first_action = int(spec.action_space.n), int(spec.action_space.start)
+        actions = distribution(spec.action_space, self.log_std_init, self.state_dependent_std, self.squash)
         encode = networks.encode(spec.observation_space)
         optimiser = adam(self.max_grad_norm, eps=1e-5)
 
@@ -91,24 +97,24 @@ class PPO:
             policy_key, value_key = jax.random.split(key)
             hidden = networks.orthogonal(2**0.5)
             space = spec.observation_space
-            policy = self.network.init(policy_key, space, num_actions, hidden, networks.orthogonal(0.01))
+            policy = self.network.init(policy_key, space, actions.outputs, hidden, networks.orthogonal(0.01))
             value = self.network.init(value_key, space, 1, hidden, networks.orthogonal(1.0))
-            parameters = Parameters(policy, value)
+            parameters = Parameters(policy, actions.free(), value)
             features = Moments.of((networks.num_features(space),)) if self.normalize_observation else ()
             rewards = RewardScale(Moments.of(()), jnp.zeros(spec.num_envs)) if self.normalize_reward else ()
             return State(parameters, optimiser.init(parameters), features, rewards, jnp.int32(0))
 
-        def noise(key: Key, shape: tuple[int, ...]) -> Array:
-            return jax.random.gumbel(key, (*shape, num_actions))
-
         def features(state: State, obs: Array) -> Array:
             return state.features.standardise(encode(obs)) if self.normalize_observation else encode(obs)
 
-        def act(state: State, carry: tuple[()], obs: Array, noise: Array, explore: bool):
-            logits = state.parameters.policy(features(state, obs))
-            action = Categorical.sample(logits, noise) if explore else Categorical.mode(logits)
-            extras = Extras(Categorical.log_prob(logits, action)) if explore else ()
-            return action + first_action, carry, extras
+        def chances(parameters: Parameters, x: Array) -> PyTree:
+            return actions.parameters(parameters.policy(x), parameters.free)
+
+        def act(state: State, carry: tuple[()], obs: Array, noise: PyTree, explore: bool):
+            pi = chances(state.parameters, features(state, obs))
+            draw = actions.sample(pi, noise) if explore else actions.mode(pi)
+            extras = Extras(draw, actions.log_prob(pi, draw)) if explore else ()
+            return actions.action(draw), carry, extras
 
         def observe(state: State, block: Step) -> State:
             if self.normalize_observation:
@@ -130,18 +136,18 @@ class PPO:
             continues = 1.0 - (block.terminated | block.truncated)
             gae = jax.vmap(returns.generalised_advantage, (1, 1, 1, 1, 1, None), 1)
             advantage = gae(reward, discount, value, next_value, continues, self.gae_lambda)
-            batch = Samples(x, block.action - first_action, block.extras.log_prob, advantage, value, advantage + value)
+            batch = Samples(x, block.extras.draw, block.extras.log_prob, advantage, value, advantage + value)
             return jax.tree.map(lambda leaf: leaf.reshape(block_size, *leaf.shape[2:]), batch)
 
         def loss(parameters: Parameters, batch: Samples, clip_range: Array) -> tuple[Array, dict[str, Array]]:
-            logits, value = parameters.policy(batch.x), parameters.value(batch.x)[..., 0]
+            pi, value = chances(parameters, batch.x), parameters.value(batch.x)[..., 0]
             advantage = batch.advantage
             if self.normalize_advantage:
                 advantage = (advantage - advantage.mean()) / (advantage.std() + 1e-8)
-            log_ratio = Categorical.log_prob(logits, batch.action) - batch.log_prob
+            log_ratio = actions.log_prob(pi, batch.draw) - batch.log_prob
             policy_loss = policy_gradient.clipped_surrogate(log_ratio, advantage, clip_range).mean()
             value_loss = policy_gradient.clipped_value_loss(value, batch.value, batch.target, self.clip_range_vf).mean()
-            entropy = Categorical.entropy(logits).mean()
+            entropy = actions.entropy(pi).mean()
             metrics = {
                 "policy_loss": policy_loss,
                 "value_loss": value_loss,
@@ -188,20 +194,21 @@ class PPO:
             return state._replace(parameters=parameters, optimiser=optimiser_state), metrics
 
         def policy(state: State) -> State:
-            return state._replace(parameters=Parameters(state.parameters.policy, ()), optimiser=(), rewards=())
+            return state._replace(parameters=state.parameters._replace(value=()), optimiser=(), rewards=())
 
         def cut(state: State, which: Array) -> State:
             if not self.normalize_reward:
                 return state
             return state._replace(rewards=state.rewards._replace(total=forget(state.rewards.total, which)))
 
-        return Agent(init, no_memory, noise, act, observe, learn, policy, cut)
+        return Agent(init, no_memory, actions.noise, act, observe, learn, policy, cut)
 
 
 class Parameters(NamedTuple):
     """Two networks that share nothing."""
 
     policy: PyTree
+    free: PyTree  # what else the distribution over actions has: log-deviations that no observation changes
     value: PyTree
 
 
@@ -225,14 +232,15 @@ class State(NamedTuple):
 class Extras(NamedTuple):
     """What acting tells learning."""
 
-    log_prob: Array  # [T, B] of the action under the policy that took it
+    draw: PyTree  # [T, B, ...] what the action was made of
+    log_prob: Array  # [T, B] of it, under the policy that made it
 
 
 class Samples(NamedTuple):
     """A block made ready for the loss; leaves [N, ...]."""
 
     x: Array  # features
-    action: Array
+    draw: PyTree
     log_prob: Array
     advantage: Array
     value: Array  # V_old(s)
