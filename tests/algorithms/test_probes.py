@@ -159,7 +159,7 @@ def test_without_memory_what_was_shown_is_lost():
     [
         (gymnasium.spaces.Tuple([gymnasium.spaces.Discrete(2)]), r"of one kind so far.*Tuple"),
         (gymnasium.spaces.Box(0, 9, (1,), np.int32), r"not supported.*Box of floats"),
-        (gymnasium.spaces.Text(3), r"not supported.*Text"),
+        (gymnasium.spaces.Sequence(gymnasium.spaces.Discrete(2)), r"not supported.*Box of floats"),
     ],
 )
 def test_actions_that_ppo_cannot_draw_are_refused_in_a_sentence(space, sentence):

@@ -10,21 +10,19 @@ the published code and most that follow it lose. What else of "The 37 implementa
 """
 
 import dataclasses
-from typing import ClassVar, NamedTuple
+from typing import ClassVar
 
 import gymnasium
 import jax
 import jax.numpy as jnp
 
-from polyak.agent import Agent, Array, Key, PyTree, Spec, Step, forget, no_memory
+from polyak.agent import Agent, Array, Key, PyTree, Spec
 from polyak.errors import BadSetting
-from polyak.ops import policy_gradient, returns, td
-from polyak.parts import networks
-from polyak.parts.distributions import distribution
+from polyak.ops import policy_gradient
+from polyak.parts import actor_critic, networks
+from polyak.parts.actor_critic import Parameters, Samples, State, annealed, standardised
 from polyak.parts.minibatches import check_batch_size, shuffled
-from polyak.parts.normalise import Moments
 from polyak.parts.optimise import adam
-from polyak.parts.schedules import linear
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,65 +87,16 @@ class PPO:
             raise BadSetting(f"PPO needs actions of one kind so far, and this environment's are {spec.action_space}.")
         block_size = self.n_steps * spec.num_envs
         check_batch_size("PPO", self.batch_size, self.n_steps, spec.num_envs)
-        actions = distribution(spec.action_space, self.log_std_init, self.state_dependent_std, self.squash)
-        encode = networks.encode(spec.observation_space)
+        model = actor_critic.model(self, spec)
         optimiser = adam(self.max_grad_norm, eps=1e-5)
 
-        def init(key: Key) -> State:
-            policy_key, value_key = jax.random.split(key)
-            hidden = networks.orthogonal(2**0.5)
-            space = spec.observation_space
-            policy = self.network.init(policy_key, space, actions.outputs, hidden, networks.orthogonal(0.01))
-            value = self.network.init(value_key, space, 1, hidden, networks.orthogonal(1.0))
-            parameters = Parameters(policy, actions.free(), value)
-            features = Moments.of((networks.num_features(space),)) if self.normalize_observation else ()
-            rewards = RewardScale(Moments.of(()), jnp.zeros(spec.num_envs)) if self.normalize_reward else ()
-            return State(parameters, optimiser.init(parameters), features, rewards, jnp.int32(0))
-
-        def features(state: State, obs: Array) -> Array:
-            return state.features.standardise(encode(obs)) if self.normalize_observation else encode(obs)
-
-        def chances(parameters: Parameters, x: Array) -> PyTree:
-            return actions.parameters(parameters.policy(x), parameters.free)
-
-        def act(state: State, carry: tuple[()], obs: Array, noise: PyTree, explore: bool):
-            pi = chances(state.parameters, features(state, obs))
-            draw = actions.sample(pi, noise) if explore else actions.mode(pi)
-            extras = Extras(draw, actions.log_prob(pi, draw)) if explore else ()
-            return actions.action(draw), carry, extras
-
-        def observe(state: State, block: Step) -> State:
-            if self.normalize_observation:
-                seen = encode(block.obs).reshape(block_size, -1)
-                state = state._replace(features=state.features.update(seen))
-            if self.normalize_reward:
-                continues = 1.0 - (block.terminated | block.truncated)
-                total, sums = jax.vmap(returns.discounted_sums, (1, 1, None, 0))(
-                    block.reward, continues, self.gamma, state.rewards.total
-                )
-                state = state._replace(rewards=RewardScale(state.rewards.moments.update(sums.reshape(-1)), total))
-            return state._replace(step=state.step + block_size)
-
-        def samples(state: State, block: Step) -> Samples:
-            x, next_x = features(state, block.obs), features(state, block.next_obs)
-            value, next_value = state.parameters.value(x)[..., 0], state.parameters.value(next_x)[..., 0]
-            reward = state.rewards.moments.scale(block.reward) if self.normalize_reward else block.reward
-            discount = td.discount(block.terminated, self.gamma)
-            continues = 1.0 - (block.terminated | block.truncated)
-            gae = jax.vmap(returns.generalised_advantage, (1, 1, 1, 1, 1, None), 1)
-            advantage = gae(reward, discount, value, next_value, continues, self.gae_lambda)
-            batch = Samples(x, block.extras.draw, block.extras.log_prob, advantage, value, advantage + value)
-            return jax.tree.map(lambda leaf: leaf.reshape(block_size, *leaf.shape[2:]), batch)
-
         def loss(parameters: Parameters, batch: Samples, clip_range: Array) -> tuple[Array, dict[str, Array]]:
-            pi, value = chances(parameters, batch.x), parameters.value(batch.x)[..., 0]
-            advantage = batch.advantage
-            if self.normalize_advantage:
-                advantage = (advantage - advantage.mean()) / (advantage.std() + 1e-8)
-            log_ratio = actions.log_prob(pi, batch.draw) - batch.log_prob
+            pi, value = model.chances(parameters, batch.x), model.value(parameters, batch.x)
+            advantage = standardised(batch.advantage) if self.normalize_advantage else batch.advantage
+            log_ratio = model.actions.log_prob(pi, batch.draw) - batch.log_prob
             policy_loss = policy_gradient.clipped_surrogate(log_ratio, advantage, clip_range).mean()
             value_loss = policy_gradient.clipped_value_loss(value, batch.value, batch.target, self.clip_range_vf).mean()
-            entropy = actions.entropy(pi).mean()
+            entropy = model.actions.entropy(pi).mean()
             metrics = {
                 "policy_loss": policy_loss,
                 "value_loss": value_loss,
@@ -157,16 +106,8 @@ class PPO:
             }
             return policy_loss + self.vf_coef * value_loss - self.ent_coef * entropy, metrics
 
-        def learn(state: State, block: Step, key: Key) -> tuple[State, dict[str, Array]]:
-            before = state.step - block_size
-            learning_rate, clip_range = (
-                linear(before, start, 0.0, spec.total_steps) if anneal else jnp.float32(start)
-                for start, anneal in (
-                    (self.learning_rate, self.anneal_learning_rate),
-                    (self.clip_range, self.anneal_clip_range),
-                )
-            )
-            data = samples(state, block)
+        def improve(state: State, data: Samples, learning_rate: Array, key: Key):
+            clip_range = annealed(self.clip_range, self.anneal_clip_range, state, spec, block_size)
 
             def gradient_step(carry: tuple[Parameters, PyTree, Array], indices: Array):
                 parameters, optimiser_state, near = carry
@@ -188,60 +129,6 @@ class PPO:
             (parameters, optimiser_state, _), metrics = jax.lax.scan(
                 gradient_step, (state.parameters, state.optimiser, jnp.bool_(True)), orders
             )
-            metrics = {name: values.mean() for name, values in metrics.items()}
-            unexplained = jnp.var(data.target - data.value) / (jnp.var(data.target) + 1e-8)
-            metrics |= {"explained_variance": 1.0 - unexplained, "learning_rate": learning_rate}
-            return state._replace(parameters=parameters, optimiser=optimiser_state), metrics
+            return parameters, optimiser_state, {name: values.mean() for name, values in metrics.items()}
 
-        def policy(state: State) -> State:
-            return state._replace(parameters=state.parameters._replace(value=()), optimiser=(), rewards=())
-
-        def cut(state: State, which: Array) -> State:
-            if not self.normalize_reward:
-                return state
-            return state._replace(rewards=state.rewards._replace(total=forget(state.rewards.total, which)))
-
-        return Agent(init, no_memory, actions.noise, act, observe, learn, policy, cut)
-
-
-class Parameters(NamedTuple):
-    """Two networks that share nothing."""
-
-    policy: PyTree
-    free: PyTree  # what else the distribution over actions has: log-deviations that no observation changes
-    value: PyTree
-
-
-class RewardScale(NamedTuple):
-    """What `normalize_reward` measures."""
-
-    moments: Moments  # of the discounted sums
-    total: Array  # [B] the discounted sum of each environment's episode so far
-
-
-class State(NamedTuple):
-    """All that a PPO agent knows."""
-
-    parameters: Parameters
-    optimiser: PyTree
-    features: PyTree  # Moments of the encoded observations; () unless they are normalised
-    rewards: PyTree  # a RewardScale; () unless rewards are normalised
-    step: Array  # [] int32, environment steps observed
-
-
-class Extras(NamedTuple):
-    """What acting tells learning."""
-
-    draw: PyTree  # [T, B, ...] what the action was made of
-    log_prob: Array  # [T, B] of it, under the policy that made it
-
-
-class Samples(NamedTuple):
-    """A block made ready for the loss; leaves [N, ...]."""
-
-    x: Array  # features
-    draw: PyTree
-    log_prob: Array
-    advantage: Array
-    value: Array  # V_old(s)
-    target: Array  # G
+        return actor_critic.agent(self, spec, model, optimiser.init, improve)

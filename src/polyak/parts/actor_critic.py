@@ -1,0 +1,181 @@
+"""A policy and a value that learn from blocks of fresh steps: what A2C, TRPO and PPO have in common.
+
+A member of the family says how parameters are improved by the samples that a block makes. All else is here, once:
+acting, normalising, advantages and returns, and what is measured meanwhile.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from polyak.agent import Agent, Array, Key, PyTree, Spec, Step, forget, no_memory
+from polyak.ops import returns, td
+from polyak.parts import networks
+from polyak.parts.distributions import Distribution, distribution
+from polyak.parts.normalise import Moments
+from polyak.parts.schedules import linear
+
+
+class Parameters(NamedTuple):
+    """Of a policy and a value, which share nothing."""
+
+    policy: PyTree  # its network
+    free: PyTree  # what its distribution has besides: log-deviations that no observation changes
+    value: PyTree  # its network; () where only the policy is meant
+
+
+class RewardScale(NamedTuple):
+    """What `normalize_reward` measures."""
+
+    moments: Moments  # of the discounted sums
+    total: Array  # [B] the discounted sum of each environment's episode so far
+
+
+class State(NamedTuple):
+    """All that an agent of the family knows."""
+
+    parameters: Parameters
+    optimiser: PyTree
+    features: PyTree  # Moments of the encoded observations; () unless they are normalised
+    rewards: PyTree  # a RewardScale; () unless rewards are normalised
+    step: Array  # [] int32, environment steps observed
+
+
+class Extras(NamedTuple):
+    """What acting tells learning."""
+
+    draw: PyTree  # [T, B, ...] what the action was made of
+    log_prob: Array  # [T, B] of it, under the policy that made it
+
+
+class Samples(NamedTuple):
+    """A block made ready for learning; leaves [N, ...]."""
+
+    x: Array  # features
+    draw: PyTree
+    log_prob: Array  # under the policy that drew it
+    advantage: Array  # A
+    value: Array  # V_old(s)
+    target: Array  # G = A + V_old(s)
+
+
+class Model(NamedTuple):
+    """A policy and a value for a task."""
+
+    actions: Distribution
+    init: Callable[[Key], Parameters]
+
+    def chances(self, parameters: Parameters, x: Array) -> PyTree:
+        """pi(. | s) for features [..., n]: parameters of the distribution over actions."""
+        return self.actions.parameters(parameters.policy(x), parameters.free)
+
+    def value(self, parameters: Parameters, x: Array) -> Array:
+        """[...] V(s) for features [..., n]."""
+        return parameters.value(x)[..., 0]
+
+
+def model(hyper: Any, spec: Spec) -> Model:
+    """Two networks for a task, with the weights that PPO's published code begins with (Huang et al., 2022).
+
+    Raises:
+        BadSetting: the network cannot read such observations, or such actions cannot be drawn.
+    """
+    space = spec.observation_space
+    actions = distribution(spec.action_space, hyper.log_std_init, hyper.state_dependent_std, hyper.squash)
+
+    def init(key: Key) -> Parameters:
+        policy_key, value_key = jax.random.split(key)
+        hidden = networks.orthogonal(2**0.5)
+        policy = hyper.network.init(policy_key, space, actions.outputs, hidden, networks.orthogonal(0.01))
+        value = hyper.network.init(value_key, space, 1, hidden, networks.orthogonal(1.0))
+        return Parameters(policy, actions.free(), value)
+
+    return Model(actions, init)
+
+
+def agent(
+    hyper: Any,
+    spec: Spec,
+    model: Model,
+    init_optimiser: Callable[[Parameters], PyTree],
+    improve: Callable[[State, Samples, Array, Key], tuple[Parameters, PyTree, dict[str, Array]]],
+) -> Agent:
+    """Makes the agent of a member of the family.
+
+    Args:
+        hyper: the hyperparameters, with the names that `polyak.PPO` has.
+        spec: the task.
+        model: the policy and the value.
+        init_optimiser: parameters -> what `improve` keeps from block to block.
+        improve: (state, samples, learning_rate [], key) -> parameters, optimiser, metrics.
+    """
+    block_size = hyper.n_steps * spec.num_envs
+    encode = networks.encode(spec.observation_space)
+    actions = model.actions
+
+    def init(key: Key) -> State:
+        parameters = model.init(key)
+        moments = Moments.of((networks.num_features(spec.observation_space),)) if hyper.normalize_observation else ()
+        rewards = RewardScale(Moments.of(()), jnp.zeros(spec.num_envs)) if hyper.normalize_reward else ()
+        return State(parameters, init_optimiser(parameters), moments, rewards, jnp.int32(0))
+
+    def features(state: State, obs: Array) -> Array:
+        return state.features.standardise(encode(obs)) if hyper.normalize_observation else encode(obs)
+
+    def act(state: State, carry: tuple[()], obs: Array, noise: PyTree, explore: bool):
+        pi = model.chances(state.parameters, features(state, obs))
+        draw = actions.sample(pi, noise) if explore else actions.mode(pi)
+        extras = Extras(draw, actions.log_prob(pi, draw)) if explore else ()
+        return actions.action(draw), carry, extras
+
+    def observe(state: State, block: Step) -> State:
+        if hyper.normalize_observation:
+            state = state._replace(features=state.features.update(encode(block.obs).reshape(block_size, -1)))
+        if hyper.normalize_reward:
+            continues = 1.0 - (block.terminated | block.truncated)
+            total, sums = jax.vmap(returns.discounted_sums, (1, 1, None, 0))(
+                block.reward, continues, hyper.gamma, state.rewards.total
+            )
+            state = state._replace(rewards=RewardScale(state.rewards.moments.update(sums.reshape(-1)), total))
+        return state._replace(step=state.step + block_size)
+
+    def samples(state: State, block: Step) -> Samples:
+        x, next_x = features(state, block.obs), features(state, block.next_obs)
+        value, next_value = (model.value(state.parameters, seen) for seen in (x, next_x))
+        reward = state.rewards.moments.scale(block.reward) if hyper.normalize_reward else block.reward
+        discount = td.discount(block.terminated, hyper.gamma)
+        continues = 1.0 - (block.terminated | block.truncated)
+        gae = jax.vmap(returns.generalised_advantage, (1, 1, 1, 1, 1, None), 1)
+        advantage = gae(reward, discount, value, next_value, continues, hyper.gae_lambda)
+        batch = Samples(x, block.extras.draw, block.extras.log_prob, advantage, value, advantage + value)
+        return jax.tree.map(lambda leaf: leaf.reshape(block_size, *leaf.shape[2:]), batch)
+
+    def learn(state: State, block: Step, key: Key) -> tuple[State, dict[str, Array]]:
+        learning_rate = annealed(hyper.learning_rate, hyper.anneal_learning_rate, state, spec, block_size)
+        data = samples(state, block)
+        parameters, optimiser, metrics = improve(state, data, learning_rate, key)
+        unexplained = jnp.var(data.target - data.value) / (jnp.var(data.target) + 1e-8)
+        metrics |= {"explained_variance": 1.0 - unexplained, "learning_rate": learning_rate}
+        return state._replace(parameters=parameters, optimiser=optimiser), metrics
+
+    def policy(state: State) -> State:
+        return state._replace(parameters=state.parameters._replace(value=()), optimiser=(), rewards=())
+
+    def cut(state: State, which: Array) -> State:
+        if not hyper.normalize_reward:
+            return state
+        return state._replace(rewards=state.rewards._replace(total=forget(state.rewards.total, which)))
+
+    return Agent(init, no_memory, actions.noise, act, observe, learn, policy, cut)
+
+
+def annealed(start: float, anneal: bool, state: State, spec: Spec, block_size: int) -> Array:
+    """[] a number that falls linearly to 0 over the run, as it was when the present block began; or stays."""
+    return linear(state.step - block_size, start, 0.0, spec.total_steps) if anneal else jnp.float32(start)
+
+
+def standardised(advantage: Array) -> Array:
+    """Advantages [N] with mean 0 and deviation 1."""
+    return (advantage - advantage.mean()) / (advantage.std() + 1e-8)
