@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     from polyak.algorithms.planning.policy_iteration import modified_policy_iteration, policy_iteration
     from polyak.algorithms.planning.prioritised_sweeping import prioritised_sweeping
     from polyak.algorithms.planning.value_iteration import value_iteration
+    from polyak.algorithms.policy.a2c import A2C
     from polyak.algorithms.policy.ppo import PPO
+    from polyak.algorithms.policy.trpo import TRPO
     from polyak.algorithms.tabular.afterstate_td import AfterstateTD
     from polyak.algorithms.tabular.cross_entropy import TabularCEM
     from polyak.algorithms.tabular.double_q_learning import DoubleQLearning
@@ -87,7 +89,9 @@ _HOMES = {
     "polyak.algorithms.planning.value_iteration": ("value_iteration",),
     "polyak.algorithms.linear.linear_q_learning": ("LinearQLearning",),
     "polyak.algorithms.linear.linear_sarsa": ("LinearSARSA",),
+    "polyak.algorithms.policy.a2c": ("A2C",),
     "polyak.algorithms.policy.ppo": ("PPO",),
+    "polyak.algorithms.policy.trpo": ("TRPO",),
     "polyak.algorithms.tabular.double_q_learning": ("DoubleQLearning",),
     "polyak.algorithms.tabular.expected_sarsa": ("ExpectedSARSA",),
     "polyak.algorithms.tabular.q_learning": ("QLearning",),
@@ -146,6 +150,7 @@ _HOMES = {
 }
 
 __all__ = [
+    "A2C",
     "C51",
     "DQN",
     "IQN",
@@ -156,6 +161,7 @@ __all__ = [
     "QRDQN",
     "SARSA",
     "TD",
+    "TRPO",
     "UCB",
     "Adam",
     "AfterstateTD",

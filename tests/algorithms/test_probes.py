@@ -53,7 +53,7 @@ KNOWN = {
 }
 PROBE = pytest.mark.parametrize("id", KNOWN)
 
-# For actions of other kinds: the best where -1 is seen, and where 1 is.
+# For actions of other kinds, see test_policy_gradient.py: the best where -1 is seen, and where 1 is.
 OTHER_ACTIONS = [
     ("probe/matched-number", [-0.5], [0.5]),
     ("probe/matched-choices", [0, 0], [1, 2]),
@@ -113,21 +113,6 @@ def test_ppo_learns_the_known_values_and_the_best_action(id):
         assert best is None or action == best
 
 
-@pytest.mark.parametrize(("id", "low", "high"), OTHER_ACTIONS)
-def test_ppo_learns_the_best_actions_of_other_kinds(id, low, high):
-    agent, state, _ = train(PPO_SMALL, id)
-    action, _, _ = agent.act(state, (), jnp.array([[-1.0], [1.0]]), (), False)
-    np.testing.assert_allclose(action, [low, high], atol=0.1)
-
-
-@pytest.mark.parametrize("change", [{"squash": True}, {"state_dependent_std": True, "learning_rate": 3e-3}])
-def test_ppo_learns_numbers_whatever_they_are_drawn_from(change):
-    id, low, high = OTHER_ACTIONS[0]
-    agent, state, _ = train(dataclasses.replace(PPO_SMALL, **change), id)
-    action, _, _ = agent.act(state, (), jnp.array([[-1.0], [1.0]]), (), False)
-    np.testing.assert_allclose(action, [low, high], atol=0.1)
-
-
 @pytest.mark.parametrize("algorithm", [DQN_SMALL, PPO_SMALL], ids=["dqn", "ppo"])
 def test_a_cut_by_the_clock_is_not_taken_for_an_end(algorithm):
     agent, state, _ = trained(algorithm, "probe/endless-reward")
@@ -152,20 +137,6 @@ def test_without_memory_what_was_shown_is_lost():
     _, _, metrics = train(PPO_SMALL, "probe/remembered-action", steps=12_800)
     assert metrics["episodes"] > 4_000
     assert abs(metrics["episode_return"]) < 4 / metrics["episodes"] ** 0.5
-
-
-@pytest.mark.parametrize(
-    ("space", "sentence"),
-    [
-        (gymnasium.spaces.Tuple([gymnasium.spaces.Discrete(2)]), r"of one kind so far.*Tuple"),
-        (gymnasium.spaces.Box(0, 9, (1,), np.int32), r"not supported.*Box of floats"),
-        (gymnasium.spaces.Sequence(gymnasium.spaces.Discrete(2)), r"not supported.*Box of floats"),
-    ],
-)
-def test_actions_that_ppo_cannot_draw_are_refused_in_a_sentence(space, sentence):
-    box = gymnasium.spaces.Box(-1.0, 1.0, (1,), np.float32)
-    with pytest.raises(BadSetting, match=sentence):
-        PPO().agent(Spec(box, space, 8, None, 1000))
 
 
 def spec_of(num_envs: int = 4, start: int = 0, total_steps: int = 1000) -> Spec:

@@ -3,7 +3,9 @@
 from polyak.agent import Algorithm
 from polyak.algorithms.linear.linear_q_learning import LinearQLearning
 from polyak.algorithms.linear.linear_sarsa import LinearSARSA
+from polyak.algorithms.policy.a2c import A2C
 from polyak.algorithms.policy.ppo import PPO
+from polyak.algorithms.policy.trpo import TRPO
 from polyak.algorithms.tabular.afterstate_td import AfterstateTD
 from polyak.algorithms.tabular.cross_entropy import TabularCEM
 from polyak.algorithms.tabular.double_q_learning import DoubleQLearning
@@ -56,6 +58,8 @@ KINDS: tuple[type[Algorithm], ...] = (
     Rainbow,
     RecurrentDQN,
     PQN,
+    A2C,
+    TRPO,
     PPO,
 )
 ALGORITHMS: dict[str, type[Algorithm]] = {kind.name: kind for kind in KINDS}

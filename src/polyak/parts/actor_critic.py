@@ -7,10 +7,12 @@ acting, normalising, advantages and returns, and what is measured meanwhile.
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import gymnasium
 import jax
 import jax.numpy as jnp
 
 from polyak.agent import Agent, Array, Key, PyTree, Spec, Step, forget, no_memory
+from polyak.errors import BadSetting
 from polyak.ops import returns, td
 from polyak.parts import networks
 from polyak.parts.distributions import Distribution, distribution
@@ -82,6 +84,9 @@ def model(hyper: Any, spec: Spec) -> Model:
     Raises:
         BadSetting: the network cannot read such observations, or such actions cannot be drawn.
     """
+    if isinstance(spec.action_space, gymnasium.spaces.Dict | gymnasium.spaces.Tuple):
+        name = type(hyper).__name__
+        raise BadSetting(f"{name} needs actions of one kind so far, and this environment's are {spec.action_space}.")
     space = spec.observation_space
     actions = distribution(spec.action_space, hyper.log_std_init, hyper.state_dependent_std, hyper.squash)
 

@@ -12,12 +12,10 @@ the published code and most that follow it lose. What else of "The 37 implementa
 import dataclasses
 from typing import ClassVar
 
-import gymnasium
 import jax
 import jax.numpy as jnp
 
 from polyak.agent import Agent, Array, Key, PyTree, Spec
-from polyak.errors import BadSetting
 from polyak.ops import policy_gradient
 from polyak.parts import actor_critic, networks
 from polyak.parts.actor_critic import Parameters, Samples, State, annealed, standardised
@@ -83,8 +81,6 @@ class PPO:
         return self.n_steps
 
     def agent(self, spec: Spec) -> Agent:
-        if isinstance(spec.action_space, gymnasium.spaces.Dict | gymnasium.spaces.Tuple):
-            raise BadSetting(f"PPO needs actions of one kind so far, and this environment's are {spec.action_space}.")
         block_size = self.n_steps * spec.num_envs
         check_batch_size("PPO", self.batch_size, self.n_steps, spec.num_envs)
         model = actor_critic.model(self, spec)

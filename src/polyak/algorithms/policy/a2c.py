@@ -1,0 +1,92 @@
+"""Advantage actor-critic (Mnih et al., 2016, "Asynchronous methods for deep reinforcement learning", with all
+environments stepped together in place of asynchronous workers).
+
+    theta <- theta + alpha d/dtheta [log pi(a|s) A - c_v (V(s) - G)^2 / 2 + c_e H(pi(.|s))]
+
+once for each block of a few fresh steps, with A = G - V_old(s) from generalised advantage estimation: `gae_lambda` 1
+sums the rewards to the end of the block, as the paper does.
+
+Deviations: V is computed for the true successor of every step, so a step cut by the clock keeps its bootstrap; policy
+and value are two networks; each step's G ends with its block, where the paper's ends with the worker's t_max steps.
+"""
+
+import dataclasses
+from typing import ClassVar
+
+import jax
+import jax.numpy as jnp
+
+from polyak.agent import Agent, Array, Key, Spec
+from polyak.parts import actor_critic, networks
+from polyak.parts.actor_critic import Parameters, Samples, State, standardised
+from polyak.parts.optimise import Optimizer, RMSProp
+
+
+@dataclasses.dataclass(frozen=True)
+class A2C:
+    """Advantage actor-critic: one gradient step on a policy and a value a block, for actions of every kind."""
+
+    name: ClassVar[str] = "a2c"
+    default_num_envs: ClassVar[int] = 16
+    starts_at_reset: ClassVar[bool] = False
+    vmap_seeds: ClassVar[bool] = False
+    learning_starts: ClassVar[int] = 0
+
+    learning_rate: float = 7e-4
+    """Step size of the optimizer."""
+    n_steps: int = 5
+    """Steps of every environment between two updates."""
+    gamma: float = 0.99
+    """Discount per step, in [0, 1]."""
+    gae_lambda: float = 1.0
+    """Lambda of the advantage estimate: 0 trusts the value, 1 the returns."""
+    normalize_advantage: bool = False
+    """Give the advantages of each block mean 0 and deviation 1."""
+    ent_coef: float = 0.0
+    """Weight of the entropy bonus."""
+    vf_coef: float = 0.5
+    """Weight of the value loss."""
+    max_grad_norm: float = 0.5
+    """Norm at which the gradient is clipped."""
+    anneal_learning_rate: bool = False
+    """Let the learning rate fall linearly to 0 over the run."""
+    log_std_init: float = 0.0
+    """Log of the standard deviation that actions begin with, where they are numbers."""
+    state_dependent_std: bool = False
+    """Let the network answer the deviations too; else they are parameters of their own."""
+    squash: bool = False
+    """Keep actions that are numbers within their bounds by tanh; else they are clipped."""
+    normalize_observation: bool = False
+    """Standardise observations by their running mean and deviation."""
+    normalize_reward: bool = False
+    """Divide rewards by the running deviation of the discounted return."""
+    optimizer: Optimizer = RMSProp(decay=0.99, eps=1e-5)
+    """What moves the parameters: adam, radam, rmsprop."""
+    network: networks.Network = networks.MLP(hidden=(64, 64), activation="tanh")
+    """Used once for the policy and once for the value: mlp, minatar, nips, nature, impala."""
+
+    @property
+    def block_length(self) -> int:
+        return self.n_steps
+
+    def agent(self, spec: Spec) -> Agent:
+        model = actor_critic.model(self, spec)
+        optimiser = self.optimizer.rule(self.max_grad_norm)
+
+        def loss(parameters: Parameters, batch: Samples) -> tuple[Array, dict[str, Array]]:
+            pi, value = model.chances(parameters, batch.x), model.value(parameters, batch.x)
+            advantage = standardised(batch.advantage) if self.normalize_advantage else batch.advantage
+            policy_loss = -(model.actions.log_prob(pi, batch.draw) * advantage).mean()
+            value_loss = 0.5 * jnp.square(value - batch.target).mean()
+            entropy = model.actions.entropy(pi).mean()
+            metrics = {"policy_loss": policy_loss, "value_loss": value_loss, "entropy": entropy}
+            return policy_loss + self.vf_coef * value_loss - self.ent_coef * entropy, metrics
+
+        def improve(state: State, data: Samples, learning_rate: Array, key: Key):
+            (value, metrics), gradient = jax.value_and_grad(loss, has_aux=True)(state.parameters, data)
+            parameters, optimiser_state, norm = optimiser.update(
+                state.parameters, gradient, state.optimiser, learning_rate, value
+            )
+            return parameters, optimiser_state, {"loss": value, "gradient_norm": norm, **metrics}
+
+        return actor_critic.agent(self, spec, model, optimiser.init, improve)

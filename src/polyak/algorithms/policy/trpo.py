@@ -1,0 +1,161 @@
+"""Trust region policy optimisation (Schulman et al., 2015, "Trust region policy optimization").
+
+    maximise  mean of pi(a|s) / pi_old(a|s) A   subject to   mean of KL(pi_old(.|s) || pi(.|s)) <= delta
+
+once for each block of fresh steps: the natural gradient F^-1 g by conjugate gradients (appendix C), as far along it as
+the divergence is delta to second order, and back along it until the objective has grown and the divergence itself is
+within delta. With `line_search_steps` 0 nothing is looked back at: that is the natural policy gradient (Kakade, 2001,
+"A natural policy gradient") with a step of a given divergence. V is fitted by Adam.
+
+Deviations: advantages come from generalised advantage estimation; V is computed for the true successor of every step,
+so a step cut by the clock keeps its bootstrap.
+"""
+
+import dataclasses
+from typing import ClassVar
+
+import jax
+import jax.numpy as jnp
+
+from polyak.agent import Agent, Array, Key, PyTree, Spec
+from polyak.ops import natural_gradient
+from polyak.parts import actor_critic, networks
+from polyak.parts.actor_critic import Parameters, Samples, State, standardised
+from polyak.parts.minibatches import check_batch_size, shuffled
+from polyak.parts.optimise import adam
+
+
+@dataclasses.dataclass(frozen=True)
+class TRPO:
+    """Trust region policy optimisation: steps of a given divergence along the natural gradient, for every action."""
+
+    name: ClassVar[str] = "trpo"
+    default_num_envs: ClassVar[int] = 8
+    starts_at_reset: ClassVar[bool] = False
+    vmap_seeds: ClassVar[bool] = False
+    learning_starts: ClassVar[int] = 0
+
+    learning_rate: float = 1e-3
+    """Step size of Adam, which fits the value."""
+    n_steps: int = 256
+    """Steps of every environment between two updates."""
+    batch_size: int = 128
+    """Steps per gradient step of the value; divides n_steps x num_envs."""
+    n_epochs: int = 10
+    """Passes of the value over each block of steps."""
+    gamma: float = 0.99
+    """Discount per step, in [0, 1]."""
+    gae_lambda: float = 0.95
+    """Lambda of the advantage estimate: 0 trusts the value, 1 the returns."""
+    target_kl: float = 0.01
+    """delta: the mean divergence, in nats, by which an update may move the policy."""
+    cg_iterations: int = 15
+    """Iterations of conjugate gradients."""
+    cg_damping: float = 0.1
+    """What is added to the diagonal of the Fisher information."""
+    line_search_steps: int = 10
+    """How often a step that is no good is made shorter before it is given up; 0 takes every step as it is."""
+    line_search_shrink: float = 0.8
+    """By how much it is made shorter, in (0, 1)."""
+    normalize_advantage: bool = True
+    """Give the advantages of each block mean 0 and deviation 1."""
+    max_grad_norm: float = 0.5
+    """Norm at which the value's gradient is clipped."""
+    anneal_learning_rate: bool = False
+    """Let the learning rate fall linearly to 0 over the run."""
+    log_std_init: float = 0.0
+    """Log of the standard deviation that actions begin with, where they are numbers."""
+    state_dependent_std: bool = False
+    """Let the network answer the deviations too; else they are parameters of their own."""
+    squash: bool = False
+    """Keep actions that are numbers within their bounds by tanh; else they are clipped."""
+    normalize_observation: bool = False
+    """Standardise observations by their running mean and deviation."""
+    normalize_reward: bool = False
+    """Divide rewards by the running deviation of the discounted return."""
+    network: networks.Network = networks.MLP(hidden=(64, 64), activation="tanh")
+    """Used once for the policy and once for the value: mlp, minatar, nips, nature, impala."""
+
+    @property
+    def block_length(self) -> int:
+        return self.n_steps
+
+    def agent(self, spec: Spec) -> Agent:
+        check_batch_size("TRPO", self.batch_size, self.n_steps, spec.num_envs)
+        block_size = self.n_steps * spec.num_envs
+        model = actor_critic.model(self, spec)
+        optimiser = adam(self.max_grad_norm, eps=1e-5)
+
+        def improve_policy(actor: Parameters, data: Samples) -> tuple[Parameters, dict[str, Array]]:
+            advantage = standardised(data.advantage) if self.normalize_advantage else data.advantage
+            pi_old = model.chances(actor, data.x)
+
+            def objective(actor: Parameters) -> Array:
+                log_ratio = model.actions.log_prob(model.chances(actor, data.x), data.draw) - data.log_prob
+                return (jnp.exp(log_ratio) * advantage).mean()
+
+            def mean_kl(actor: Parameters) -> Array:
+                return model.actions.kl(pi_old, model.chances(actor, data.x)).mean()
+
+            def fisher(vector: PyTree) -> PyTree:
+                return natural_gradient.fisher_product(mean_kl, actor, vector, self.cg_damping)
+
+            before, gradient = jax.value_and_grad(objective)(actor)
+            direction = natural_gradient.conjugate_gradient(fisher, gradient, self.cg_iterations)
+            length = natural_gradient.step_length(direction, fisher(direction), self.target_kl)
+
+            def step(share: Array) -> Parameters:
+                return natural_gradient.moved(actor, share * length, direction)
+
+            def is_good(share: Array) -> Array:
+                moved = step(share)
+                return (objective(moved) > before) & (mean_kl(moved) <= self.target_kl)
+
+            def shorter(carry: tuple[Array, Array]) -> tuple[Array, Array]:
+                tries, share = carry
+                return tries + 1, share * self.line_search_shrink
+
+            share = jnp.float32(1)
+            if self.line_search_steps:
+                tries, share = jax.lax.while_loop(
+                    lambda carry: (carry[0] < self.line_search_steps) & ~is_good(carry[1]),
+                    shorter,
+                    (jnp.int32(0), share),
+                )
+                share = jnp.where(tries < self.line_search_steps, share, 0.0)
+            sound = jnp.isfinite(before + length + natural_gradient.dot(gradient, direction))
+            moved = jax.tree.map(lambda new, old: jnp.where(sound, new, old), step(share), actor)
+            metrics = {
+                "policy_loss": -before,
+                "improvement": objective(moved) - before,
+                "kl": mean_kl(moved),
+                "step_share": share,
+                "entropy": model.actions.entropy(pi_old).mean(),
+            }
+            return moved, metrics
+
+        def value_loss(critic: Parameters, batch: Samples) -> Array:
+            return 0.5 * jnp.square(model.value(critic, batch.x) - batch.target).mean()
+
+        def improve(state: State, data: Samples, learning_rate: Array, key: Key):
+            actor, metrics = improve_policy(state.parameters._replace(value=()), data)
+
+            def gradient_step(carry: tuple[Parameters, PyTree], indices: Array):
+                critic, optimiser_state = carry
+                batch = jax.tree.map(lambda leaf: leaf[indices], data)
+                loss, gradient = jax.value_and_grad(value_loss)(critic, batch)
+                critic, optimiser_state, norm = optimiser.update(critic, gradient, optimiser_state, learning_rate, loss)
+                return (critic, optimiser_state), {"value_loss": loss, "gradient_norm": norm}
+
+            orders = shuffled(key, block_size, self.batch_size, self.n_epochs)
+            start = _critic(state.parameters), state.optimiser
+            (critic, optimiser_state), fitting = jax.lax.scan(gradient_step, start, orders)
+            metrics |= {name: values.mean() for name, values in fitting.items()}
+            return actor._replace(value=critic.value), optimiser_state, metrics
+
+        return actor_critic.agent(self, spec, model, lambda parameters: optimiser.init(_critic(parameters)), improve)
+
+
+def _critic(parameters: Parameters) -> Parameters:
+    """Only the value."""
+    return Parameters((), (), parameters.value)

@@ -1,0 +1,97 @@
+"""The family of actor-critics: each member on a probe that asks everything, and on actions of every kind."""
+
+import dataclasses
+
+import gymnasium
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from polyak.agent import Spec, Step
+from polyak.algorithms.policy.a2c import A2C
+from polyak.algorithms.policy.ppo import PPO
+from polyak.algorithms.policy.trpo import TRPO
+from polyak.errors import BadSetting
+from polyak.parts.networks import MLP
+from polyak.parts.optimise import Adam
+from tests.algorithms.test_probes import ENDLESS, GAMMA, OTHER_ACTIONS, PPO_SMALL, train
+
+SMALL = {"learning_rate": 1e-2, "gamma": GAMMA, "network": MLP(hidden=(16,), activation="tanh")}
+TRPO_SMALL = TRPO(**SMALL, n_steps=16, batch_size=64, n_epochs=8, target_kl=0.05, max_grad_norm=10.0)
+CASES = {
+    "a2c": A2C(**SMALL, gae_lambda=0.9, max_grad_norm=10.0),
+    "a2c, adam, normalised, annealed": A2C(
+        **SMALL, optimizer=Adam(), normalize_advantage=True, normalize_observation=True, anneal_learning_rate=True
+    ),
+    "trpo": TRPO_SMALL,
+    "natural policy gradient": dataclasses.replace(TRPO_SMALL, line_search_steps=0),
+    "ppo": PPO_SMALL,
+}
+SEEN = jnp.array([[-1.0], [1.0]])
+
+
+def greedy(agent, state) -> np.ndarray:
+    return np.asarray(agent.act(state, (), SEEN, (), False)[0])
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_each_learns_the_best_action_and_a_value_that_the_clock_does_not_cut(name):
+    """The value where nothing is asked any more is 1 / (1 - gamma), and that of both cues nearly so."""
+    agent, state, _ = train(CASES[name], "probe/match-then-wait", steps=12_800, num_envs=8)
+    np.testing.assert_array_equal(greedy(agent, state), [0, 1])
+    x = jnp.array([[-1.0], [0.0], [1.0]])
+    if CASES[name].normalize_observation:
+        x = state.features.standardise(x)
+    np.testing.assert_allclose(state.parameters.value(x)[:, 0], ENDLESS, atol=1.0)
+
+
+@pytest.mark.parametrize("name", ["a2c", "trpo", "ppo"])
+@pytest.mark.parametrize(("id", "low", "high"), OTHER_ACTIONS)
+def test_each_learns_the_best_actions_of_other_kinds(name, id, low, high):
+    agent, state, _ = train(CASES[name], id, steps=12_800, num_envs=8)
+    np.testing.assert_allclose(greedy(agent, state), [low, high], atol=0.15)
+
+
+@pytest.mark.parametrize("change", [{"squash": True}, {"state_dependent_std": True, "learning_rate": 3e-3}])
+def test_numbers_are_learnt_whatever_they_are_drawn_from(change):
+    id, low, high = OTHER_ACTIONS[0]
+    agent, state, _ = train(dataclasses.replace(PPO_SMALL, **change), id)
+    np.testing.assert_allclose(greedy(agent, state), [low, high], atol=0.1)
+
+
+BOX = gymnasium.spaces.Box(-1.0, 1.0, (3,), np.float32)
+
+
+@pytest.mark.parametrize("actions", [gymnasium.spaces.Discrete(4), BOX], ids=["choices", "numbers"])
+@pytest.mark.parametrize("key", range(5))
+def test_a_step_of_trpo_keeps_to_its_divergence_and_improves_the_objective(key, actions):
+    """On random rewards, observations and networks; kl and improvement are measured anew after the step."""
+    algorithm = TRPO(n_steps=32, batch_size=64, target_kl=0.02, network=MLP(hidden=(16,)))
+    agent = algorithm.agent(Spec(BOX, actions, 4, None, 10_000))
+    init_key, obs_key, reward_key, noise_key, learn_key = jax.random.split(jax.random.key(key), 5)
+    state = agent.init(init_key)
+    scattered = jax.tree.map(lambda leaf: jax.random.normal(reward_key, leaf.shape), state.parameters.policy)
+    state = state._replace(parameters=state.parameters._replace(policy=scattered))
+    obs = jax.random.uniform(obs_key, (32, 4, 3), minval=-1.0)
+    action, _, extras = jax.vmap(lambda obs, noise: agent.act(state, (), obs, noise, True))(
+        obs, agent.noise(noise_key, (32, 4))
+    )
+    never = jnp.zeros((32, 4), bool)
+    block = Step(obs, action, jax.random.normal(reward_key, (32, 4)), never, never, jnp.roll(obs, 1, 0), extras)
+    _, metrics = jax.jit(agent.learn)(agent.observe(state, block), block, learn_key)
+    assert 0.01 * algorithm.target_kl < metrics["kl"] <= algorithm.target_kl
+    assert metrics["improvement"] > 0
+
+
+@pytest.mark.parametrize("kind", [A2C, TRPO, PPO])
+@pytest.mark.parametrize(
+    ("space", "sentence"),
+    [
+        (gymnasium.spaces.Tuple([gymnasium.spaces.Discrete(2)]), r"of one kind so far.*Tuple"),
+        (gymnasium.spaces.Box(0, 9, (1,), np.int32), r"not supported.*Box of floats"),
+    ],
+)
+def test_actions_that_cannot_be_drawn_are_refused_in_a_sentence(kind, space, sentence):
+    with pytest.raises(BadSetting, match=sentence):
+        kind().agent(Spec(BOX, space, 8, None, 1000))
