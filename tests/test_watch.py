@@ -32,6 +32,7 @@ SMALL = {
         "network": Recurrent(MLP((4,)), "gru", 4),
     },
     "pqn": {"n_steps": 8, "batch_size": 8, "network": MLP((4,), layer_norm=True)},
+    "reinforce": {"n_steps": 8, "network": MLP((4,))},
     "a2c": {"n_steps": 8, "network": MLP((4,)), "normalize_reward": True},
     "trpo": {"n_steps": 8, "batch_size": 8, "n_epochs": 2, "network": MLP((4,)), "normalize_reward": True},
     "ppo": {"n_steps": 8, "batch_size": 8, "n_epochs": 4, "network": MLP((4,)), "normalize_reward": True},

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from polyak.algorithms.planning.value_iteration import value_iteration
     from polyak.algorithms.policy.a2c import A2C
     from polyak.algorithms.policy.ppo import PPO
+    from polyak.algorithms.policy.reinforce import REINFORCE
     from polyak.algorithms.policy.trpo import TRPO
     from polyak.algorithms.tabular.afterstate_td import AfterstateTD
     from polyak.algorithms.tabular.cross_entropy import TabularCEM
@@ -91,6 +92,7 @@ _HOMES = {
     "polyak.algorithms.linear.linear_sarsa": ("LinearSARSA",),
     "polyak.algorithms.policy.a2c": ("A2C",),
     "polyak.algorithms.policy.ppo": ("PPO",),
+    "polyak.algorithms.policy.reinforce": ("REINFORCE",),
     "polyak.algorithms.policy.trpo": ("TRPO",),
     "polyak.algorithms.tabular.double_q_learning": ("DoubleQLearning",),
     "polyak.algorithms.tabular.expected_sarsa": ("ExpectedSARSA",),
@@ -159,6 +161,7 @@ __all__ = [
     "PPO",
     "PQN",
     "QRDQN",
+    "REINFORCE",
     "SARSA",
     "TD",
     "TRPO",

@@ -11,6 +11,7 @@ import pytest
 from polyak.agent import Spec, Step
 from polyak.algorithms.policy.a2c import A2C
 from polyak.algorithms.policy.ppo import PPO
+from polyak.algorithms.policy.reinforce import REINFORCE
 from polyak.algorithms.policy.trpo import TRPO
 from polyak.errors import BadSetting
 from polyak.parts.networks import MLP
@@ -19,7 +20,10 @@ from tests.algorithms.test_probes import ENDLESS, GAMMA, OTHER_ACTIONS, PPO_SMAL
 
 SMALL = {"learning_rate": 1e-2, "gamma": GAMMA, "network": MLP(hidden=(16,), activation="tanh")}
 TRPO_SMALL = TRPO(**SMALL, n_steps=16, batch_size=64, n_epochs=8, target_kl=0.05, max_grad_norm=10.0)
+PLAIN = REINFORCE(**SMALL, n_steps=16, baseline=False)
 CASES = {
+    "reinforce": REINFORCE(**SMALL, n_steps=16, max_grad_norm=10.0),
+    "reinforce, whitened returns": dataclasses.replace(PLAIN, whiten=True),
     "a2c": A2C(**SMALL, gae_lambda=0.9, max_grad_norm=10.0),
     "a2c, adam, normalised, annealed": A2C(
         **SMALL, optimizer=Adam(), normalize_advantage=True, normalize_observation=True, anneal_learning_rate=True
@@ -38,10 +42,13 @@ def greedy(agent, state) -> np.ndarray:
 @pytest.mark.parametrize("name", CASES)
 def test_each_learns_the_best_action_and_a_value_that_the_clock_does_not_cut(name):
     """The value where nothing is asked any more is 1 / (1 - gamma), and that of both cues nearly so."""
-    agent, state, _ = train(CASES[name], "probe/match-then-wait", steps=12_800, num_envs=8)
+    algorithm = CASES[name]
+    agent, state, _ = train(algorithm, "probe/match-then-wait", steps=12_800, num_envs=8)
     np.testing.assert_array_equal(greedy(agent, state), [0, 1])
+    if isinstance(algorithm, REINFORCE) and not algorithm.baseline:
+        return
     x = jnp.array([[-1.0], [0.0], [1.0]])
-    if CASES[name].normalize_observation:
+    if algorithm.normalize_observation:
         x = state.features.standardise(x)
     np.testing.assert_allclose(state.parameters.value(x)[:, 0], ENDLESS, atol=1.0)
 
@@ -84,7 +91,31 @@ def test_a_step_of_trpo_keeps_to_its_divergence_and_improves_the_objective(key, 
     assert metrics["improvement"] > 0
 
 
-@pytest.mark.parametrize("kind", [A2C, TRPO, PPO])
+def test_without_a_baseline_an_episode_that_the_block_does_not_see_to_its_end_teaches_nothing():
+    """Four steps: an episode of two, and two of another. Only rewards of the first matter."""
+    algorithm = dataclasses.replace(PLAIN, n_steps=4)
+    agent = algorithm.agent(Spec(BOX, gymnasium.spaces.Discrete(2), 1, None, 1000))
+    state = agent.init(jax.random.key(0))
+    obs = jax.random.uniform(jax.random.key(1), (4, 1, 3))
+    action, never = jnp.array([[0], [1], [1], [0]]), jnp.zeros((4, 1), bool)
+    extras = agent.act(state, (), obs[:, 0], agent.noise(jax.random.key(2), (4,)), True)[2]
+    extras = extras._replace(draw=action, log_prob=extras.log_prob[:, None])
+
+    def taught(rewards) -> list[np.ndarray]:
+        reward = jnp.array(rewards)[:, None]
+        block = Step(obs, action, reward, never.at[1].set(True), never, obs, extras)
+        after, metrics = agent.learn(agent.observe(state, block), block, jax.random.key(3))
+        # with G = (1 + gamma 2, 2) and nearly even chances the loss is log 2 times the mean of the two
+        if rewards[:2] == [1.0, 2.0]:
+            np.testing.assert_allclose(metrics["policy_loss"], np.log(2) * (1 + 2 * GAMMA + 2) / 2, rtol=0.05)
+        return jax.tree.leaves(after.parameters)
+
+    first, tail, head = taught([1.0, 2.0, 0.0, 0.0]), taught([1.0, 2.0, 50.0, -7.0]), taught([-1.0, 2.0, 0.0, 0.0])
+    assert all((a == b).all() for a, b in zip(first, tail, strict=True))
+    assert any((a != b).any() for a, b in zip(first, head, strict=True))
+
+
+@pytest.mark.parametrize("kind", [REINFORCE, A2C, TRPO, PPO])
 @pytest.mark.parametrize(
     ("space", "sentence"),
     [

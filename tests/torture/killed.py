@@ -37,6 +37,7 @@ DEEP = {
         **REPLAY, burn_in=8, sequence_length=8, network=polyak.Recurrent(NETWORK, "gru", 8)
     ),
     "pqn": polyak.PQN(n_steps=16, batch_size=32, network=NETWORK),
+    "reinforce": polyak.REINFORCE(n_steps=16, network=NETWORK, normalize_reward=True),
     "a2c": polyak.A2C(n_steps=16, network=NETWORK, normalize_observation=True, normalize_reward=True),
     "trpo": polyak.TRPO(n_steps=16, batch_size=64, n_epochs=2, network=NETWORK, normalize_observation=True),
     "ppo": polyak.PPO(

@@ -5,6 +5,7 @@ from polyak.algorithms.linear.linear_q_learning import LinearQLearning
 from polyak.algorithms.linear.linear_sarsa import LinearSARSA
 from polyak.algorithms.policy.a2c import A2C
 from polyak.algorithms.policy.ppo import PPO
+from polyak.algorithms.policy.reinforce import REINFORCE
 from polyak.algorithms.policy.trpo import TRPO
 from polyak.algorithms.tabular.afterstate_td import AfterstateTD
 from polyak.algorithms.tabular.cross_entropy import TabularCEM
@@ -58,6 +59,7 @@ KINDS: tuple[type[Algorithm], ...] = (
     Rainbow,
     RecurrentDQN,
     PQN,
+    REINFORCE,
     A2C,
     TRPO,
     PPO,

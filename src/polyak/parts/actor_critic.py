@@ -1,4 +1,4 @@
-"""A policy and a value that learn from blocks of fresh steps: what A2C, TRPO and PPO have in common.
+"""A policy and a value that learn from blocks of fresh steps: what REINFORCE, A2C, TRPO and PPO have in common.
 
 A member of the family says how parameters are improved by the samples that a block makes. All else is here, once:
 acting, normalising, advantages and returns, and what is measured meanwhile.
@@ -60,7 +60,17 @@ class Samples(NamedTuple):
     log_prob: Array  # under the policy that drew it
     advantage: Array  # A
     value: Array  # V_old(s)
-    target: Array  # G = A + V_old(s)
+    target: Array  # G
+
+
+class Estimated(NamedTuple):
+    """What advantages are estimated from; leaves [T, B]."""
+
+    r_t: Array
+    discount_t: Array  # gamma (1 - terminated)
+    v_tm1: Array
+    v_t: Array  # of the true successors
+    continues_t: Array  # 0 where an episode ended or was cut, else 1
 
 
 class Model(NamedTuple):
@@ -74,12 +84,12 @@ class Model(NamedTuple):
         return self.actions.parameters(parameters.policy(x), parameters.free)
 
     def value(self, parameters: Parameters, x: Array) -> Array:
-        """[...] V(s) for features [..., n]."""
-        return parameters.value(x)[..., 0]
+        """[...] V(s) for features [..., n]; 0 where there is no network for it."""
+        return parameters.value(x)[..., 0] if parameters.value else jnp.zeros(x.shape[:-1])
 
 
-def model(hyper: Any, spec: Spec) -> Model:
-    """Two networks for a task, with the weights that PPO's published code begins with (Huang et al., 2022).
+def model(hyper: Any, spec: Spec, critic: bool = True) -> Model:
+    """Two networks for a task, or one without a `critic`; they begin as PPO's published code does (Huang et al., 2022).
 
     Raises:
         BadSetting: the network cannot read such observations, or such actions cannot be drawn.
@@ -94,7 +104,7 @@ def model(hyper: Any, spec: Spec) -> Model:
         policy_key, value_key = jax.random.split(key)
         hidden = networks.orthogonal(2**0.5)
         policy = hyper.network.init(policy_key, space, actions.outputs, hidden, networks.orthogonal(0.01))
-        value = hyper.network.init(value_key, space, 1, hidden, networks.orthogonal(1.0))
+        value = hyper.network.init(value_key, space, 1, hidden, networks.orthogonal(1.0)) if critic else ()
         return Parameters(policy, actions.free(), value)
 
     return Model(actions, init)
@@ -106,6 +116,7 @@ def agent(
     model: Model,
     init_optimiser: Callable[[Parameters], PyTree],
     improve: Callable[[State, Samples, Array, Key], tuple[Parameters, PyTree, dict[str, Array]]],
+    estimate: Callable[[Estimated], tuple[Array, Array]],
 ) -> Agent:
     """Makes the agent of a member of the family.
 
@@ -115,6 +126,7 @@ def agent(
         model: the policy and the value.
         init_optimiser: parameters -> what `improve` keeps from block to block.
         improve: (state, samples, learning_rate [], key) -> parameters, optimiser, metrics.
+        estimate: how much better each step's action was than expected, and what the value should have been; [T, B].
     """
     block_size = hyper.n_steps * spec.num_envs
     encode = networks.encode(spec.observation_space)
@@ -152,9 +164,8 @@ def agent(
         reward = state.rewards.moments.scale(block.reward) if hyper.normalize_reward else block.reward
         discount = td.discount(block.terminated, hyper.gamma)
         continues = 1.0 - (block.terminated | block.truncated)
-        gae = jax.vmap(returns.generalised_advantage, (1, 1, 1, 1, 1, None), 1)
-        advantage = gae(reward, discount, value, next_value, continues, hyper.gae_lambda)
-        batch = Samples(x, block.extras.draw, block.extras.log_prob, advantage, value, advantage + value)
+        advantage, target = estimate(Estimated(reward, discount, value, next_value, continues))
+        batch = Samples(x, block.extras.draw, block.extras.log_prob, advantage, value, target)
         return jax.tree.map(lambda leaf: leaf.reshape(block_size, *leaf.shape[2:]), batch)
 
     def learn(state: State, block: Step, key: Key) -> tuple[State, dict[str, Array]]:
@@ -174,6 +185,12 @@ def agent(
         return state._replace(rewards=state.rewards._replace(total=forget(state.rewards.total, which)))
 
     return Agent(init, no_memory, actions.noise, act, observe, learn, policy, cut)
+
+
+def gae(steps: Estimated, gae_lambda: float) -> tuple[Array, Array]:
+    """Generalised advantage estimates, and the lambda returns that they are part of; [T, B]."""
+    advantage = jax.vmap(returns.generalised_advantage, (1, 1, 1, 1, 1, None), 1)(*steps, gae_lambda)
+    return advantage, advantage + steps.v_tm1
 
 
 def annealed(start: float, anneal: bool, state: State, spec: Spec, block_size: int) -> Array:

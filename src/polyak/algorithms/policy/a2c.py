@@ -11,6 +11,7 @@ and value are two networks; each step's G ends with its block, where the paper's
 """
 
 import dataclasses
+from functools import partial
 from typing import ClassVar
 
 import jax
@@ -18,7 +19,7 @@ import jax.numpy as jnp
 
 from polyak.agent import Agent, Array, Key, Spec
 from polyak.parts import actor_critic, networks
-from polyak.parts.actor_critic import Parameters, Samples, State, standardised
+from polyak.parts.actor_critic import Parameters, Samples, State, gae, standardised
 from polyak.parts.optimise import Optimizer, RMSProp
 
 
@@ -89,4 +90,5 @@ class A2C:
             )
             return parameters, optimiser_state, {"loss": value, "gradient_norm": norm, **metrics}
 
-        return actor_critic.agent(self, spec, model, optimiser.init, improve)
+        estimate = partial(gae, gae_lambda=self.gae_lambda)
+        return actor_critic.agent(self, spec, model, optimiser.init, improve, estimate)

@@ -10,6 +10,7 @@ the published code and most that follow it lose. What else of "The 37 implementa
 """
 
 import dataclasses
+from functools import partial
 from typing import ClassVar
 
 import jax
@@ -18,7 +19,7 @@ import jax.numpy as jnp
 from polyak.agent import Agent, Array, Key, PyTree, Spec
 from polyak.ops import policy_gradient
 from polyak.parts import actor_critic, networks
-from polyak.parts.actor_critic import Parameters, Samples, State, annealed, standardised
+from polyak.parts.actor_critic import Parameters, Samples, State, annealed, gae, standardised
 from polyak.parts.minibatches import check_batch_size, shuffled
 from polyak.parts.optimise import adam
 
@@ -127,4 +128,5 @@ class PPO:
             )
             return parameters, optimiser_state, {name: values.mean() for name, values in metrics.items()}
 
-        return actor_critic.agent(self, spec, model, optimiser.init, improve)
+        estimate = partial(gae, gae_lambda=self.gae_lambda)
+        return actor_critic.agent(self, spec, model, optimiser.init, improve, estimate)

@@ -12,6 +12,7 @@ so a step cut by the clock keeps its bootstrap.
 """
 
 import dataclasses
+from functools import partial
 from typing import ClassVar
 
 import jax
@@ -20,7 +21,7 @@ import jax.numpy as jnp
 from polyak.agent import Agent, Array, Key, PyTree, Spec
 from polyak.ops import natural_gradient
 from polyak.parts import actor_critic, networks
-from polyak.parts.actor_critic import Parameters, Samples, State, standardised
+from polyak.parts.actor_critic import Parameters, Samples, State, gae, standardised
 from polyak.parts.minibatches import check_batch_size, shuffled
 from polyak.parts.optimise import adam
 
@@ -153,7 +154,11 @@ class TRPO:
             metrics |= {name: values.mean() for name, values in fitting.items()}
             return actor._replace(value=critic.value), optimiser_state, metrics
 
-        return actor_critic.agent(self, spec, model, lambda parameters: optimiser.init(_critic(parameters)), improve)
+        def init_optimiser(parameters: Parameters) -> PyTree:
+            return optimiser.init(_critic(parameters))
+
+        estimate = partial(gae, gae_lambda=self.gae_lambda)
+        return actor_critic.agent(self, spec, model, init_optimiser, improve, estimate)
 
 
 def _critic(parameters: Parameters) -> Parameters:

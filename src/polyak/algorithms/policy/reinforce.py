@@ -1,0 +1,110 @@
+"""REINFORCE (Williams, 1992, "Simple statistical gradient-following algorithms for connectionist reinforcement
+learning"; Sutton and Barto, 2018, sections 13.3 and 13.4).
+
+    theta <- theta + alpha d/dtheta log pi(A_t|S_t) (G_t - b(S_t)),  G_t = R_t+1 + gamma R_t+2 + ... to the end
+
+once for each block of steps, which begins with fresh episodes. b is nothing; or the mean of the block's returns, which
+are then divided by their deviation too (`whiten`); or a value V(S_t) that is learnt beside the policy (`baseline`).
+
+Deviations: gamma^t does not weigh the later steps of an episode less. With a baseline, V stands for the rest of an
+episode that the clock or the end of the block cut; without one, steps are left out whose episode the block does not see
+to its end, and an episode that the clock cut counts as it is.
+"""
+
+import dataclasses
+from typing import ClassVar
+
+import jax
+import jax.numpy as jnp
+
+from polyak.agent import Agent, Array, Key, Spec
+from polyak.ops import returns
+from polyak.parts import actor_critic, networks
+from polyak.parts.actor_critic import Estimated, Parameters, Samples, State, gae
+from polyak.parts.optimise import Adam, Optimizer
+
+
+@dataclasses.dataclass(frozen=True)
+class REINFORCE:
+    """REINFORCE: makes actions likelier by the returns that followed them, for actions of every kind."""
+
+    name: ClassVar[str] = "reinforce"
+    default_num_envs: ClassVar[int] = 1
+    starts_at_reset: ClassVar[bool] = True
+    vmap_seeds: ClassVar[bool] = False
+    learning_starts: ClassVar[int] = 0
+
+    learning_rate: float = 1e-2
+    """Step size of the optimizer."""
+    n_steps: int = 500
+    """Steps of every environment between two updates; one episode should fit in."""
+    gamma: float = 0.99
+    """Discount per step, in [0, 1]."""
+    whiten: bool = False
+    """Give the returns of each block mean 0 and deviation 1; with a baseline, what is left of them."""
+    baseline: bool = True
+    """Learn a value, and take it off the returns."""
+    vf_coef: float = 0.5
+    """Weight of the baseline's loss."""
+    ent_coef: float = 0.0
+    """Weight of the entropy bonus."""
+    max_grad_norm: float = 0.5
+    """Norm at which the gradient is clipped."""
+    anneal_learning_rate: bool = False
+    """Let the learning rate fall linearly to 0 over the run."""
+    log_std_init: float = 0.0
+    """Log of the standard deviation that actions begin with, where they are numbers."""
+    state_dependent_std: bool = False
+    """Let the network answer the deviations too; else they are parameters of their own."""
+    squash: bool = False
+    """Keep actions that are numbers within their bounds by tanh; else they are clipped."""
+    normalize_observation: bool = False
+    """Standardise observations by their running mean and deviation."""
+    normalize_reward: bool = False
+    """Divide rewards by the running deviation of the discounted return."""
+    optimizer: Optimizer = Adam()
+    """What moves the parameters: adam, radam, rmsprop."""
+    network: networks.Network = networks.MLP(hidden=(64, 64), activation="tanh")
+    """Used for the policy, and once more for the baseline: mlp, minatar, nips, nature, impala."""
+
+    @property
+    def block_length(self) -> int:
+        return self.n_steps
+
+    def agent(self, spec: Spec) -> Agent:
+        model = actor_critic.model(self, spec, critic=self.baseline)
+        optimiser = self.optimizer.rule(self.max_grad_norm)
+
+        def estimate(steps: Estimated) -> tuple[Array, Array]:
+            if self.baseline:
+                weight, g = gae(steps, 1.0)
+                known = jnp.ones_like(g)
+            else:
+                discount, nothing = self.gamma * steps.continues_t, jnp.zeros_like(steps.r_t[0])
+                weight = g = jax.vmap(returns.discounted, (1, 1, 0), 1)(steps.r_t, discount, nothing)
+                known = jax.lax.cummax(1.0 - steps.continues_t, reverse=True)
+            count = jnp.maximum(known.sum(), 1.0)
+            if self.whiten:
+                weight = weight - (known * weight).sum() / count
+                weight /= jnp.sqrt((known * jnp.square(weight)).sum() / count) + 1e-8
+            return known * weight * (known.size / count), g
+
+        def loss(parameters: Parameters, batch: Samples) -> tuple[Array, dict[str, Array]]:
+            pi = model.chances(parameters, batch.x)
+            policy_loss = -(model.actions.log_prob(pi, batch.draw) * batch.advantage).mean()
+            entropy = model.actions.entropy(pi).mean()
+            metrics = {"policy_loss": policy_loss, "entropy": entropy}
+            total = policy_loss - self.ent_coef * entropy
+            if self.baseline:
+                metrics["value_loss"] = 0.5 * jnp.square(model.value(parameters, batch.x) - batch.target).mean()
+                total += self.vf_coef * metrics["value_loss"]
+            return total, metrics
+
+        def improve(state: State, data: Samples, learning_rate: Array, key: Key):
+            (value, metrics), gradient = jax.value_and_grad(loss, has_aux=True)(state.parameters, data)
+            parameters, optimiser_state, norm = optimiser.update(
+                state.parameters, gradient, state.optimiser, learning_rate, value
+            )
+            return parameters, optimiser_state, {"loss": value, "gradient_norm": norm, **metrics}
+
+        return actor_critic.agent(self, spec, model, optimiser.init, improve, estimate)
