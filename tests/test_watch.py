@@ -16,7 +16,7 @@ from polyak.envs.from_gymnasium import GymnasiumVector
 from polyak.errors import BadSetting, Diverged, restored
 from polyak.parts.features import Raw
 from polyak.parts.networks import MLP, Dueling, Recurrent
-from polyak.watch import LOOKS, Growth, Watch, not_finite
+from polyak.watch import LONG, LOOKS, Growth, Learning, Watch, not_finite
 
 LEARNT = ("parameters", "optimiser", "q", "v", "w", "pi")
 VECTOR, NUMBER = gymnasium.spaces.Box(-1.0, 1.0, (1,), np.float32), gymnasium.spaces.Discrete(2)
@@ -239,6 +239,47 @@ def test_linear_q_learning_with_too_large_a_step_is_told_of(tmp_path, capfd):
     with pytest.raises(Diverged, match="td_error"):
         polyak.train(algorithm, pays(lambda t: 1.0, limit=20), steps=3_000, out=tmp_path, processes=0, progress=True)
     assert capfd.readouterr().err.count("so the values may be diverging") == 1
+
+
+def told(*history) -> list[str]:
+    """What `Learning` tells of chunks, each given as (return, entropy, kl, explained variance)."""
+    learning = Learning()
+    names = ("episode_return", "entropy", "kl", "explained_variance")
+    looks = ({"episodes": 4.0, **dict(zip(names, values, strict=True))} for values in history)
+    return [text for metrics in looks if (text := learning.look(metrics))]
+
+
+GOOD = (20.0, 0.69, 0.01, 0.1)
+
+
+def test_a_policy_that_grows_certain_without_growing_good_is_told_of_once():
+    collapsed = (20.5, 0.01, 0.01, 0.1)
+    assert told(GOOD, *[collapsed] * (LOOKS - 1), GOOD, *[collapsed] * (LOOKS - 1)) == []
+    (text,) = told(GOOD, *[collapsed] * 50, GOOD, *[collapsed] * 50)
+    assert text.startswith("entropy has fallen from 0.69 to 0.01 while returns stayed near 20.5")
+
+
+def test_a_policy_that_is_good_may_be_certain_and_its_value_have_nothing_to_explain():
+    assert told(GOOD, *[(500.0, 0.001, 0.01, -0.5)] * 50) == []
+    assert told((-200.0, 1.1, 0.01, 0.1), *[(-110.0, 0.01, 0.01, 0.9)] * 50) == []
+
+
+def test_the_entropy_of_numbers_may_be_negative():
+    assert told((-1500.0, 1.4, 0.01, 0.1), *[(-1500.0, -3.0, 0.01, 0.1)] * 50) == []
+
+
+def test_a_policy_that_moves_far_and_a_value_that_explains_nothing_are_told_of():
+    (text,) = told(*[(20.0, 0.69, 1.5, 0.1)] * 50)
+    assert text.startswith("kl is 1.5 nats")
+    unexplained = (20.0, 0.69, 0.01, -0.2)
+    assert told(*[unexplained] * (LONG - 1), GOOD) == []
+    (text,) = told(*[unexplained] * 50)
+    assert text.startswith("explained_variance has stayed below zero (-0.2)")
+
+
+def test_learners_without_these_metrics_are_not_judged_by_them():
+    learning = Learning()
+    assert not any(learning.look({"episodes": 1.0, "episode_return": 1.0, "loss": 0.1}) for _ in range(50))
 
 
 def test_a_replay_that_was_given_no_stacks_says_so_instead_of_diverged():

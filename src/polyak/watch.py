@@ -1,4 +1,5 @@
-"""Numbers that go wrong: stops a run whose numbers are no longer finite, and warns of values that grow without bound.
+"""Numbers that go wrong: stops a run whose numbers are no longer finite, and warns of values that grow without bound
+and of policies that stop to explore, move too far, or learn beside a value that explains nothing.
 
 Learners refuse an update that would spoil what they know (`parts.finite`, `parts.optimise.adam`) and leave a number
 that is not finite in their metrics. That is what is looked for here, once a chunk.
@@ -19,6 +20,10 @@ SIZES = ("q_mean", "td_error", "value_loss")  # that are in units of return, the
 BEYOND = 100.0  # times the returns
 UNPAID = 1e6  # times its first value, where there was nothing to compare with
 LOOKS = 3  # in a row
+CERTAIN = 0.02  # of the first entropy: below it hardly anything is tried any more
+BETTER = 0.05  # by this share of its size a return has grown
+FAR = 0.2  # nats, by which a round of updates should not move a policy: ten times what PPO is usually held to
+LONG = 10  # looks in a row, for what is normal at first
 
 
 class Watch:
@@ -26,7 +31,7 @@ class Watch:
 
     def __init__(self, seeds: Sequence[int], emit: Callable[[dict[str, Any]], None]):
         self._emit = emit
-        self._growth = {seed: Growth() for seed in seeds}
+        self._eyes = {seed: (Growth(), Learning()) for seed in seeds}
 
     def look(
         self,
@@ -36,7 +41,7 @@ class Watch:
         iteration: Any,
         kept: Callable[[int], str | os.PathLike | None],
     ) -> None:
-        """Raises `Diverged` where a number is not finite, and emits a notice where values grow without bound.
+        """Raises `Diverged` where a number is not finite, and emits a notice of what else looks wrong.
 
         A replay that was given observations it cannot keep as frames tells so by its size, and `BadSetting` is raised.
 
@@ -48,8 +53,8 @@ class Watch:
                 is the one that went wrong.
             kept: tells the last good checkpoint of a seed, or None.
         """
-        alone = len(self._growth) == 1
-        for k, (seed, growth) in enumerate(self._growth.items()):
+        alone = len(self._eyes) == 1
+        for k, (seed, eyes) in enumerate(self._eyes.items()):
             values = {name: float(np.reshape(value, -1)[k]) for name, value in metrics.items()}
             if wrong := not_finite(values):
                 if "replay_size" in wrong:  # see `Memory.metrics`
@@ -60,8 +65,8 @@ class Watch:
                 after = block * int(np.reshape(iteration, -1)[k])
                 exact = alone and not set(wrong) & {*OF_EPISODES, LARGEST}
                 raise Diverged(wrong, seed, after - block if exact else before, after, kept(seed))
-            if found := growth.look(values):
-                self._emit({"kind": "notice", "seed": seed, "text": found})
+            for text in filter(None, (eye.look(values) for eye in eyes)):
+                self._emit({"kind": "notice", "seed": seed, "text": text})
 
 
 def not_finite(metrics: Mapping[str, float]) -> list[str]:
@@ -104,6 +109,66 @@ class Growth:
             f"{name} has grown to {size:.3g} {than}, so the values may be diverging: try a smaller learning_rate, "
             "a smaller gamma, or rewards of a smaller scale."
         )
+
+
+class Learning:
+    """Watches how the policy and the value of one seed learn, where their metrics tell of it; each warning comes once.
+
+    A policy grows certain as it grows good, and where all returns are alike there is little for a value to explain. So
+    these two are bad signs only while returns are no better than they were at first.
+    """
+
+    def __init__(self) -> None:
+        self.entropy: float | None = None  # at first
+        self.first: float | None = None  # return
+        self.best = -math.inf
+        self.looks: dict[str, int] = {}
+
+    def look(self, metrics: Mapping[str, float]) -> str:
+        """What to tell after a chunk; mostly an empty string."""
+        if metrics.get("episodes") and math.isfinite(metrics["episode_return"]):
+            self.first = metrics["episode_return"] if self.first is None else self.first
+            self.best = max(self.best, metrics["episode_return"])
+        return self._certain(metrics) or self._far(metrics) or self._unexplained(metrics)
+
+    def _certain(self, metrics: Mapping[str, float]) -> str:
+        entropy = metrics.get("entropy", math.nan)
+        if self.entropy is None and math.isfinite(entropy):
+            self.entropy = entropy
+        fallen = self.entropy is not None and 0 <= entropy < CERTAIN * self.entropy
+        if not self._lasts("entropy", fallen and self._no_better(), LOOKS):
+            return ""
+        return (
+            f"entropy has fallen from {self.entropy:.3g} to {entropy:.3g} while returns stayed near {self.best:.3g}, "
+            "so hardly anything new is tried: try a larger ent_coef, a smaller learning_rate, or more environments."
+        )
+
+    def _far(self, metrics: Mapping[str, float]) -> str:
+        kl = metrics.get("kl", 0.0)
+        if not self._lasts("kl", kl > FAR, LOOKS):
+            return ""
+        return (
+            f"kl is {kl:.3g} nats, so each round of updates moves the policy far from the one that took the steps: try "
+            "a smaller learning_rate, fewer n_epochs, or a target_kl."
+        )
+
+    def _unexplained(self, metrics: Mapping[str, float]) -> str:
+        share = metrics.get("explained_variance", 0.0)
+        if not self._lasts("explained_variance", share < 0 and self._no_better(), LONG):
+            return ""
+        return (
+            f"explained_variance has stayed below zero ({share:.3g}) while returns stayed near {self.best:.3g}, so the "
+            "value predicts them worse than their mean would: try another learning_rate or normalize_reward."
+        )
+
+    def _no_better(self) -> bool:
+        return self.first is not None and self.best <= self.first + BETTER * abs(self.first)
+
+    def _lasts(self, name: str, wrong: bool, looks: int) -> bool:
+        """Whether it has now been wrong so many times in a row, for the first time in the run."""
+        before = self.looks.get(name, 0)
+        self.looks[name] = before if before >= looks else before + 1 if wrong else 0
+        return before < looks <= self.looks[name]
 
 
 def sizes(metrics: Mapping[str, float]) -> dict[str, float]:
