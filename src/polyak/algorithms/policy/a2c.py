@@ -25,7 +25,7 @@ from polyak.parts.optimise import Optimizer, RMSProp
 
 @dataclasses.dataclass(frozen=True)
 class A2C:
-    """Advantage actor-critic: one gradient step on a policy and a value a block, for actions of every kind."""
+    """Advantage actor-critic: one gradient step on a block of fresh steps, for discrete and continuous actions."""
 
     name: ClassVar[str] = "a2c"
     default_num_envs: ClassVar[int] = 16

@@ -26,7 +26,7 @@ from polyak.parts.optimise import Adam, Optimizer
 
 @dataclasses.dataclass(frozen=True)
 class REINFORCE:
-    """REINFORCE: makes actions likelier by the returns that followed them, for actions of every kind."""
+    """REINFORCE: makes actions likelier by the returns that followed them, for discrete and continuous actions."""
 
     name: ClassVar[str] = "reinforce"
     default_num_envs: ClassVar[int] = 1

@@ -28,7 +28,7 @@ from polyak.parts.optimise import adam
 
 @dataclasses.dataclass(frozen=True)
 class TRPO:
-    """Trust region policy optimisation: steps of a given divergence along the natural gradient, for every action."""
+    """Trust region policy optimisation: natural-gradient steps of a given size, for discrete and continuous actions."""
 
     name: ClassVar[str] = "trpo"
     default_num_envs: ClassVar[int] = 8
