@@ -26,7 +26,7 @@ from polyak.parts.optimise import adam
 
 @dataclasses.dataclass(frozen=True)
 class PPO:
-    """Proximal policy optimisation: improves a stochastic policy in small steps, for discrete and continuous actions."""
+    """Proximal policy optimisation: improves a policy in small steps, for discrete and continuous actions."""
 
     name: ClassVar[str] = "ppo"
     default_num_envs: ClassVar[int] = 8
