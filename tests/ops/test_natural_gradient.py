@@ -56,3 +56,10 @@ def test_the_step_has_the_divergence_that_is_asked_for():
     # x = (1, 2), F = diag(2, 3): x^T F x = 14, so beta = sqrt(2 * 0.07 / 14) = 0.1
     x = jnp.array([1.0, 2.0])
     assert float(natural_gradient.step_length(x, jnp.array([2.0, 6.0]), 0.07)) == pytest.approx(0.1)
+
+
+def test_the_line_search_takes_the_first_share_that_is_good_or_none():
+    # 1, 0.8, 0.64, 0.512: the fourth is the first below 0.6
+    assert float(natural_gradient.line_search(lambda share: share < 0.6, 4, 0.8)) == pytest.approx(0.512)
+    assert float(natural_gradient.line_search(lambda share: share < 0.6, 3, 0.8)) == 0.0
+    assert float(natural_gradient.line_search(lambda share: share > 0.6, 3, 0.8)) == 1.0

@@ -74,3 +74,24 @@ def step_length(direction: PyTree, image: PyTree, max_kl: float) -> Array:
     Source: Schulman et al. (2015), appendix C.
     """
     return jnp.sqrt(2.0 * max_kl / jnp.maximum(dot(direction, image), 1e-12))
+
+
+def line_search(is_good: Callable[[Array], Array], tries: int, shrink: float) -> Array:
+    """[] the first of 1, shrink, shrink^2, ... that is good; 0 where none of so many is.
+
+    Args:
+        is_good: share of a step [] -> whether it may be taken [].
+        tries: how many are looked at.
+        shrink: in (0, 1).
+
+    Source: Schulman et al. (2015), appendix C.
+    """
+
+    def shorter(carry: tuple[Array, Array]) -> tuple[Array, Array]:
+        tried, share = carry
+        return tried + 1, share * shrink
+
+    tried, share = jax.lax.while_loop(
+        lambda carry: (carry[0] < tries) & ~is_good(carry[1]), shorter, (jnp.int32(0), jnp.float32(1))
+    )
+    return jnp.where(tried < tries, share, 0.0)

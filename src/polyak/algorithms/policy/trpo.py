@@ -112,18 +112,9 @@ class TRPO:
                 moved = step(share)
                 return (objective(moved) > before) & (mean_kl(moved) <= self.target_kl)
 
-            def shorter(carry: tuple[Array, Array]) -> tuple[Array, Array]:
-                tries, share = carry
-                return tries + 1, share * self.line_search_shrink
-
             share = jnp.float32(1)
             if self.line_search_steps:
-                tries, share = jax.lax.while_loop(
-                    lambda carry: (carry[0] < self.line_search_steps) & ~is_good(carry[1]),
-                    shorter,
-                    (jnp.int32(0), share),
-                )
-                share = jnp.where(tries < self.line_search_steps, share, 0.0)
+                share = natural_gradient.line_search(is_good, self.line_search_steps, self.line_search_shrink)
             sound = jnp.isfinite(before + length + natural_gradient.dot(gradient, direction))
             moved = jax.tree.map(lambda new, old: jnp.where(sound, new, old), step(share), actor)
             metrics = {
@@ -138,9 +129,7 @@ class TRPO:
         def value_loss(critic: Parameters, batch: Samples) -> Array:
             return 0.5 * jnp.square(model.value(critic, batch.x) - batch.target).mean()
 
-        def improve(state: State, data: Samples, learning_rate: Array, key: Key):
-            actor, metrics = improve_policy(state.parameters._replace(value=()), data)
-
+        def fit_value(state: State, data: Samples, learning_rate: Array, key: Key):
             def gradient_step(carry: tuple[Parameters, PyTree], indices: Array):
                 critic, optimiser_state = carry
                 batch = jax.tree.map(lambda leaf: leaf[indices], data)
@@ -150,9 +139,13 @@ class TRPO:
 
             orders = shuffled(key, block_size, self.batch_size, self.n_epochs)
             start = _critic(state.parameters), state.optimiser
-            (critic, optimiser_state), fitting = jax.lax.scan(gradient_step, start, orders)
-            metrics |= {name: values.mean() for name, values in fitting.items()}
-            return actor._replace(value=critic.value), optimiser_state, metrics
+            (critic, optimiser_state), metrics = jax.lax.scan(gradient_step, start, orders)
+            return critic, optimiser_state, {name: values.mean() for name, values in metrics.items()}
+
+        def improve(state: State, data: Samples, learning_rate: Array, key: Key):
+            actor, improving = improve_policy(state.parameters._replace(value=()), data)
+            critic, optimiser_state, fitting = fit_value(state, data, learning_rate, key)
+            return actor._replace(value=critic.value), optimiser_state, improving | fitting
 
         def init_optimiser(parameters: Parameters) -> PyTree:
             return optimiser.init(_critic(parameters))
