@@ -53,9 +53,11 @@ def test_each_learns_the_best_action_and_a_value_that_the_clock_does_not_cut(nam
     np.testing.assert_allclose(state.parameters.value(x)[:, 0], ENDLESS, atol=1.0)
 
 
-@pytest.mark.parametrize("name", ["a2c", "trpo", "ppo"])
-@pytest.mark.parametrize(("id", "low", "high"), OTHER_ACTIONS)
-def test_each_learns_the_best_actions_of_other_kinds(name, id, low, high):
+@pytest.mark.parametrize(
+    ("name", "id", "low", "high"),
+    [(name, *probe) for name, probe in zip(["trpo", "a2c", "reinforce, whitened returns"], OTHER_ACTIONS, strict=True)],
+)
+def test_the_best_actions_of_other_kinds_are_learnt(name, id, low, high):
     agent, state, _ = train(CASES[name], id, steps=12_800, num_envs=8)
     np.testing.assert_allclose(greedy(agent, state), [low, high], atol=0.15)
 
@@ -71,31 +73,37 @@ BOX = gymnasium.spaces.Box(-1.0, 1.0, (3,), np.float32)
 
 
 @pytest.mark.parametrize("actions", [gymnasium.spaces.Discrete(4), BOX], ids=["choices", "numbers"])
-@pytest.mark.parametrize("key", range(5))
-def test_a_step_of_trpo_keeps_to_its_divergence_and_improves_the_objective(key, actions):
+def test_a_step_of_trpo_keeps_to_its_divergence_and_improves_the_objective(actions):
     """On random rewards, observations and networks; kl and improvement are measured anew after the step."""
     algorithm = TRPO(n_steps=32, batch_size=64, target_kl=0.02, network=MLP(hidden=(16,)))
     agent = algorithm.agent(Spec(BOX, actions, 4, None, 10_000))
-    init_key, obs_key, reward_key, noise_key, learn_key = jax.random.split(jax.random.key(key), 5)
-    state = agent.init(init_key)
-    scattered = jax.tree.map(lambda leaf: jax.random.normal(reward_key, leaf.shape), state.parameters.policy)
-    state = state._replace(parameters=state.parameters._replace(policy=scattered))
-    obs = jax.random.uniform(obs_key, (32, 4, 3), minval=-1.0)
-    action, _, extras = jax.vmap(lambda obs, noise: agent.act(state, (), obs, noise, True))(
-        obs, agent.noise(noise_key, (32, 4))
-    )
-    never = jnp.zeros((32, 4), bool)
-    block = Step(obs, action, jax.random.normal(reward_key, (32, 4)), never, never, jnp.roll(obs, 1, 0), extras)
-    _, metrics = jax.jit(agent.learn)(agent.observe(state, block), block, learn_key)
-    assert 0.01 * algorithm.target_kl < metrics["kl"] <= algorithm.target_kl
-    assert metrics["improvement"] > 0
+
+    @jax.jit
+    def step(key):
+        init_key, scatter_key, obs_key, reward_key, noise_key, learn_key = jax.random.split(key, 6)
+        state = agent.init(init_key)
+        policy = jax.tree.map(lambda leaf: jax.random.normal(scatter_key, leaf.shape), state.parameters.policy)
+        state = state._replace(parameters=state.parameters._replace(policy=policy))
+        obs = jax.random.uniform(obs_key, (32, 4, 3), minval=-1.0)
+        action, _, extras = jax.vmap(lambda obs, noise: agent.act(state, (), obs, noise, True))(
+            obs, agent.noise(noise_key, (32, 4))
+        )
+        never = jnp.zeros((32, 4), bool)
+        block = Step(obs, action, jax.random.normal(reward_key, (32, 4)), never, never, jnp.roll(obs, 1, 0), extras)
+        return agent.learn(agent.observe(state, block), block, learn_key)[1]
+
+    metrics = [step(jax.random.key(key)) for key in range(20)]
+    kl, improvement = (np.array([found[name] for found in metrics]) for name in ("kl", "improvement"))
+    assert (improvement > 0).all()
+    assert (kl <= algorithm.target_kl).all()
+    assert np.median(kl) > algorithm.target_kl / 10  # damping shortens the steps of policies that are nearly certain
 
 
 def test_without_a_baseline_an_episode_that_the_block_does_not_see_to_its_end_teaches_nothing():
     """Four steps: an episode of two, and two of another. Only rewards of the first matter."""
     algorithm = dataclasses.replace(PLAIN, n_steps=4)
     agent = algorithm.agent(Spec(BOX, gymnasium.spaces.Discrete(2), 1, None, 1000))
-    state = agent.init(jax.random.key(0))
+    state, learn = agent.init(jax.random.key(0)), jax.jit(agent.learn)
     obs = jax.random.uniform(jax.random.key(1), (4, 1, 3))
     action, never = jnp.array([[0], [1], [1], [0]]), jnp.zeros((4, 1), bool)
     extras = agent.act(state, (), obs[:, 0], agent.noise(jax.random.key(2), (4,)), True)[2]
@@ -104,7 +112,7 @@ def test_without_a_baseline_an_episode_that_the_block_does_not_see_to_its_end_te
     def taught(rewards) -> list[np.ndarray]:
         reward = jnp.array(rewards)[:, None]
         block = Step(obs, action, reward, never.at[1].set(True), never, obs, extras)
-        after, metrics = agent.learn(agent.observe(state, block), block, jax.random.key(3))
+        after, metrics = learn(agent.observe(state, block), block, jax.random.key(3))
         # with G = (1 + gamma 2, 2) and nearly even chances the loss is log 2 times the mean of the two
         if rewards[:2] == [1.0, 2.0]:
             np.testing.assert_allclose(metrics["policy_loss"], np.log(2) * (1 + 2 * GAMMA + 2) / 2, rtol=0.05)
