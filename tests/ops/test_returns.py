@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from polyak.ops import returns, td
+from tests.ops.reference import rlax
 
 GAMMA, LAMBDA = 0.5, 0.5
 R_T = jnp.array([1.0, 2.0, 3.0])
@@ -136,3 +137,43 @@ def test_discounted_returns_by_hand(compiled):
 def test_the_first_visit_is_the_first_of_its_episode(compiled):
     visited, over = jnp.array([1, 2, 1, 1, 2, 2]), jnp.array([False, False, True, False, False, False])
     assert compiled(returns.first_visit)(visited, over).tolist() == [True, True, False, True, True, False]
+
+
+def corrected(compiled, rho, terminated=NEVER, truncated=NEVER, **clips):
+    continues_t = 1.0 - (terminated | truncated)
+    discount_t = td.discount(terminated, GAMMA)
+    function = compiled(lambda rho: returns.vtrace(R_T, discount_t, V_TM1, V_T, continues_t, rho, **clips))
+    return function(jnp.array(rho))
+
+
+def test_vtrace_by_hand(compiled):
+    # rho = (1/2, 2 clipped to 1, 1): delta = (.25, 1.5, 3)
+    # vs_2 = 1 + 3, vs_1 = 1 + 1.5 + .5 * 3 = 4, vs_0 = 1 + .25 + .5 * .5 * (4 - 1) = 2
+    # A = (.5 (1 + .5 * 4 - 1), 2 + .5 * 4 - 1, 3 + .5 * 2 - 1)
+    vs, advantage = corrected(compiled, [0.5, 2.0, 1.0])
+    np.testing.assert_allclose(vs, [2.0, 4.0, 4.0], rtol=1e-6)
+    np.testing.assert_allclose(advantage, [1.0, 3.0, 3.0], rtol=1e-6)
+
+
+def test_vtrace_of_the_policy_that_acted_is_its_return(compiled):
+    vs, advantage = corrected(compiled, [1.0, 1.0, 1.0])
+    np.testing.assert_allclose(vs, [3.0, 4.0, 4.0], rtol=1e-6)  # as in the test of lambda one above
+    np.testing.assert_allclose(advantage, vs - V_TM1, rtol=1e-6)
+
+
+def test_vtrace_does_not_look_past_a_cut_and_keeps_its_bootstrap(compiled):
+    # after step 1: delta_1 = 2 + .5 - 1 = 1.5 stands alone, whatever comes after
+    vs, advantage = corrected(compiled, [1.0, 1.0, 1.0], truncated=MIDDLE)
+    np.testing.assert_allclose(vs, [2.25, 2.5, 4.0], rtol=1e-6)
+    np.testing.assert_allclose(advantage, [1.25, 1.5, 3.0], rtol=1e-6)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_vtrace_equals_that_of_rlax(compiled, seed):
+    rng = np.random.default_rng(seed)
+    r_t, v, rho = (rng.normal(size=n).astype(np.float32) for n in (6, 7, 6))
+    rho, discount_t = np.exp(rho), np.full(6, 0.9, np.float32)
+    ours = compiled(returns.vtrace)(r_t, discount_t, v[:-1], v[1:], jnp.ones(6), rho)
+    theirs = rlax.vtrace_td_error_and_advantage(v[:-1], v[1:], r_t, discount_t, rho)
+    np.testing.assert_allclose(ours[0] - v[:-1], theirs.errors, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(ours[1], theirs.pg_advantage, rtol=1e-4, atol=1e-5)

@@ -40,6 +40,54 @@ def generalised_advantage(
     return advantages
 
 
+def vtrace(
+    r_t: Array,
+    discount_t: Array,
+    v_tm1: Array,
+    v_t: Array,
+    continues_t: Array,
+    rho_tm1: Array,
+    clip_rho: float = 1.0,
+    clip_c: float = 1.0,
+) -> tuple[Array, Array]:
+    """Values and advantages of a policy from steps that another one took.
+
+        vs_tm1 = v_tm1 + rho (r_t + discount_t v_t - v_tm1) + discount_t c (vs_t - v_t)
+        A_tm1 = rho (r_t + discount_t vs_t - v_tm1)
+
+    with rho = min(clip_rho, rho_tm1), c = min(clip_c, rho_tm1), and vs_t = v_t after the last step of an episode. Where
+    both policies are one, vs is the return of the rest.
+
+    Args:
+        r_t: [T] rewards.
+        discount_t: [T] gamma (1 - terminated).
+        v_tm1: [T] values of the states left.
+        v_t: [T] values of the true successors.
+        continues_t: [T] 0 where an episode ended or was cut, else 1.
+        rho_tm1: [T] pi(a|s) / mu(a|s), of the policy that learns and the one that acted.
+        clip_rho: the most that a step's own ratio counts; it decides which policy the values are of.
+        clip_c: the most that a ratio lets later steps count; it decides how fast they are learnt.
+
+    Returns:
+        [T] vs_tm1, the values to learn, and [T] A_tm1, the advantages.
+
+    Source: Espeholt et al. (2018), "IMPALA: scalable distributed deep-RL with importance weighted actor-learner
+    architectures", equation 1 and section 4.2.
+    """
+    rho, c = jnp.minimum(clip_rho, rho_tm1), jnp.minimum(clip_c, rho_tm1)
+    delta_t = rho * (r_t + discount_t * v_t - v_tm1)
+
+    def backward(excess: Array, step: tuple[Array, Array]) -> tuple[Array, Array]:
+        delta, decay = step
+        excess = delta + decay * excess
+        return excess, excess
+
+    decay_t = discount_t * c * continues_t
+    _, excess = jax.lax.scan(backward, jnp.zeros_like(delta_t[-1]), (delta_t, decay_t), reverse=True)
+    vs_t = v_t + continues_t * jnp.append(excess[1:], 0.0)
+    return v_tm1 + excess, rho * (r_t + discount_t * vs_t - v_tm1)
+
+
 def discounted(r_t: Array, discount_t: Array, v_last: Array) -> Array:
     """g_t = r_t + discount_t g_(t+1), with v_last in place of the return after the last step.
 
