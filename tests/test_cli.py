@@ -186,7 +186,7 @@ def test_check_tells_what_is_wrong_by_words_and_status(args, status, words, mine
         ("trian ppo CartPole-v1", "did you mean train?"),
         ("train", "Which algorithm"),
         ("train ppo", "On which environment?"),
-        ("train ppoo CartPole-v1", "did you mean ppo?"),
+        ("train ppoo CartPole-v1", "did you mean ppo or trpo?"),
         ("train ppo CartPol-v1 --steps 100", "CartPole-v1"),
         ("train ppo gimnasium:CartPole-v1 --steps 100", "gymnasium"),
         ("train ppo CartPole-v1 --lerning-rate 1", "--learning-rate"),

@@ -123,7 +123,7 @@ def test_a_preset_is_used_for_a_name_and_defaults_for_the_rest(tmp_path):
         ({"seed": -1}, "seed is -1"),
         ({"num_envs": 0}, "num_envs is 0"),
         ({"env": "CartPol-v1"}, "CartPole-v1"),
-        ({"env": "Pendulum-v1"}, "discrete actions"),
+        ({"algorithm": "dqn", "env": "Pendulum-v1"}, "discrete actions"),
         ({"algorithm": "pppo"}, "did you mean ppo"),
         ({"algorithm": "ppo", "env": "probe/two-steps", "steps": None}, "no preset"),
         ({"algorithm": dataclasses.replace(QUICK, gamma=1.5)}, "gamma is 1.5"),
