@@ -15,6 +15,8 @@ from polyak.parts.features import Features, features_from_text, features_text
 from polyak.parts.networks import (
     Network,
     Recurrent,
+    any_network_from_text,
+    any_network_text,
     network_from_text,
     network_text,
     recurrent_from_text,
@@ -36,7 +38,10 @@ class TextForm(typing.NamedTuple):
 
 PARTS: dict[Any, TextForm] = {
     Network: TextForm(network_from_text, network_text, "NAME:WIDTHS:ACTIVATION:OPTIONS"),
-    Recurrent: TextForm(recurrent_from_text, recurrent_text, "NETWORK+lstm|gru:UNITS"),
+    Recurrent: TextForm(recurrent_from_text, recurrent_text, f"NETWORK+{'|'.join(Recurrent.CORES)}:UNITS"),
+    Network | Recurrent: TextForm(
+        any_network_from_text, any_network_text, f"NAME:WIDTHS:ACTIVATION:OPTIONS[+{'|'.join(Recurrent.CORES)}:UNITS]"
+    ),
     Exploration: TextForm(exploration_from_text, exploration_text, "NAME:NUMBERS"),
     Exploration | None: TextForm(exploration_or_none, exploration_text, "NAME:NUMBERS"),
     Optimizer: TextForm(optimizer_from_text, optimizer_text, "NAME:NUMBERS"),

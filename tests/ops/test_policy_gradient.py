@@ -27,6 +27,19 @@ def test_the_surrogate_is_clipped_only_where_moving_further_gains(compiled, rati
     assert gradient == pytest.approx(slope, abs=1e-6)
 
 
+def test_the_penalty_is_added_and_pulls_back(compiled):
+    # -1.5 * 2 + 3 * 0.1; and its slope in the ratio is not cut, however far the policy has moved
+    assert compiled(policy_gradient.penalised_surrogate)(math.log(1.5), 2.0, 0.1, 3.0) == pytest.approx(-2.7)
+    gradient = compiled(jax.grad(policy_gradient.penalised_surrogate))(math.log(1.5), 2.0, 0.1, 3.0)
+    assert gradient == pytest.approx(-3.0)
+
+
+def test_the_penaltys_weight_follows_the_divergence(compiled):
+    kl = jnp.array([0.005, 0.007, 0.01, 0.014, 0.016])  # 0.01 / 1.5 = 0.0067, 0.01 x 1.5 = 0.015
+    answers = compiled(lambda kl: policy_gradient.adapted_kl_coef(4.0, kl, 0.01))(kl)
+    np.testing.assert_allclose(answers, [2.0, 4.0, 4.0, 4.0, 8.0])
+
+
 def test_the_value_loss_is_half_the_square_without_a_range(compiled):
     loss = compiled(lambda v, old, g: policy_gradient.clipped_value_loss(v, old, g, None))
     assert loss(3.0, 100.0, 1.0) == pytest.approx(2.0)  # (3 - 1)^2 / 2; the old value plays no part

@@ -20,6 +20,34 @@ def clipped_surrogate(log_ratio: Array, advantage: Array, clip_range: Array | fl
     return -jnp.minimum(ratio * advantage, clipped * advantage)
 
 
+def penalised_surrogate(log_ratio: Array, advantage: Array, kl: Array, kl_coef: Array | float) -> Array:
+    """-rho A + beta KL(pi_old || pi): a loss, to be minimised.
+
+    Args:
+        log_ratio: [] log pi(a|s) - log pi_old(a|s).
+        advantage: [] of the action taken.
+        kl: [] the divergence at s, in nats.
+        kl_coef: beta.
+
+    Source: Schulman et al. (2017), "Proximal policy optimization algorithms", equation 8.
+    """
+    return kl_coef * kl - jnp.exp(log_ratio) * advantage
+
+
+def adapted_kl_coef(kl_coef: Array | float, kl: Array, target_kl: Array | float) -> Array:
+    """beta for the next round of updates: half where the policy moved less than KL_target / 1.5, twice beyond 1.5
+    times it.
+
+    Args:
+        kl_coef: [] beta.
+        kl: [] mean of KL(pi_old || pi) after the round, in nats.
+        target_kl: KL_target, in nats.
+
+    Source: Schulman et al. (2017), section 4.
+    """
+    return kl_coef * jnp.where(kl < target_kl / 1.5, 0.5, jnp.where(kl > target_kl * 1.5, 2.0, 1.0))
+
+
 def clipped_value_loss(value: Array, old_value: Array, target: Array, clip_range: Array | float | None) -> Array:
     """(v - g)^2 / 2; given a range, the larger of that and the loss of v kept within the range around v_old.
 

@@ -45,17 +45,33 @@ class State(NamedTuple):
     step: Array  # [] int32, environment steps observed
 
 
+class Memory(NamedTuple):
+    """What networks remember of an episode; () in its place where they remember nothing."""
+
+    policy: PyTree
+    value: PyTree
+
+
 class Extras(NamedTuple):
     """What acting tells learning."""
 
     draw: PyTree  # [T, B, ...] what the action was made of
     log_prob: Array  # [T, B] of it, under the policy that made it
+    memory: PyTree  # [T, B, ...] before the step
+
+
+class Seen(NamedTuple):
+    """What policy and value read of some steps: leaves [N, ...]; of S sequences of L steps, [S, L, ...]."""
+
+    x: Array  # features
+    first: PyTree = ()  # [S, L] bool, where an episode begins; () for networks without memory
+    memory: PyTree = ()  # a Memory before each sequence, leaves [S, ...]; () for networks without one
 
 
 class Samples(NamedTuple):
-    """A block made ready for learning; leaves [N, ...]."""
+    """A block made ready for learning; leaves [N, ...], or [S, L, ...] for networks with a memory."""
 
-    x: Array  # features
+    seen: Seen
     draw: PyTree
     log_prob: Array  # under the policy that drew it
     advantage: Array  # A
@@ -78,14 +94,46 @@ class Model(NamedTuple):
 
     actions: Distribution
     init: Callable[[Key], Parameters]
+    start: Callable[[int], PyTree]  # batch -> a Memory, or ()
 
-    def chances(self, parameters: Parameters, x: Array) -> PyTree:
-        """pi(. | s) for features [..., n]: parameters of the distribution over actions."""
-        return self.actions.parameters(parameters.policy(x), parameters.free)
+    def chances(self, parameters: Parameters, seen: Seen) -> PyTree:
+        """pi(. | s): parameters of the distribution over actions."""
+        return self.actions.parameters(_read(parameters.policy, seen, 0), parameters.free)
 
-    def value(self, parameters: Parameters, x: Array) -> Array:
-        """[...] V(s) for features [..., n]; 0 where there is no network for it."""
-        return parameters.value(x)[..., 0] if parameters.value else jnp.zeros(x.shape[:-1])
+    def value(self, parameters: Parameters, seen: Seen) -> Array:
+        """[N] or [S, L]: V(s); 0 where there is no network for it."""
+        return _read(parameters.value, seen, 1)[..., 0] if parameters.value else jnp.zeros(seen.x.shape[:-1])
+
+    def step(self, parameters: Parameters, memory: PyTree, x: Array) -> tuple[PyTree, PyTree]:
+        """One step of B environments: from memory and features [B, n] to memory and pi(. | s)."""
+        if not memory:
+            return memory, self.chances(parameters, Seen(x))
+        carry, answers = parameters.policy.step(memory.policy, x)
+        value_carry = parameters.value.step(memory.value, x)[0] if parameters.value else memory.value
+        return Memory(carry, value_carry), self.actions.parameters(answers, parameters.free)
+
+    def values(self, parameters: Parameters, memory: PyTree, x: Array, first: Array, next_x: Array):
+        """V of what was seen at each step of a block, and of what followed it; [T, B] each.
+
+        Args:
+            parameters: of the value.
+            memory: before the block.
+            x: [T, B, n] features.
+            first: [T, B] bool, where an episode begins.
+            next_x: [T, B, n] features of the true successors.
+        """
+        if not memory:
+            return self.value(parameters, Seen(x)), self.value(parameters, Seen(next_x))
+        carries, v_tm1 = parameters.value.unroll(memory.value, x, first)
+        return v_tm1[..., 0], parameters.value.step(carries, next_x)[1][..., 0]
+
+
+def _read(network: Any, seen: Seen, which: int) -> Array:
+    """The answers of a network; `which` says whose memory is its."""
+    if not seen.memory:
+        return network(seen.x)
+    x, first = (jnp.swapaxes(leaf, 0, 1) for leaf in (seen.x, seen.first))
+    return jnp.swapaxes(network.unroll(seen.memory[which], x, first)[1], 0, 1)
 
 
 def model(hyper: Any, spec: Spec, critic: bool = True) -> Model:
@@ -97,17 +145,20 @@ def model(hyper: Any, spec: Spec, critic: bool = True) -> Model:
     if isinstance(spec.action_space, gymnasium.spaces.Dict | gymnasium.spaces.Tuple):
         name = type(hyper).__name__
         raise BadSetting(f"{name} needs actions of one kind so far, and this environment's are {spec.action_space}.")
-    space = spec.observation_space
+    space, network = spec.observation_space, hyper.network
     actions = distribution(spec.action_space, hyper.log_std_init, hyper.state_dependent_std, hyper.squash)
 
     def init(key: Key) -> Parameters:
         policy_key, value_key = jax.random.split(key)
         hidden = networks.orthogonal(2**0.5)
-        policy = hyper.network.init(policy_key, space, actions.outputs, hidden, networks.orthogonal(0.01))
-        value = hyper.network.init(value_key, space, 1, hidden, networks.orthogonal(1.0)) if critic else ()
+        policy = network.init(policy_key, space, actions.outputs, hidden, networks.orthogonal(0.01))
+        value = network.init(value_key, space, 1, hidden, networks.orthogonal(1.0)) if critic else ()
         return Parameters(policy, actions.free(), value)
 
-    return Model(actions, init)
+    def start(batch: int) -> Memory:
+        return Memory(network.start(batch), network.start(batch))
+
+    return Model(actions, init, start if isinstance(network, networks.Recurrent) else no_memory)
 
 
 def agent(
@@ -117,6 +168,7 @@ def agent(
     init_optimiser: Callable[[Parameters], PyTree],
     improve: Callable[[State, Samples, Array, Key], tuple[Parameters, PyTree, dict[str, Array]]],
     estimate: Callable[[Estimated], tuple[Array, Array]],
+    sequence_length: int | None = None,
 ) -> Agent:
     """Makes the agent of a member of the family.
 
@@ -127,8 +179,10 @@ def agent(
         init_optimiser: parameters -> what `improve` keeps from block to block.
         improve: (state, samples, learning_rate [], key) -> parameters, optimiser, metrics.
         estimate: how much better each step's action was than expected, and what the value should have been; [T, B].
+        sequence_length: steps that a network with a memory learns from in a row; None for all of a block.
     """
     block_size = hyper.n_steps * spec.num_envs
+    length = sequence_length or hyper.n_steps
     encode = networks.encode(spec.observation_space)
     actions = model.actions
 
@@ -141,11 +195,11 @@ def agent(
     def features(state: State, obs: Array) -> Array:
         return state.features.standardise(encode(obs)) if hyper.normalize_observation else encode(obs)
 
-    def act(state: State, carry: tuple[()], obs: Array, noise: PyTree, explore: bool):
-        pi = model.chances(state.parameters, features(state, obs))
+    def act(state: State, carry: PyTree, obs: Array, noise: PyTree, explore: bool):
+        after, pi = model.step(state.parameters, carry, features(state, obs))
         draw = actions.sample(pi, noise) if explore else actions.mode(pi)
-        extras = Extras(draw, actions.log_prob(pi, draw)) if explore else ()
-        return actions.action(draw), carry, extras
+        extras = Extras(draw, actions.log_prob(pi, draw), carry) if explore else ()
+        return actions.action(draw), after, extras
 
     def observe(state: State, block: Step) -> State:
         if hyper.normalize_observation:
@@ -160,13 +214,21 @@ def agent(
 
     def samples(state: State, block: Step) -> Samples:
         x, next_x = features(state, block.obs), features(state, block.next_obs)
-        value, next_value = (model.value(state.parameters, seen) for seen in (x, next_x))
+        memory = block.extras.memory
+        over = block.terminated | block.truncated
+        first = jnp.concatenate([jnp.zeros_like(over[:1]), over[:-1]])
+        before = jax.tree.map(lambda leaf: leaf[0], memory)
+        value, next_value = model.values(state.parameters, before, x, first, next_x)
         reward = state.rewards.moments.scale(block.reward) if hyper.normalize_reward else block.reward
         discount = td.discount(block.terminated, hyper.gamma)
-        continues = 1.0 - (block.terminated | block.truncated)
-        advantage, target = estimate(Estimated(reward, discount, value, next_value, continues))
-        batch = Samples(x, block.extras.draw, block.extras.log_prob, advantage, value, target)
-        return jax.tree.map(lambda leaf: leaf.reshape(block_size, *leaf.shape[2:]), batch)
+        advantage, target = estimate(Estimated(reward, discount, value, next_value, 1.0 - over))
+        if not memory:
+            batch = Samples(Seen(x), block.extras.draw, block.extras.log_prob, advantage, value, target)
+            return jax.tree.map(lambda leaf: leaf.reshape(block_size, *leaf.shape[2:]), batch)
+        starts = jax.tree.map(lambda leaf: leaf[::length].reshape(-1, *leaf.shape[2:]), memory)
+        batch = Samples(Seen(x, first), block.extras.draw, block.extras.log_prob, advantage, value, target)
+        batch = jax.tree.map(lambda leaf: cut_up(leaf, length), batch)
+        return batch._replace(seen=batch.seen._replace(memory=starts))
 
     def learn(state: State, block: Step, key: Key) -> tuple[State, dict[str, Array]]:
         learning_rate = annealed(hyper.learning_rate, hyper.anneal_learning_rate, state, spec, block_size)
@@ -184,13 +246,20 @@ def agent(
             return state
         return state._replace(rewards=state.rewards._replace(total=forget(state.rewards.total, which)))
 
-    return Agent(init, no_memory, actions.noise, act, observe, learn, policy, cut)
+    return Agent(init, model.start, actions.noise, act, observe, learn, policy, cut)
 
 
 def gae(steps: Estimated, gae_lambda: float) -> tuple[Array, Array]:
     """Generalised advantage estimates, and the lambda returns that they are part of; [T, B]."""
     advantage = jax.vmap(returns.generalised_advantage, (1, 1, 1, 1, 1, None), 1)(*steps, gae_lambda)
     return advantage, advantage + steps.v_tm1
+
+
+def cut_up(leaf: Array, length: int) -> Array:
+    """A block [T, B, ...] as sequences [T / length x B, length, ...]."""
+    steps, num_envs, *rest = leaf.shape
+    pieces = leaf.reshape(steps // length, length, num_envs, *rest)
+    return jnp.swapaxes(pieces, 1, 2).reshape(-1, length, *rest)
 
 
 def annealed(start: float, anneal: bool, state: State, spec: Spec, block_size: int) -> Array:

@@ -1,5 +1,7 @@
 """Several passes over a block of steps, in minibatches."""
 
+import math
+
 import jax
 
 from polyak.agent import Array, Key
@@ -15,6 +17,17 @@ def check_batch_size(algorithm: str, batch_size: int, n_steps: int, num_envs: in
         raise BadSetting(
             f"{algorithm}'s batch_size {batch_size} does not divide n_steps x num_envs = {total}; {nearest} does."
         )
+
+
+def check_sequence_length(algorithm: str, length: int, n_steps: int, batch_size: int) -> None:
+    """Raises `BadSetting` unless a block, and each of its minibatches, can be cut into sequences without a rest."""
+    for name, total in (("n_steps", n_steps), ("batch_size", batch_size)):
+        if total % length:
+            common = math.gcd(n_steps, batch_size)
+            raise BadSetting(
+                f"{algorithm}'s sequence_length {length} does not divide {name} {total}; it must divide n_steps and "
+                f"batch_size, as {common} does."
+            )
 
 
 def shuffled(key: Key, total: int, batch_size: int, n_epochs: int) -> Array:

@@ -63,8 +63,8 @@ class A2C:
     """Divide rewards by the running deviation of the discounted return."""
     optimizer: Optimizer = RMSProp(decay=0.99, eps=1e-5)
     """What moves the parameters: adam, radam, rmsprop."""
-    network: networks.Network = networks.MLP(hidden=(64, 64), activation="tanh")
-    """Used once for the policy and once for the value: mlp, minatar, nips, nature, impala."""
+    network: networks.Network | networks.Recurrent = networks.MLP(hidden=(64, 64), activation="tanh")
+    """Used once for the policy and once for the value: mlp, minatar, nips, nature, impala; memory: +gru, +lstm, ..."""
 
     @property
     def block_length(self) -> int:
@@ -75,7 +75,7 @@ class A2C:
         optimiser = self.optimizer.rule(self.max_grad_norm)
 
         def loss(parameters: Parameters, batch: Samples) -> tuple[Array, dict[str, Array]]:
-            pi, value = model.chances(parameters, batch.x), model.value(parameters, batch.x)
+            pi, value = model.chances(parameters, batch.seen), model.value(parameters, batch.seen)
             advantage = standardised(batch.advantage) if self.normalize_advantage else batch.advantage
             policy_loss = -(model.actions.log_prob(pi, batch.draw) * advantage).mean()
             value_loss = 0.5 * jnp.square(value - batch.target).mean()

@@ -3,6 +3,11 @@
     loss = -min(rho A, clip(rho, 1 - eps, 1 + eps) A) + c_v (V(s) - G)^2 / 2 - c_e H(pi(.|s)),  rho = pi / pi_old
 
 for several epochs over each block of fresh steps, with A from generalised advantage estimation and G = A + V_old(s).
+Given `kl_coef`, a penalty takes the place of clipping (section 4):
+
+    loss = -rho A + beta KL(pi_old || pi) + ...,  beta halved or doubled after each round by how far the policy moved
+
+A network with a memory learns from sequences, each with the memory that acting had where it begins.
 
 Deviations: V is computed for the true successor of every step, so a step cut by the clock keeps its bootstrap, which
 the published code and most that follow it lose. What else of "The 37 implementation details of PPO" (Huang et al.,
@@ -11,17 +16,25 @@ the published code and most that follow it lose. What else of "The 37 implementa
 
 import dataclasses
 from functools import partial
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from polyak.agent import Agent, Array, Key, PyTree, Spec
+from polyak.errors import BadSetting
 from polyak.ops import policy_gradient
 from polyak.parts import actor_critic, networks
 from polyak.parts.actor_critic import Parameters, Samples, State, annealed, gae, standardised
-from polyak.parts.minibatches import check_batch_size, shuffled
+from polyak.parts.minibatches import check_batch_size, check_sequence_length, shuffled
 from polyak.parts.optimise import adam
+
+
+class Batch(NamedTuple):
+    """Samples, and what a penalty needs besides."""
+
+    data: Samples
+    pi_old: PyTree  # parameters of the distribution that the round began with; () where updates are clipped
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,7 +72,9 @@ class PPO:
     max_grad_norm: float = 0.5
     """Norm at which the gradient is clipped."""
     target_kl: float | None = None
-    """End a round of updates once the policy has moved 1.5 times this far, in nats."""
+    """How far a round of updates should move the policy, in nats: clipped ones end 1.5 times as far; see kl_coef."""
+    kl_coef: float | None = None
+    """First weight of a penalty on that distance in place of clipping, then adapted to target_kl; None clips."""
     anneal_learning_rate: bool = False
     """Let the learning rate fall linearly to 0 over the run."""
     anneal_clip_range: bool = False
@@ -74,8 +89,10 @@ class PPO:
     """Standardise observations by their running mean and deviation."""
     normalize_reward: bool = False
     """Divide rewards by the running deviation of the discounted return."""
-    network: networks.Network = networks.MLP(hidden=(64, 64), activation="tanh")
-    """Used once for the policy and once for the value: mlp, minatar, nips, nature, impala."""
+    network: networks.Network | networks.Recurrent = networks.MLP(hidden=(64, 64), activation="tanh")
+    """Used once for the policy and once for the value: mlp, minatar, nips, nature, impala; memory: +gru, +lstm, ..."""
+    sequence_length: int = 16
+    """Steps that a network with a memory learns from in a row; divides n_steps and batch_size."""
 
     @property
     def block_length(self) -> int:
@@ -85,35 +102,51 @@ class PPO:
         block_size = self.n_steps * spec.num_envs
         check_batch_size("PPO", self.batch_size, self.n_steps, spec.num_envs)
         model = actor_critic.model(self, spec)
+        length = self.sequence_length if isinstance(self.network, networks.Recurrent) else 1
+        check_sequence_length("PPO", length, self.n_steps, self.batch_size)
+        penalised = self.kl_coef is not None
+        if penalised and self.target_kl is None:
+            raise BadSetting("PPO's kl_coef is adapted to target_kl, which is not given; 0.01 is a common one.")
         optimiser = adam(self.max_grad_norm, eps=1e-5)
 
-        def loss(parameters: Parameters, batch: Samples, clip_range: Array) -> tuple[Array, dict[str, Array]]:
-            pi, value = model.chances(parameters, batch.x), model.value(parameters, batch.x)
-            advantage = standardised(batch.advantage) if self.normalize_advantage else batch.advantage
-            log_ratio = model.actions.log_prob(pi, batch.draw) - batch.log_prob
-            policy_loss = policy_gradient.clipped_surrogate(log_ratio, advantage, clip_range).mean()
-            value_loss = policy_gradient.clipped_value_loss(value, batch.value, batch.target, self.clip_range_vf).mean()
+        def init_optimiser(parameters: Parameters) -> PyTree:
+            return (optimiser.init(parameters), jnp.float32(self.kl_coef)) if penalised else optimiser.init(parameters)
+
+        def loss(
+            parameters: Parameters, batch: Batch, clip_range: Array, kl_coef: Array
+        ) -> tuple[Array, dict[str, Array]]:
+            data = batch.data
+            pi, value = model.chances(parameters, data.seen), model.value(parameters, data.seen)
+            advantage = standardised(data.advantage) if self.normalize_advantage else data.advantage
+            log_ratio = model.actions.log_prob(pi, data.draw) - data.log_prob
+            if penalised:
+                kl = model.actions.kl(batch.pi_old, pi)
+                policy_loss = policy_gradient.penalised_surrogate(log_ratio, advantage, kl, kl_coef).mean()
+                moved = {"kl": kl.mean(), "kl_coef": kl_coef}
+            else:
+                policy_loss = policy_gradient.clipped_surrogate(log_ratio, advantage, clip_range).mean()
+                outside = jnp.abs(jnp.expm1(log_ratio)) > clip_range
+                moved = {"kl": policy_gradient.approximate_kl(log_ratio).mean(), "clip_fraction": outside.mean()}
+            value_loss = policy_gradient.clipped_value_loss(value, data.value, data.target, self.clip_range_vf).mean()
             entropy = model.actions.entropy(pi).mean()
-            metrics = {
-                "policy_loss": policy_loss,
-                "value_loss": value_loss,
-                "entropy": entropy,
-                "kl": policy_gradient.approximate_kl(log_ratio).mean(),
-                "clip_fraction": (jnp.abs(jnp.expm1(log_ratio)) > clip_range).mean(),
-            }
+            metrics = {"policy_loss": policy_loss, "value_loss": value_loss, "entropy": entropy, **moved}
             return policy_loss + self.vf_coef * value_loss - self.ent_coef * entropy, metrics
 
         def improve(state: State, data: Samples, learning_rate: Array, key: Key):
             clip_range = annealed(self.clip_range, self.anneal_clip_range, state, spec, block_size)
+            optimiser_state, kl_coef = state.optimiser if penalised else (state.optimiser, jnp.float32(0))
+            block = Batch(data, model.chances(state.parameters, data.seen) if penalised else ())
 
             def gradient_step(carry: tuple[Parameters, PyTree, Array], indices: Array):
                 parameters, optimiser_state, near = carry
-                batch = data if self.batch_size == block_size else jax.tree.map(lambda leaf: leaf[indices], data)
-                (value, metrics), gradient = jax.value_and_grad(loss, has_aux=True)(parameters, batch, clip_range)
+                batch = block if self.batch_size == block_size else jax.tree.map(lambda leaf: leaf[indices], block)
+                (value, metrics), gradient = jax.value_and_grad(loss, has_aux=True)(
+                    parameters, batch, clip_range, kl_coef
+                )
                 new_parameters, new_optimiser, norm = optimiser.update(
                     parameters, gradient, optimiser_state, learning_rate, value
                 )
-                if self.target_kl is not None:
+                if self.target_kl is not None and not penalised:
                     near = near & (metrics["kl"] <= 1.5 * self.target_kl)
                     new_parameters, new_optimiser = jax.tree.map(
                         lambda new, old: jnp.where(near, new, old),
@@ -122,11 +155,16 @@ class PPO:
                     )
                 return (new_parameters, new_optimiser, near), {"loss": value, "gradient_norm": norm, **metrics}
 
-            orders = shuffled(key, block_size, self.batch_size, self.n_epochs)
-            (parameters, optimiser_state, _), metrics = jax.lax.scan(
-                gradient_step, (state.parameters, state.optimiser, jnp.bool_(True)), orders
-            )
+            orders = shuffled(key, block_size // length, self.batch_size // length, self.n_epochs)
+            start = (state.parameters, optimiser_state, jnp.bool_(True))
+            (parameters, optimiser_state, _), metrics = jax.lax.scan(gradient_step, start, orders)
+            if penalised:
+                kl = model.actions.kl(block.pi_old, model.chances(parameters, data.seen)).mean()
+                optimiser_state = (
+                    optimiser_state,
+                    policy_gradient.adapted_kl_coef(kl_coef, kl, jnp.float32(self.target_kl)),
+                )
             return parameters, optimiser_state, {name: values.mean() for name, values in metrics.items()}
 
         estimate = partial(gae, gae_lambda=self.gae_lambda)
-        return actor_critic.agent(self, spec, model, optimiser.init, improve, estimate)
+        return actor_critic.agent(self, spec, model, init_optimiser, improve, estimate, length)

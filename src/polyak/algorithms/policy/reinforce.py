@@ -90,13 +90,13 @@ class REINFORCE:
             return known * weight * (known.size / count), g
 
         def loss(parameters: Parameters, batch: Samples) -> tuple[Array, dict[str, Array]]:
-            pi = model.chances(parameters, batch.x)
+            pi = model.chances(parameters, batch.seen)
             policy_loss = -(model.actions.log_prob(pi, batch.draw) * batch.advantage).mean()
             entropy = model.actions.entropy(pi).mean()
             metrics = {"policy_loss": policy_loss, "entropy": entropy}
             total = policy_loss - self.ent_coef * entropy
             if self.baseline:
-                metrics["value_loss"] = 0.5 * jnp.square(model.value(parameters, batch.x) - batch.target).mean()
+                metrics["value_loss"] = 0.5 * jnp.square(model.value(parameters, batch.seen) - batch.target).mean()
                 total += self.vf_coef * metrics["value_loss"]
             return total, metrics
 

@@ -89,14 +89,14 @@ class TRPO:
 
         def improve_policy(actor: Parameters, data: Samples) -> tuple[Parameters, dict[str, Array]]:
             advantage = standardised(data.advantage) if self.normalize_advantage else data.advantage
-            pi_old = model.chances(actor, data.x)
+            pi_old = model.chances(actor, data.seen)
 
             def objective(actor: Parameters) -> Array:
-                log_ratio = model.actions.log_prob(model.chances(actor, data.x), data.draw) - data.log_prob
+                log_ratio = model.actions.log_prob(model.chances(actor, data.seen), data.draw) - data.log_prob
                 return (jnp.exp(log_ratio) * advantage).mean()
 
             def mean_kl(actor: Parameters) -> Array:
-                return model.actions.kl(pi_old, model.chances(actor, data.x)).mean()
+                return model.actions.kl(pi_old, model.chances(actor, data.seen)).mean()
 
             def fisher(vector: PyTree) -> PyTree:
                 return natural_gradient.fisher_product(mean_kl, actor, vector, self.cg_damping)
@@ -127,7 +127,7 @@ class TRPO:
             return moved, metrics
 
         def value_loss(critic: Parameters, batch: Samples) -> Array:
-            return 0.5 * jnp.square(model.value(critic, batch.x) - batch.target).mean()
+            return 0.5 * jnp.square(model.value(critic, batch.seen) - batch.target).mean()
 
         def fit_value(state: State, data: Samples, learning_rate: Array, key: Key):
             def gradient_step(carry: tuple[Parameters, PyTree], indices: Array):

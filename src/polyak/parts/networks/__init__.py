@@ -5,6 +5,7 @@ parameters, an Equinox module whose leaves are all arrays and which is called on
 dimensions. Each has a one-line text form, `mlp:64,64:tanh`, for the command line, presets and run folders.
 """
 
+from polyak.parts.networks.cores import GRU, LSTM, Transformer
 from polyak.parts.networks.encoding import encode, num_features
 from polyak.parts.networks.images import ImpalaCNN, MinAtarCNN, NatureCNN, NipsCNN
 from polyak.parts.networks.layers import (
@@ -20,9 +21,11 @@ from polyak.parts.networks.layers import (
 )
 from polyak.parts.networks.network import Network
 from polyak.parts.networks.perceptrons import MLP, Dueling, DuelingHeads, Perceptron
-from polyak.parts.networks.recurrent import GRU, LSTM, Recurrent
+from polyak.parts.networks.recurrent import Recurrent
 from polyak.parts.networks.text import (
     NETWORKS,
+    any_network_from_text,
+    any_network_text,
     network_from_text,
     network_text,
     recurrent_from_text,
@@ -48,6 +51,9 @@ __all__ = [
     "Perceptron",
     "Recurrent",
     "Torso",
+    "Transformer",
+    "any_network_from_text",
+    "any_network_text",
     "encode",
     "layer_norm",
     "network_from_text",

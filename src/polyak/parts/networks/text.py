@@ -13,6 +13,7 @@ from polyak.parts.networks.recurrent import Recurrent
 
 MOST_LAYERS = 100  # hidden ones
 MOST_UNITS = 2**16  # of a core
+MOST_WINDOW = 2**12  # of a transformer
 SIGMA = 0.5  # of noisy layers (Fortunato et al., 2018, section 3.2)
 
 NETWORKS: dict[str, Callable[..., Network]] = {
@@ -92,19 +93,37 @@ def _option(text: str, option: str, streams: bool) -> tuple[str, Any]:
 
 
 def recurrent_text(recurrent: Recurrent) -> str:
-    """`mlp:64,64:relu+gru:128`: the network, then its memory."""
-    return f"{network_text(recurrent.network)}+{recurrent.core}:{recurrent.units}"
+    """`mlp:64,64:relu+gru:128`: the network, then its memory; `mlp:64:relu+transformer:64:16` with its window too."""
+    text = f"{network_text(recurrent.network)}+{recurrent.core}:{recurrent.units}"
+    return text + f":{recurrent.window}" * (recurrent.core == "transformer")
 
 
 def recurrent_from_text(text: str) -> Recurrent:
-    """Reads `mlp:64,64:relu+gru:128` or `nature:512:relu:dueling+lstm:512`; anything else is a `polyak.Error`."""
+    """Reads `mlp:64,64:relu+gru:128` or `nature:512:relu:dueling+transformer:64:16`; else raises a `polyak.Error`."""
     network, plus, memory = text.partition("+")
-    core, _, units = memory.partition(":")
+    core, *numbers = memory.split(":")
     if plus and core not in Recurrent.CORES:
         raise UnknownName("memory", core, Recurrent.CORES)
-    if not plus or not units.isdecimal() or not 1 <= int(units) <= MOST_UNITS:
+    most = 2 if core == "transformer" else 1
+    whole = all(number.isdecimal() for number in numbers)
+    if not plus or not whole or not 1 <= len(numbers) <= most or not 1 <= int(numbers[0]) <= MOST_UNITS:
         raise BadSetting(
             f"The network {text!r} is not of the form network+memory:units, such as mlp:64+gru:128, with 1 to "
-            f"{MOST_UNITS:,} units."
+            f"{MOST_UNITS:,} units; a transformer takes the steps that it sees too, as in mlp:64+transformer:64:16."
         )
-    return Recurrent(network_from_text(network), core, int(units))
+    recurrent = Recurrent(network_from_text(network), core, *map(int, numbers))
+    if not 2 <= recurrent.window <= MOST_WINDOW:
+        raise BadSetting(
+            f"The transformer of {text!r} sees {recurrent.window} steps; 2 to {MOST_WINDOW:,} are allowed."
+        )
+    return recurrent
+
+
+def any_network_text(network: Network | Recurrent) -> str:
+    """With a memory or without."""
+    return recurrent_text(network) if isinstance(network, Recurrent) else network_text(network)
+
+
+def any_network_from_text(text: str) -> Network | Recurrent:
+    """With a memory where there is a +, else without; raises a `polyak.Error` for what is neither."""
+    return recurrent_from_text(text) if "+" in text else network_from_text(text)
