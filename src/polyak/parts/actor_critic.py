@@ -5,7 +5,7 @@ acting, normalising, advantages and returns, and what is measured meanwhile.
 """
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import gymnasium
 import jax
@@ -15,9 +15,11 @@ from polyak.agent import Agent, Array, Key, PyTree, Spec, Step, forget, no_memor
 from polyak.errors import BadSetting
 from polyak.ops import returns, td
 from polyak.parts import networks
-from polyak.parts.distributions import Distribution, distribution
+from polyak.parts.distributions import Categorical, Distribution, distribution
 from polyak.parts.normalise import Moments
 from polyak.parts.schedules import linear
+
+Critic = Literal["state", "action"] | None  # what it answers: V(s), or Q(s, a) for every action
 
 
 class Parameters(NamedTuple):
@@ -75,7 +77,7 @@ class Samples(NamedTuple):
     draw: PyTree
     log_prob: Array  # under the policy that drew it
     advantage: Array  # A
-    value: Array  # V_old(s)
+    judged: Array  # what the critic answered before learning: V_old(s), or Q_old(s, a)
     target: Array  # G
 
 
@@ -87,6 +89,7 @@ class Estimated(NamedTuple):
     v_tm1: Array
     v_t: Array  # of the true successors
     continues_t: Array  # 0 where an episode ended or was cut, else 1
+    judged_tm1: Array  # what the critic answered: Q(s, a) if it knows actions, else V(s)
 
 
 class Model(NamedTuple):
@@ -95,14 +98,17 @@ class Model(NamedTuple):
     actions: Distribution
     init: Callable[[Key], Parameters]
     start: Callable[[int], PyTree]  # batch -> a Memory, or ()
+    critic: Critic
 
     def chances(self, parameters: Parameters, seen: Seen) -> PyTree:
         """pi(. | s): parameters of the distribution over actions."""
-        return self.actions.parameters(_read(parameters.policy, seen, 0), parameters.free)
+        return self.actions.parameters(_read(parameters.policy, seen, "policy"), parameters.free)
 
-    def value(self, parameters: Parameters, seen: Seen) -> Array:
-        """[N] or [S, L]: V(s); 0 where there is no network for it."""
-        return _read(parameters.value, seen, 1)[..., 0] if parameters.value else jnp.zeros(seen.x.shape[:-1])
+    def judged(self, parameters: Parameters, seen: Seen, draw: PyTree) -> Array:
+        """[N] or [S, L]: V(s), or Q(s, a) of what was drawn if the critic knows actions; 0 where there is no critic."""
+        if self.critic is None:
+            return jnp.zeros(seen.x.shape[:-1])
+        return self._of_draw(_read(parameters.value, seen, "value"), draw)
 
     def step(self, parameters: Parameters, memory: PyTree, x: Array) -> tuple[PyTree, PyTree]:
         """One step of B environments: from memory and features [B, n] to memory and pi(. | s)."""
@@ -112,35 +118,57 @@ class Model(NamedTuple):
         value_carry = parameters.value.step(memory.value, x)[0] if parameters.value else memory.value
         return Memory(carry, value_carry), self.actions.parameters(answers, parameters.free)
 
-    def values(self, parameters: Parameters, memory: PyTree, x: Array, first: Array, next_x: Array):
-        """V of what was seen at each step of a block, and of what followed it; [T, B] each.
+    def values(self, parameters: Parameters, memory: PyTree, x: Array, first: Array, next_x: Array, draw: PyTree):
+        """What a block's steps are judged by.
 
         Args:
-            parameters: of the value.
-            memory: before the block.
+            parameters: of policy and value.
+            memory: before the block, leaves [B, ...].
             x: [T, B, n] features.
             first: [T, B] bool, where an episode begins.
             next_x: [T, B, n] features of the true successors.
+            draw: [T, B, ...] what was done.
+
+        Returns:
+            V of what was seen, V of the true successors, and what `judged` answers; [T, B] each.
         """
-        if not memory:
-            return self.value(parameters, Seen(x)), self.value(parameters, Seen(next_x))
-        carries, v_tm1 = parameters.value.unroll(memory.value, x, first)
-        return v_tm1[..., 0], parameters.value.step(carries, next_x)[1][..., 0]
+
+        def read(which: str) -> tuple[Array, Array]:
+            network = getattr(parameters, which)
+            if not memory:
+                return network(x), network(next_x)
+            carries, answers = network.unroll(getattr(memory, which), x, first)
+            return answers, network.step(carries, next_x)[1]
+
+        if self.critic is None:
+            nothing = jnp.zeros(x.shape[:-1])
+            return nothing, nothing, nothing
+        before, after = read("value")
+        if self.critic == "state":
+            return before[..., 0], after[..., 0], before[..., 0]
+        v_tm1, v_t = (
+            jnp.sum(jax.nn.softmax(pi) * q, -1) for pi, q in zip(read("policy"), (before, after), strict=True)
+        )
+        return v_tm1, v_t, self._of_draw(before, draw)
+
+    def _of_draw(self, answers: Array, draw: PyTree) -> Array:
+        return answers[..., 0] if self.critic == "state" else jnp.take_along_axis(answers, draw[..., None], -1)[..., 0]
 
 
-def _read(network: Any, seen: Seen, which: int) -> Array:
+def _read(network: Any, seen: Seen, which: str) -> Array:
     """The answers of a network; `which` says whose memory is its."""
     if not seen.memory:
         return network(seen.x)
     x, first = (jnp.swapaxes(leaf, 0, 1) for leaf in (seen.x, seen.first))
-    return jnp.swapaxes(network.unroll(seen.memory[which], x, first)[1], 0, 1)
+    return jnp.swapaxes(network.unroll(getattr(seen.memory, which), x, first)[1], 0, 1)
 
 
-def model(hyper: Any, spec: Spec, critic: bool = True) -> Model:
+def model(hyper: Any, spec: Spec, critic: Critic = "state") -> Model:
     """Two networks for a task, or one without a `critic`; they begin as PPO's published code does (Huang et al., 2022).
 
     Raises:
-        BadSetting: the network cannot read such observations, or such actions cannot be drawn.
+        BadSetting: the network cannot read such observations, such actions cannot be drawn, or the critic is to judge
+            each of them and they cannot be counted.
     """
     if isinstance(spec.action_space, gymnasium.spaces.Dict | gymnasium.spaces.Tuple):
         name = type(hyper).__name__
@@ -148,17 +176,24 @@ def model(hyper: Any, spec: Spec, critic: bool = True) -> Model:
     space, network = spec.observation_space, hyper.network
     actions = distribution(spec.action_space, hyper.log_std_init, hyper.state_dependent_std, hyper.squash)
 
+    if critic == "action" and not isinstance(actions, Categorical):
+        name = type(hyper).__name__
+        raise BadSetting(
+            f"{name} gives each action a value, and this environment's cannot be counted: {spec.action_space}."
+        )
+    judgements = actions.outputs if critic == "action" else 1
+
     def init(key: Key) -> Parameters:
         policy_key, value_key = jax.random.split(key)
         hidden = networks.orthogonal(2**0.5)
         policy = network.init(policy_key, space, actions.outputs, hidden, networks.orthogonal(0.01))
-        value = network.init(value_key, space, 1, hidden, networks.orthogonal(1.0)) if critic else ()
+        value = network.init(value_key, space, judgements, hidden, networks.orthogonal(1.0)) if critic else ()
         return Parameters(policy, actions.free(), value)
 
     def start(batch: int) -> Memory:
         return Memory(network.start(batch), network.start(batch))
 
-    return Model(actions, init, start if isinstance(network, networks.Recurrent) else no_memory)
+    return Model(actions, init, start if isinstance(network, networks.Recurrent) else no_memory, critic)
 
 
 def agent(
@@ -218,15 +253,15 @@ def agent(
         over = block.terminated | block.truncated
         first = jnp.concatenate([jnp.zeros_like(over[:1]), over[:-1]])
         before = jax.tree.map(lambda leaf: leaf[0], memory)
-        value, next_value = model.values(state.parameters, before, x, first, next_x)
+        value, next_value, judged = model.values(state.parameters, before, x, first, next_x, block.extras.draw)
         reward = state.rewards.moments.scale(block.reward) if hyper.normalize_reward else block.reward
         discount = td.discount(block.terminated, hyper.gamma)
-        advantage, target = estimate(Estimated(reward, discount, value, next_value, 1.0 - over))
+        advantage, target = estimate(Estimated(reward, discount, value, next_value, 1.0 - over, judged))
         if not memory:
-            batch = Samples(Seen(x), block.extras.draw, block.extras.log_prob, advantage, value, target)
+            batch = Samples(Seen(x), block.extras.draw, block.extras.log_prob, advantage, judged, target)
             return jax.tree.map(lambda leaf: leaf.reshape(block_size, *leaf.shape[2:]), batch)
         starts = jax.tree.map(lambda leaf: leaf[::length].reshape(-1, *leaf.shape[2:]), memory)
-        batch = Samples(Seen(x, first), block.extras.draw, block.extras.log_prob, advantage, value, target)
+        batch = Samples(Seen(x, first), block.extras.draw, block.extras.log_prob, advantage, judged, target)
         batch = jax.tree.map(lambda leaf: cut_up(leaf, length), batch)
         return batch._replace(seen=batch.seen._replace(memory=starts))
 
@@ -234,7 +269,7 @@ def agent(
         learning_rate = annealed(hyper.learning_rate, hyper.anneal_learning_rate, state, spec, block_size)
         data = samples(state, block)
         parameters, optimiser, metrics = improve(state, data, learning_rate, key)
-        unexplained = jnp.var(data.target - data.value) / (jnp.var(data.target) + 1e-8)
+        unexplained = jnp.var(data.target - data.judged) / (jnp.var(data.target) + 1e-8)
         metrics |= {"explained_variance": 1.0 - unexplained, "learning_rate": learning_rate}
         return state._replace(parameters=parameters, optimiser=optimiser), metrics
 
@@ -251,7 +286,7 @@ def agent(
 
 def gae(steps: Estimated, gae_lambda: float) -> tuple[Array, Array]:
     """Generalised advantage estimates, and the lambda returns that they are part of; [T, B]."""
-    advantage = jax.vmap(returns.generalised_advantage, (1, 1, 1, 1, 1, None), 1)(*steps, gae_lambda)
+    advantage = jax.vmap(returns.generalised_advantage, (1, 1, 1, 1, 1, None), 1)(*steps[:5], gae_lambda)
     return advantage, advantage + steps.v_tm1
 
 

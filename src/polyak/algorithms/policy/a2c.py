@@ -4,23 +4,30 @@ environments stepped together in place of asynchronous workers).
     theta <- theta + alpha d/dtheta [log pi(a|s) A - c_v (V(s) - G)^2 / 2 + c_e H(pi(.|s))]
 
 once for each block of a few fresh steps, with A = G - V_old(s) from generalised advantage estimation: `gae_lambda` 1
-sums the rewards to the end of the block, as the paper does.
+sums the rewards to the end of the block, as the paper does. A network with a memory learns from the block in a row.
+
+In place of A another weight of the score d/dtheta log pi(a|s) may stand (Schulman et al., 2016, "High-dimensional
+continuous control using generalized advantage estimation", section 2): the return G; the TD error r + gamma V(s') -
+V(s); or Q(s, a) of a critic that judges actions, for which V(s) is its mean over pi (Sutton et al., 2000, "Policy
+gradient methods for reinforcement learning with function approximation").
 
 Deviations: V is computed for the true successor of every step, so a step cut by the clock keeps its bootstrap; policy
 and value are two networks; each step's G ends with its block, where the paper's ends with the worker's t_max steps.
 """
 
 import dataclasses
-from functools import partial
 from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
 
 from polyak.agent import Agent, Array, Key, Spec
+from polyak.errors import UnknownName
 from polyak.parts import actor_critic, networks
-from polyak.parts.actor_critic import Parameters, Samples, State, gae, standardised
+from polyak.parts.actor_critic import Estimated, Parameters, Samples, State, gae, standardised
 from polyak.parts.optimise import Optimizer, RMSProp
+
+WEIGHTS = ("return", "q", "advantage", "td_error")  # of the score
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,8 +48,10 @@ class A2C:
     """Discount per step, in [0, 1]."""
     gae_lambda: float = 1.0
     """Lambda of the advantage estimate: 0 trusts the value, 1 the returns."""
+    weight: str = "advantage"
+    """What says how good an action was: return, advantage, td_error, or q for a critic of actions."""
     normalize_advantage: bool = False
-    """Give the advantages of each block mean 0 and deviation 1."""
+    """Give the advantages of each block, or what else weighs, mean 0 and deviation 1."""
     ent_coef: float = 0.0
     """Weight of the entropy bonus."""
     vf_coef: float = 0.5
@@ -71,14 +80,21 @@ class A2C:
         return self.n_steps
 
     def agent(self, spec: Spec) -> Agent:
-        model = actor_critic.model(self, spec)
+        if self.weight not in WEIGHTS:
+            raise UnknownName("weight", self.weight, WEIGHTS)
+        model = actor_critic.model(self, spec, critic="action" if self.weight == "q" else "state")
         optimiser = self.optimizer.rule(self.max_grad_norm)
 
+        def estimate(steps: Estimated) -> tuple[Array, Array]:
+            advantage, g = gae(steps, self.gae_lambda)
+            td_error = steps.r_t + steps.discount_t * steps.v_t - steps.v_tm1
+            return {"return": g, "advantage": advantage, "td_error": td_error, "q": steps.judged_tm1}[self.weight], g
+
         def loss(parameters: Parameters, batch: Samples) -> tuple[Array, dict[str, Array]]:
-            pi, value = model.chances(parameters, batch.seen), model.value(parameters, batch.seen)
+            pi, judged = model.chances(parameters, batch.seen), model.judged(parameters, batch.seen, batch.draw)
             advantage = standardised(batch.advantage) if self.normalize_advantage else batch.advantage
             policy_loss = -(model.actions.log_prob(pi, batch.draw) * advantage).mean()
-            value_loss = 0.5 * jnp.square(value - batch.target).mean()
+            value_loss = 0.5 * jnp.square(judged - batch.target).mean()
             entropy = model.actions.entropy(pi).mean()
             metrics = {"policy_loss": policy_loss, "value_loss": value_loss, "entropy": entropy}
             return policy_loss + self.vf_coef * value_loss - self.ent_coef * entropy, metrics
@@ -90,5 +106,4 @@ class A2C:
             )
             return parameters, optimiser_state, {"loss": value, "gradient_norm": norm, **metrics}
 
-        estimate = partial(gae, gae_lambda=self.gae_lambda)
         return actor_critic.agent(self, spec, model, optimiser.init, improve, estimate)

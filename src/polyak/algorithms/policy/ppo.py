@@ -116,7 +116,7 @@ class PPO:
             parameters: Parameters, batch: Batch, clip_range: Array, kl_coef: Array
         ) -> tuple[Array, dict[str, Array]]:
             data = batch.data
-            pi, value = model.chances(parameters, data.seen), model.value(parameters, data.seen)
+            pi, value = model.chances(parameters, data.seen), model.judged(parameters, data.seen, data.draw)
             advantage = standardised(data.advantage) if self.normalize_advantage else data.advantage
             log_ratio = model.actions.log_prob(pi, data.draw) - data.log_prob
             if penalised:
@@ -127,7 +127,7 @@ class PPO:
                 policy_loss = policy_gradient.clipped_surrogate(log_ratio, advantage, clip_range).mean()
                 outside = jnp.abs(jnp.expm1(log_ratio)) > clip_range
                 moved = {"kl": policy_gradient.approximate_kl(log_ratio).mean(), "clip_fraction": outside.mean()}
-            value_loss = policy_gradient.clipped_value_loss(value, data.value, data.target, self.clip_range_vf).mean()
+            value_loss = policy_gradient.clipped_value_loss(value, data.judged, data.target, self.clip_range_vf).mean()
             entropy = model.actions.entropy(pi).mean()
             metrics = {"policy_loss": policy_loss, "value_loss": value_loss, "entropy": entropy, **moved}
             return policy_loss + self.vf_coef * value_loss - self.ent_coef * entropy, metrics

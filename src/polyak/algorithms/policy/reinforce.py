@@ -72,7 +72,7 @@ class REINFORCE:
         return self.n_steps
 
     def agent(self, spec: Spec) -> Agent:
-        model = actor_critic.model(self, spec, critic=self.baseline)
+        model = actor_critic.model(self, spec, critic="state" if self.baseline else None)
         optimiser = self.optimizer.rule(self.max_grad_norm)
 
         def estimate(steps: Estimated) -> tuple[Array, Array]:
@@ -96,7 +96,9 @@ class REINFORCE:
             metrics = {"policy_loss": policy_loss, "entropy": entropy}
             total = policy_loss - self.ent_coef * entropy
             if self.baseline:
-                metrics["value_loss"] = 0.5 * jnp.square(model.value(parameters, batch.seen) - batch.target).mean()
+                metrics["value_loss"] = (
+                    0.5 * jnp.square(model.judged(parameters, batch.seen, batch.draw) - batch.target).mean()
+                )
                 total += self.vf_coef * metrics["value_loss"]
             return total, metrics
 

@@ -127,7 +127,7 @@ class TRPO:
             return moved, metrics
 
         def value_loss(critic: Parameters, batch: Samples) -> Array:
-            return 0.5 * jnp.square(model.value(critic, batch.seen) - batch.target).mean()
+            return 0.5 * jnp.square(model.judged(critic, batch.seen, batch.draw) - batch.target).mean()
 
         def fit_value(state: State, data: Samples, learning_rate: Array, key: Key):
             def gradient_step(carry: tuple[Parameters, PyTree], indices: Array):
