@@ -58,6 +58,7 @@ if TYPE_CHECKING:
     )
     from polyak.envs import CompiledEnv, make
     from polyak.envs.check import Finding, Findings, check
+    from polyak.envs.masks import MaskActions
     from polyak.envs.mdp import MDP
     from polyak.errors import Error
     from polyak.evaluation import Scores, evaluate
@@ -131,6 +132,7 @@ _HOMES = {
     ),
     "polyak.envs": ("CompiledEnv", "make"),
     "polyak.envs.check": ("Finding", "Findings", "check"),
+    "polyak.envs.masks": ("MaskActions",),
     "polyak.envs.mdp": ("MDP",),
     "polyak.errors": ("Error",),
     "polyak.evaluation": ("Scores", "evaluate"),
@@ -190,6 +192,7 @@ __all__ = [
     "LambdaReturn",
     "LinearQLearning",
     "LinearSARSA",
+    "MaskActions",
     "MinAtarCNN",
     "MonteCarlo",
     "MonteCarloPrediction",

@@ -16,7 +16,7 @@ from polyak.errors import BadFile, BadSetting, Error
 from polyak.runs import tensors
 from polyak.runs.documents import mapping, maybe, one_of, record, setting, text, whole
 from polyak.runs.spaces import check_space, space_from_json, space_to_json
-from polyak.spaces import storage_type
+from polyak.spaces import from_rows, has_parts, row_shape, storage_type, to_rows
 
 FORMAT = 2  # 1 is read too: the same without a SHA-256
 SMALL_TABLE = 2**22  # states times actions that a policy may have whatever the size of its file
@@ -60,29 +60,46 @@ class Policy:
 
         self._step = jax.jit(step)
 
-    def __call__(self, obs: Any) -> np.ndarray:
+    def __call__(self, obs: Any) -> Any:
         """The action for one observation, or the actions for a batch of them (one more axis in front).
 
-        A policy with a memory acts as it does where episodes begin; `player` remembers what it saw in them.
+        Observations and actions of Dict and Tuple spaces are dictionaries and tuples of arrays, each with that axis. A
+        policy with a memory acts as it does where episodes begin; `player` remembers what it saw in them.
 
         Raises:
             BadSetting: the observation has another shape than those it was trained on.
         """
-        obs = np.asarray(obs)
-        if obs.shape == (self.spec.observation_space.shape or ()):
-            return self.player(1)(obs[None], np.ones(1, bool))[0]
+        obs = self.rows(obs)
+        if obs.shape == row_shape(self.spec.observation_space):
+            return self.actions(self.player(1)(obs[None], np.ones(1, bool))[0])
         batch = len(obs) if obs.ndim else 0
-        return self.player(batch)(obs, np.ones(batch, bool))
+        return self.actions(self.player(batch)(obs, np.ones(batch, bool)))
+
+    def rows(self, obs: Any) -> np.ndarray:
+        """An observation, or a batch of them, as `player` takes them: see `polyak.spaces`."""
+        space = self.spec.observation_space
+        if not has_parts(space):
+            return np.asarray(obs)
+        try:
+            return to_rows(space, obs)
+        except ValueError as error:
+            raise BadSetting(f"The policy reads observations of {space}, and of this one {error}.") from None
+
+    def actions(self, rows: np.ndarray) -> Any:
+        """What `player` answers as members of the action space."""
+        space = self.spec.action_space
+        return from_rows(space, rows) if has_parts(space) else rows
 
     def player(self, episodes: int) -> Callable[[Any, np.ndarray], np.ndarray]:
         """Plays that many episodes side by side, and remembers what it saw in each if the agent has a memory.
 
         Returns:
-            (obs [episodes, ...], first [episodes] bool, where an episode begins) -> the actions [episodes, ...]. It
-            raises `BadSetting` for observations of another shape than those that the policy was trained on.
+            (obs [episodes, ...], first [episodes] bool, where an episode begins) -> the actions [episodes, ...]; rows
+            where spaces have parts. It raises `BadSetting` for observations of another shape than those that the policy
+            was trained on.
         """
         space, carry = self.spec.observation_space, self._agent.start(episodes)
-        shape = space.shape or ()
+        shape = row_shape(space)
 
         def play(obs: Any, first: np.ndarray) -> np.ndarray:
             nonlocal carry

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 import gymnasium
 import numpy as np
 
+from polyak.spaces import from_rows, has_parts, to_rows
+
 if TYPE_CHECKING:
     from polyak.agent import Array, Key, PyTree
 
@@ -178,8 +180,14 @@ class AsGymnasium(gymnasium.Env):
 
             self._key, self._pending = jax.random.key(seed), []
         self._state, obs = self._reset(self._draw())
-        return np.asarray(obs), {}
+        return self._member(obs), {}
 
     def step(self, action):
+        if has_parts(self.action_space):
+            action = to_rows(self.action_space, action)
         self._state, obs, reward, terminated, truncated = self._step(self._state, action, self._draw())
-        return np.asarray(obs), float(reward), bool(terminated), bool(truncated), {}
+        return self._member(obs), float(reward), bool(terminated), bool(truncated), {}
+
+    def _member(self, obs: Array) -> Any:
+        space = self.observation_space
+        return from_rows(space, np.asarray(obs)) if has_parts(space) else np.asarray(obs)

@@ -24,7 +24,7 @@ import numpy as np
 from polyak.envs import calls
 from polyak.envs.from_gymnasium import GymnasiumVector, describe
 from polyak.errors import EnvironmentFault, Error
-from polyak.spaces import storage_type
+from polyak.spaces import row_shape, storage_type
 
 HEADER = struct.Struct("=cI")  # kind of message, length of what follows
 MAKE, BEGIN, STEP, SNAPSHOT, RESTORE, CLOSE = b"m", b"b", b"s", b"p", b"r", b"c"  # the commands
@@ -47,9 +47,9 @@ class Rows:
     """What goes to and fro at every step: arrays of all B environments in shared memory."""
 
     def __init__(self, num_envs: int, observation_space: gymnasium.Space, action_space: gymnasium.Space):
-        obs = (num_envs, *(observation_space.shape or ())), storage_type(observation_space)
+        obs = (num_envs, *row_shape(observation_space)), storage_type(observation_space)
         row = (num_envs,)
-        self._action_shape = (num_envs, *(action_space.shape or ()))
+        self._action_shape = (num_envs, *row_shape(action_space))
         self._fields = {
             "obs": obs,
             "next_obs": obs,

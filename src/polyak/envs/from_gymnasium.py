@@ -18,7 +18,7 @@ from polyak.envs.atari import IDS, atari_game
 from polyak.envs.base import EpisodeSeeds, HostStep, Score
 from polyak.envs.calls import CLOSE, FIRST_RESET, MAKE, RESET, STEP, Call, Restarts, show_action
 from polyak.errors import EnvironmentFault, UnknownName
-from polyak.spaces import storage_type
+from polyak.spaces import from_rows, has_parts, row_shape, storage_type, to_rows
 
 
 def make_one(env: str | Callable[..., gymnasium.Env], render_mode: str | None = None) -> gymnasium.Env:
@@ -146,11 +146,12 @@ class GymnasiumVector:
         self.keeps_score = getattr(first_env, "keeps_score", False)
         self._discrete = isinstance(self.action_space, gymnasium.spaces.Discrete)
         if not self._discrete:
-            self._action_rows = num_envs, *(self.action_space.shape or ())
+            self._action_rows = num_envs, *row_shape(self.action_space)
         self._claim()
-        self._shape = self.observation_space.shape or ()
+        self._shape = row_shape(self.observation_space)
         self._dtype = storage_type(self.observation_space)
         self._exact = (self._dtype, self.observation_space.dtype) if self._dtype.kind != "f" else ()
+        self._obs_has_parts, self._acts_in_parts = has_parts(self.observation_space), has_parts(self.action_space)
         self._last = np.zeros((num_envs, *self._shape), self._dtype)  # the last good observations
         self.seed(int(np.random.SeedSequence().generate_state(1)[0]))
 
@@ -236,7 +237,7 @@ class GymnasiumVector:
             self._claim()
         if self._noted is not None and self._noted.shape == action.shape:
             self._noted[...] = action
-        enter, first = self._note.enter, self._first
+        enter, first, given = self._note.enter, self._first, self._given
         next_obs = np.zeros((self.num_envs, *self._shape), self._dtype)
         reward = np.zeros(self.num_envs, np.float32)
         terminated, truncated = np.zeros(self.num_envs, bool), np.zeros(self.num_envs, bool)
@@ -251,7 +252,7 @@ class GymnasiumVector:
             try:
                 enter(STEP, first + i, self.seeds[i], self.steps[i], noted[i])
                 try:
-                    answer: Any = self.envs[i].step(actions[i])
+                    answer: Any = self.envs[i].step(given(actions[i]))
                 except EnvironmentFault:
                     raise
                 except (Exception, SystemExit) as error:
@@ -342,11 +343,12 @@ class GymnasiumVector:
                 return True
             if "actions" not in place:
                 return False
-            actions = (
-                place["actions"] if self._discrete else list(np.asarray(place["actions"], self.action_space.dtype))
-            )
+            actions = place["actions"]
+            if not self._discrete:
+                kind = np.float32 if self._acts_in_parts else self.action_space.dtype
+                actions = list(np.asarray(actions, kind))
             again = np.empty_like(obs)
-            again[0] = snapshot.replay(self.envs[i], self.seeds[i], actions)
+            again[0] = self._row_of(snapshot.replay(self.envs[i], self.seeds[i], map(self._given, actions)))
             self.actions[i] = actions
             return np.array_equal(again, obs)
         except (Exception, SystemExit):  # whatever it was, a new episode begins
@@ -380,6 +382,13 @@ class GymnasiumVector:
                 self._fault(i, RESET, f"its {kind.replace('_', ' ')} is {mine}", f"{ours}, as it was at first")
 
     def _store(self, i: int, kind: int, rows: np.ndarray, seen: Any) -> None:
+        if self._obs_has_parts:
+            try:
+                seen = self._row_of(seen)
+            except ValueError as error:
+                self._fault(
+                    i, kind, f"the observation is wrong: {error}", f"a member of {self.observation_space}", error
+                )
         if isinstance(seen, np.ndarray):
             shape = seen.shape
         else:
@@ -395,6 +404,14 @@ class GymnasiumVector:
             self._fault(i, kind, f"the observation is {seen!r}", f"a member of {self.observation_space}", error)
         if self._exact and getattr(seen, "dtype", None) not in self._exact and not np.array_equal(rows[i], seen):
             self._fault(i, kind, f"the observation is {seen!r}", f"a member of {self.observation_space}")
+
+    def _given(self, action: Any) -> Any:
+        """An action as the environments take it."""
+        return from_rows(self.action_space, action) if self._acts_in_parts else action
+
+    def _row_of(self, seen: Any) -> Any:
+        """An observation as it is kept."""
+        return to_rows(self.observation_space, seen) if self._obs_has_parts else seen
 
     def _explain(self, i: int, answer: Any, cause: Exception) -> NoReturn:
         """Finds what is wrong with an answer of `step` that could not be taken in."""

@@ -10,6 +10,7 @@ from polyak.envs.base import AsGymnasium, CompiledEnv, HostEnv
 from polyak.envs.calls import STEP_TIMEOUT, Restarts, check_timeout
 from polyak.envs.from_ale import make_game
 from polyak.envs.from_gymnasium import GymnasiumVector, make_one, name_of
+from polyak.envs.masks import MaskActions
 from polyak.envs.mdp import MDP
 from polyak.envs.probes import PROBES
 from polyak.envs.tictactoe import GAMES
@@ -18,7 +19,7 @@ from polyak.errors import BadFile, BadSetting, UnknownName
 
 EnvLike = str | CompiledEnv | MDP | Callable[..., gymnasium.Env]
 
-BACKENDS = ("gymnax", "envpool", "gymnasium")
+BACKENDS = ("gymnax", "envpool", "gymnasium", "masked")
 TWINS = (*from_gymnax.TWINS, *mdp.TWINS)  # the ids that a compiled environment stands in for, proved equal by a test
 OWN = {**PROBES, **GAMES}  # polyak's own environments
 # Against itself everyone draws in the end: what self-play has taught is scored against who never errs, where 0 is best.
@@ -63,8 +64,9 @@ def make(
     """The fastest faithful version of an environment.
 
     Args:
-        env: a Gymnasium id, or one with a prefix that forces a version (`gymnax:`, `envpool:`, `gymnasium:`), or a
-            function that returns a `gymnasium.Env`, or an `MDP`, or a `CompiledEnv`.
+        env: a Gymnasium id, or one with a prefix that forces a version (`gymnax:`, `envpool:`, `gymnasium:`) or puts
+            its mask of actions beside its observations (`masked:`, see `MaskActions`); or a function that returns a
+            `gymnasium.Env`, or an `MDP`, or a `CompiledEnv`.
         num_envs: how many are stepped side by side, where that is up to the environment; a compiled one is copied by
             the engine.
         workers: processes that step Gymnasium's environments in parallel; 0 steps them in this process. They pay where
@@ -129,6 +131,8 @@ def _find(env: EnvLike, num_envs: int, vector: Callable[..., HostEnv]) -> Compil
         return from_gymnax.make(id)
     if backend is None and id in mdp.TWINS:
         return MDP.from_gymnasium(id).compiled()
+    if backend == "masked":
+        return vector(lambda: MaskActions(make_one(id)), f"masked:{id}")
     if backend == "envpool" or (backend is None and _is_for_envpool(id)):
         return from_envpool.make(id, num_envs)
     return vector(id)
@@ -152,6 +156,8 @@ def make_original(env: EnvLike, render_mode: str | None = None) -> gymnasium.Env
             return AsGymnasium(OWN[JUDGES.get(id, id)]())
         if backend == "gymnax" and id not in from_gymnax.TWINS:
             return AsGymnasium(from_gymnax.make(id))
+        if backend == "masked":
+            return MaskActions(make_one(id, render_mode))
         if game := atari_game(id):
             return make_game(game, render_mode, scored=True)
         return make_one(id, render_mode)

@@ -13,7 +13,9 @@ import numpy as np
 
 from polyak.agent import Array, Key
 from polyak.envs.base import CompiledEnv
+from polyak.spaces import MASK
 
+CHOICES = 20  # of `masked_action`, of which two are there
 NEVER = np.iinfo(np.int32).max
 
 
@@ -24,13 +26,14 @@ def _probe(
     states: int,
     limit: int | None = None,
     actions: gymnasium.Space | None = None,
+    observations: gymnasium.Space | None = None,
 ) -> CompiledEnv:
     """A probe on the integers 0 .. states - 1, started uniformly on those for which that matters.
 
     `step(state, action)` returns the next state, the reward and whether the MDP ended; `see` makes an observation [1].
-    There are two actions, unless others are given.
+    There are two actions, unless others are given; the same holds for observations.
     """
-    space = gymnasium.spaces.Box(-1.0, 1.0, (1,), np.float32)
+    space = observations or gymnasium.spaces.Box(-1.0, 1.0, (1,), np.float32)
 
     def noise(key: Key, shape: tuple[int, ...]) -> Array:
         return jax.random.randint(key, shape, 0, states)
@@ -119,6 +122,43 @@ def matched_switches() -> CompiledEnv:
     return _probe("probe/matched-switches", step, _sign, 2, actions=gymnasium.spaces.MultiBinary(2))
 
 
+def matched_parts() -> CompiledEnv:
+    """One step, with observations and actions of parts within parts: 1 for the choice that matches the first of two
+    cues, else -1, and 1 - (number - o / 2)^2 for a number and the second cue o. The best pays 2."""
+    one_of_two: gymnasium.Space
+    one_of_two, number = gymnasium.spaces.Discrete(2), gymnasium.spaces.Box(-1.0, 1.0, (1,))
+    cues = gymnasium.spaces.Dict({"choice": one_of_two, "inner": gymnasium.spaces.Tuple([number])})
+    answers = gymnasium.spaces.Tuple([gymnasium.spaces.Dict({"choice": one_of_two}), number])
+
+    def step(place: Array, action: Array):
+        right = jnp.where(action[0] == place % 2, 1.0, -1.0)
+        return place, right + 1.0 - jnp.square(action[1] - 0.5 * _sign(place // 2)[0]), True
+
+    def see(place: Array) -> Array:
+        return jnp.concatenate([jnp.float32(place % 2)[None], _sign(place // 2)])
+
+    return _probe("probe/matched-parts", step, see, states=4, actions=answers, observations=cues)
+
+
+def masked_action() -> CompiledEnv:
+    """One step, with twenty actions of which two are there, other ones in each of ten states: 1 for the second of them,
+    -1 for the first, and -100 for one that is not there."""
+    space = gymnasium.spaces.Dict(
+        {"observation": gymnasium.spaces.Discrete(CHOICES // 2), MASK: gymnasium.spaces.MultiBinary(CHOICES)}
+    )
+
+    def step(place: Array, action: Array):
+        return place, jnp.where(action // 2 == place, 2.0 * (action % 2) - 1.0, -100.0), True
+
+    def see(place: Array) -> Array:
+        there = jnp.arange(CHOICES) // 2 == place
+        parts = {"observation": jnp.float32(place)[None], MASK: jnp.float32(there)}
+        return jnp.concatenate([parts[key] for key in space.spaces])
+
+    choices: gymnasium.Space = gymnasium.spaces.Discrete(CHOICES)
+    return _probe("probe/masked-action", step, see, CHOICES // 2, actions=choices, observations=space)
+
+
 def endless_reward() -> CompiledEnv:
     """Reward 1 for ever, cut after 8 steps by the clock: V = 1 / (1 - gamma).
 
@@ -171,6 +211,8 @@ PROBES = {
         matched_number,
         matched_choices,
         matched_switches,
+        matched_parts,
+        masked_action,
         endless_reward,
         match_then_wait,
         remembered_action,

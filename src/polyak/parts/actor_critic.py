@@ -7,7 +7,6 @@ acting, normalising, advantages and returns, and what is measured meanwhile.
 from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
 
-import gymnasium
 import jax
 import jax.numpy as jnp
 
@@ -15,9 +14,10 @@ from polyak.agent import Agent, Array, Key, PyTree, Spec, Step, forget, no_memor
 from polyak.errors import BadSetting
 from polyak.ops import returns, td
 from polyak.parts import networks
-from polyak.parts.distributions import Categorical, Distribution, distribution
+from polyak.parts.distributions import RULED_OUT, Categorical, Categoricals, Distribution, distribution
 from polyak.parts.normalise import Moments
 from polyak.parts.schedules import linear
+from polyak.spaces import MASK, mask_of
 
 Critic = Literal["state", "action"] | None  # what it answers: V(s), or Q(s, a) for every action
 
@@ -66,7 +66,8 @@ class Seen(NamedTuple):
     """What policy and value read of some steps: leaves [N, ...]; of S sequences of L steps, [S, L, ...]."""
 
     x: Array  # features
-    first: PyTree = ()  # [S, L] bool, where an episode begins; () for networks without memory
+    legal: Array | None = None  # [..., outputs] bool, which actions there are; None where all are, always
+    first: Array | None = None  # [S, L] bool, where an episode begins; None for networks without a memory
     memory: PyTree = ()  # a Memory before each sequence, leaves [S, ...]; () for networks without one
 
 
@@ -102,7 +103,7 @@ class Model(NamedTuple):
 
     def chances(self, parameters: Parameters, seen: Seen) -> PyTree:
         """pi(. | s): parameters of the distribution over actions."""
-        return self.actions.parameters(_read(parameters.policy, seen, "policy"), parameters.free)
+        return self._pi(parameters, _read(parameters.policy, seen, "policy"), seen)
 
     def judged(self, parameters: Parameters, seen: Seen, draw: PyTree) -> Array:
         """[N] or [S, L]: V(s), or Q(s, a) of what was drawn if the critic knows actions; 0 where there is no critic."""
@@ -110,23 +111,21 @@ class Model(NamedTuple):
             return jnp.zeros(seen.x.shape[:-1])
         return self._of_draw(_read(parameters.value, seen, "value"), draw)
 
-    def step(self, parameters: Parameters, memory: PyTree, x: Array) -> tuple[PyTree, PyTree]:
-        """One step of B environments: from memory and features [B, n] to memory and pi(. | s)."""
+    def step(self, parameters: Parameters, memory: PyTree, seen: Seen) -> tuple[PyTree, PyTree]:
+        """One step of B environments: from memory and what is seen [B, ...] to memory and pi(. | s)."""
         if not memory:
-            return memory, self.chances(parameters, Seen(x))
-        carry, answers = parameters.policy.step(memory.policy, x)
-        value_carry = parameters.value.step(memory.value, x)[0] if parameters.value else memory.value
-        return Memory(carry, value_carry), self.actions.parameters(answers, parameters.free)
+            return memory, self.chances(parameters, seen)
+        carry, answers = parameters.policy.step(memory.policy, seen.x)
+        value_carry = parameters.value.step(memory.value, seen.x)[0] if parameters.value else memory.value
+        return Memory(carry, value_carry), self._pi(parameters, answers, seen)
 
-    def values(self, parameters: Parameters, memory: PyTree, x: Array, first: Array, next_x: Array, draw: PyTree):
-        """What a block's steps are judged by.
+    def values(self, parameters: Parameters, before: Seen, after: Seen, draw: PyTree) -> tuple[Array, Array, Array]:
+        """What the steps of a block are judged by.
 
         Args:
             parameters: of policy and value.
-            memory: before the block, leaves [B, ...].
-            x: [T, B, n] features.
-            first: [T, B] bool, where an episode begins.
-            next_x: [T, B, n] features of the true successors.
+            before: [T, B, ...] what was seen; its memory, leaves [B, ...], is that before the block.
+            after: [T, B, ...] the true successors.
             draw: [T, B, ...] what was done.
 
         Returns:
@@ -135,21 +134,28 @@ class Model(NamedTuple):
 
         def read(which: str) -> tuple[Array, Array]:
             network = getattr(parameters, which)
-            if not memory:
-                return network(x), network(next_x)
-            carries, answers = network.unroll(getattr(memory, which), x, first)
-            return answers, network.step(carries, next_x)[1]
+            if not before.memory:
+                return network(before.x), network(after.x)
+            carries, answers = network.unroll(getattr(before.memory, which), before.x, before.first)
+            return answers, network.step(carries, after.x)[1]
 
         if self.critic is None:
-            nothing = jnp.zeros(x.shape[:-1])
+            nothing = jnp.zeros(before.x.shape[:-1])
             return nothing, nothing, nothing
-        before, after = read("value")
+        answers, next_answers = read("value")
         if self.critic == "state":
-            return before[..., 0], after[..., 0], before[..., 0]
-        v_tm1, v_t = (
-            jnp.sum(jax.nn.softmax(pi) * q, -1) for pi, q in zip(read("policy"), (before, after), strict=True)
-        )
-        return v_tm1, v_t, self._of_draw(before, draw)
+            return answers[..., 0], next_answers[..., 0], answers[..., 0]
+
+        def mean(pi: Array, q: Array, seen: Seen) -> Array:
+            return jnp.sum(jax.nn.softmax(self._pi(parameters, pi, seen)) * q, -1)
+
+        pi, next_pi = read("policy")
+        return mean(pi, answers, before), mean(next_pi, next_answers, after), self._of_draw(answers, draw)
+
+    def _pi(self, parameters: Parameters, answers: Array, seen: Seen) -> PyTree:
+        if seen.legal is not None:
+            answers = jnp.where(seen.legal, answers, RULED_OUT)
+        return self.actions.parameters(answers, parameters.free)
 
     def _of_draw(self, answers: Array, draw: PyTree) -> Array:
         return answers[..., 0] if self.critic == "state" else jnp.take_along_axis(answers, draw[..., None], -1)[..., 0]
@@ -159,6 +165,7 @@ def _read(network: Any, seen: Seen, which: str) -> Array:
     """The answers of a network; `which` says whose memory is its."""
     if not seen.memory:
         return network(seen.x)
+    assert seen.first is not None
     x, first = (jnp.swapaxes(leaf, 0, 1) for leaf in (seen.x, seen.first))
     return jnp.swapaxes(network.unroll(getattr(seen.memory, which), x, first)[1], 0, 1)
 
@@ -170,9 +177,6 @@ def model(hyper: Any, spec: Spec, critic: Critic = "state") -> Model:
         BadSetting: the network cannot read such observations, such actions cannot be drawn, or the critic is to judge
             each of them and they cannot be counted.
     """
-    if isinstance(spec.action_space, gymnasium.spaces.Dict | gymnasium.spaces.Tuple):
-        name = type(hyper).__name__
-        raise BadSetting(f"{name} needs actions of one kind so far, and this environment's are {spec.action_space}.")
     space, network = spec.observation_space, hyper.network
     actions = distribution(spec.action_space, hyper.log_std_init, hyper.state_dependent_std, hyper.squash)
 
@@ -180,6 +184,11 @@ def model(hyper: Any, spec: Spec, critic: Critic = "state") -> Model:
         name = type(hyper).__name__
         raise BadSetting(
             f"{name} gives each action a value, and this environment's cannot be counted: {spec.action_space}."
+        )
+    if (mask := mask_of(space)) and not (_can_rule_out(actions) and mask.end - mask.begin == actions.outputs):
+        raise BadSetting(
+            f"A mask has one entry for each choice of Discrete or MultiDiscrete actions; here {MASK} is {mask.space}, "
+            f"and the actions are {spec.action_space}."
         )
     judgements = actions.outputs if critic == "action" else 1
 
@@ -194,6 +203,10 @@ def model(hyper: Any, spec: Spec, critic: Critic = "state") -> Model:
         return Memory(network.start(batch), network.start(batch))
 
     return Model(actions, init, start if isinstance(network, networks.Recurrent) else no_memory, critic)
+
+
+def _can_rule_out(actions: Distribution) -> bool:
+    return isinstance(actions, Categorical | Categoricals)
 
 
 def agent(
@@ -227,11 +240,14 @@ def agent(
         rewards = RewardScale(Moments.of(()), jnp.zeros(spec.num_envs)) if hyper.normalize_reward else ()
         return State(parameters, init_optimiser(parameters), moments, rewards, jnp.int32(0))
 
-    def features(state: State, obs: Array) -> Array:
-        return state.features.standardise(encode(obs)) if hyper.normalize_observation else encode(obs)
+    mask = mask_of(spec.observation_space)
+
+    def see(state: State, obs: Array) -> Seen:
+        x = state.features.standardise(encode(obs)) if hyper.normalize_observation else encode(obs)
+        return Seen(x, mask.of(obs) > 0 if mask else None)
 
     def act(state: State, carry: PyTree, obs: Array, noise: PyTree, explore: bool):
-        after, pi = model.step(state.parameters, carry, features(state, obs))
+        after, pi = model.step(state.parameters, carry, see(state, obs))
         draw = actions.sample(pi, noise) if explore else actions.mode(pi)
         extras = Extras(draw, actions.log_prob(pi, draw), carry) if explore else ()
         return actions.action(draw), after, extras
@@ -248,21 +264,21 @@ def agent(
         return state._replace(step=state.step + block_size)
 
     def samples(state: State, block: Step) -> Samples:
-        x, next_x = features(state, block.obs), features(state, block.next_obs)
-        memory = block.extras.memory
         over = block.terminated | block.truncated
-        first = jnp.concatenate([jnp.zeros_like(over[:1]), over[:-1]])
-        before = jax.tree.map(lambda leaf: leaf[0], memory)
-        value, next_value, judged = model.values(state.parameters, before, x, first, next_x, block.extras.draw)
+        memory, before, after = block.extras.memory, see(state, block.obs), see(state, block.next_obs)
+        if memory:
+            first = jnp.concatenate([jnp.zeros_like(over[:1]), over[:-1]])
+            before = before._replace(first=first, memory=jax.tree.map(lambda leaf: leaf[0], memory))
+        value, next_value, judged = model.values(state.parameters, before, after, block.extras.draw)
         reward = state.rewards.moments.scale(block.reward) if hyper.normalize_reward else block.reward
         discount = td.discount(block.terminated, hyper.gamma)
         advantage, target = estimate(Estimated(reward, discount, value, next_value, 1.0 - over, judged))
+        seen = before._replace(memory=())
+        batch = Samples(seen, block.extras.draw, block.extras.log_prob, advantage, judged, target)
         if not memory:
-            batch = Samples(Seen(x), block.extras.draw, block.extras.log_prob, advantage, judged, target)
             return jax.tree.map(lambda leaf: leaf.reshape(block_size, *leaf.shape[2:]), batch)
-        starts = jax.tree.map(lambda leaf: leaf[::length].reshape(-1, *leaf.shape[2:]), memory)
-        batch = Samples(Seen(x, first), block.extras.draw, block.extras.log_prob, advantage, judged, target)
         batch = jax.tree.map(lambda leaf: cut_up(leaf, length), batch)
+        starts = jax.tree.map(lambda leaf: leaf[::length].reshape(-1, *leaf.shape[2:]), memory)
         return batch._replace(seen=batch.seen._replace(memory=starts))
 
     def learn(state: State, block: Step, key: Key) -> tuple[State, dict[str, Array]]:

@@ -20,6 +20,7 @@ from polyak.parts.exploration import Exploration, exploring, measures
 from polyak.parts.normalise import Moments
 from polyak.parts.optimise import Optimiser, polyak_average
 from polyak.parts.schedules import linear
+from polyak.spaces import mask_of
 
 METRICS = ("loss", "gradient_norm", "td_error", "q_mean", "q_max")  # means over a round of gradient steps
 
@@ -58,7 +59,9 @@ class Noise(NamedTuple):
 
 
 def num_actions(algorithm: Any, spec: Spec) -> int:
-    """A; raises `BadSetting` where actions are not discrete."""
+    """A; raises `BadSetting` where actions are not discrete, or are not always all there."""
+    if mask_of(spec.observation_space):
+        raise BadSetting(f"{type(algorithm).__name__} cannot rule actions out by a mask; ppo, a2c and trpo can.")
     if not isinstance(spec.action_space, gymnasium.spaces.Discrete):
         name = type(algorithm).__name__
         raise BadSetting(f"{name} needs discrete actions, and this environment's are {spec.action_space}.")

@@ -18,7 +18,7 @@ import numpy as np
 
 from polyak.agent import Array, Key, PyTree
 from polyak.errors import BadSetting
-from polyak.spaces import storage_type
+from polyak.spaces import row_shape, storage_type
 
 RULED_OUT = -1e30  # the logit of what is never drawn; finite, because infinity times a chance of zero is no number
 LOG_STD = (-20.0, 2.0)  # between these a deviation stays that depends on the observation (Haarnoja et al., 2018)
@@ -286,10 +286,10 @@ class Gaussian:
 
 @dataclasses.dataclass(frozen=True)
 class Joint:
-    """Several distributions, independent given the observation: for Tuple spaces and, with names, Dict spaces."""
+    """Several distributions, independent given the observation: for Tuple and Dict spaces, whose members are rows."""
 
     parts: tuple[Distribution, ...]
-    names: tuple[str, ...] = ()
+    ranks: tuple[int, ...]  # axes of an action of each part
 
     @property
     def outputs(self) -> int:
@@ -312,9 +312,14 @@ class Joint:
     def mode(self, parameters: tuple[PyTree, ...]) -> tuple[PyTree, ...]:
         return tuple(part.mode(given) for part, given in zip(self.parts, parameters, strict=True))
 
-    def action(self, draw: tuple[PyTree, ...]) -> PyTree:
-        actions = tuple(part.action(given) for part, given in zip(self.parts, draw, strict=True))
-        return dict(zip(self.names, actions, strict=True)) if self.names else actions
+    def action(self, draw: tuple[PyTree, ...]) -> Array:
+        """[..., n] a row: see `polyak.spaces`."""
+
+        def flat(action: Array, rank: int) -> Array:
+            return action.reshape(*action.shape[: action.ndim - rank], -1).astype(jnp.float32)
+
+        actions = [part.action(given) for part, given in zip(self.parts, draw, strict=True)]
+        return jnp.concatenate(list(map(flat, actions, self.ranks)), -1)
 
     def log_prob(self, parameters: tuple[PyTree, ...], draw: tuple[PyTree, ...]) -> Array:
         return _sum(part.log_prob(*given) for part, *given in zip(self.parts, parameters, draw, strict=True))
@@ -360,10 +365,9 @@ def distribution(
             if squash and not space.is_bounded():
                 raise BadSetting(f"Only bounded actions can be squashed, and this environment's are {space}.")
             return Gaussian(space, log_std_init, state_dependent_std, squash)
-        case gymnasium.spaces.Dict() if space.spaces:
-            return Joint(tuple(map(of, space.values())), tuple(space.keys()))
-        case gymnasium.spaces.Tuple() if space.spaces:
-            return Joint(tuple(map(of, space.spaces)))
+        case gymnasium.spaces.Dict() | gymnasium.spaces.Tuple() if space.spaces:
+            entries = list(space.values()) if isinstance(space, gymnasium.spaces.Dict) else list(space.spaces)
+            return Joint(tuple(map(of, entries)), tuple(len(row_shape(entry)) for entry in entries))
     raise BadSetting(
         f"Actions of {space} are not supported; polyak draws from Discrete, Box of floats, MultiDiscrete, MultiBinary, "
         "and Dict and Tuple of these."

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from polyak.agent import Array, Spec, Step
 from polyak.parts.ring import Replay, take
 from polyak.parts.sampling import Drawable
-from polyak.spaces import storage_type
+from polyak.spaces import row_shape, storage_type
 
 
 class Read(NamedTuple):
@@ -35,7 +35,9 @@ class Transition(NamedTuple):
 
 def transition_of(spec: Spec) -> Transition:
     """One step of the task, for shapes and types; all zeros."""
-    obs, action = (jnp.zeros(space.shape, storage_type(space)) for space in (spec.observation_space, spec.action_space))
+    obs, action = (
+        jnp.zeros(row_shape(space), storage_type(space)) for space in (spec.observation_space, spec.action_space)
+    )
     return Transition(obs, action, jnp.float32(0), jnp.bool_(False), jnp.bool_(False), obs)
 
 

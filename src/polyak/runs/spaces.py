@@ -1,15 +1,17 @@
 """Gymnasium spaces as JSON, in files that somebody else may have written."""
 
 import math
+from collections import OrderedDict
 from typing import Any
 
 import gymnasium
 import numpy as np
-from gymnasium.spaces import Box, Discrete, MultiBinary, MultiDiscrete
+from gymnasium.spaces import Box, Dict, Discrete, MultiBinary, MultiDiscrete, Tuple
 
 from polyak.errors import BadSetting
 from polyak.runs.documents import array, one_of, record, text, whole
 
+PARTS = 1_000  # of a Dict or Tuple space
 SMALL = 2**16  # entries that a space may have whatever the size of the file
 BOX_TYPES = "bool int8 uint8 int16 uint16 int32 uint32 int64 uint64 float16 float32 float64".split()
 
@@ -45,6 +47,12 @@ def check_space(value: Any, place: str) -> None:
     _KINDS[value["kind"]](value, place)
 
 
+_KINDS["Tuple"] = record({"kind": text(8), "parts": array(check_space, most=PARTS)})
+_KINDS["Dict"] = record(
+    {"kind": text(8), "keys": array(text(200), most=PARTS), "parts": array(check_space, most=PARTS)}
+)
+
+
 def space_to_json(space: gymnasium.Space) -> dict[str, Any]:
     """A space as plain data; raises `BadSetting` where it is of a kind that is not kept."""
     match space:
@@ -58,8 +66,14 @@ def space_to_json(space: gymnasium.Space) -> dict[str, Any]:
             return {"kind": "MultiDiscrete", "shape": list(space.shape), **entries}
         case MultiBinary():
             return {"kind": "MultiBinary", "shape": list(space.shape)}
+        case Tuple():
+            return {"kind": "Tuple", "parts": [space_to_json(part) for part in space.spaces]}
+        case Dict() if all(isinstance(key, str) for key in space.spaces):
+            inner = [space_to_json(part) for part in space.spaces.values()]
+            return {"kind": "Dict", "keys": list(space.spaces), "parts": inner}
     raise BadSetting(
-        f"A policy for {space} cannot be saved; polyak keeps Discrete, Box, MultiDiscrete and MultiBinary spaces."
+        f"A policy for {space} cannot be saved; polyak keeps Discrete, Box, MultiDiscrete and MultiBinary spaces, and "
+        "Tuple and Dict spaces of them."
     )
 
 
@@ -70,6 +84,13 @@ def space_from_json(found: dict[str, Any], file_size: int) -> gymnasium.Space:
     than that.
     """
     kind = found["kind"]
+    if kind in ("Dict", "Tuple"):
+        inner = [space_from_json(part, file_size) for part in found["parts"]]
+        if kind == "Tuple":
+            return Tuple(inner)
+        if not len(set(found["keys"])) == len(found["keys"]) == len(inner):
+            raise ValueError("a Dict space has not one key for each of its parts")
+        return Dict(OrderedDict(zip(found["keys"], inner, strict=True)))  # else Gymnasium sorts the keys
     shape = (found["n"],) if kind == "Discrete" else tuple(found["shape"])
     entries = max(math.prod(shape), sum(found.get("nvec", ())))
     if entries > max(SMALL, file_size):

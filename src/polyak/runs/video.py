@@ -70,7 +70,7 @@ def _frames(
         yield _picture(world.render())
         total, over, steps, player = 0.0, False, 0, policy.player(1)
         while not over and steps < LONGEST:
-            action = player(np.asarray(obs)[None], np.array([steps == 0]))[0]
+            action = policy.actions(player(policy.rows(obs)[None], np.array([steps == 0]))[0])
             try:
                 obs, reward, terminated, truncated, _ = world.step(action)
             except Exception as error:

@@ -13,14 +13,12 @@ which the published code loses; the networks' layer normalisation has no gains o
 import dataclasses
 from typing import ClassVar, NamedTuple
 
-import gymnasium
 import jax
 import jax.numpy as jnp
 
 from polyak.agent import Agent, Array, Key, PyTree, Spec, Step, no_memory
-from polyak.errors import BadSetting
 from polyak.ops import returns, td
-from polyak.parts import networks
+from polyak.parts import deep_q, networks
 from polyak.parts.exploration import Exploration, exploring, measures
 from polyak.parts.minibatches import check_batch_size, shuffled
 from polyak.parts.normalise import Moments
@@ -74,11 +72,10 @@ class PQN:
         return self.n_steps
 
     def agent(self, spec: Spec) -> Agent:
-        if not isinstance(spec.action_space, gymnasium.spaces.Discrete):
-            raise BadSetting(f"PQN needs discrete actions, and this environment's are {spec.action_space}.")
+        num_actions = deep_q.num_actions(self, spec)
+        first_action = int(spec.action_space.start)  # type: ignore[attr-defined]
         check_batch_size("PQN", self.batch_size, self.n_steps, spec.num_envs)
         block_size = self.n_steps * spec.num_envs
-        num_actions, first_action = int(spec.action_space.n), int(spec.action_space.start)
         encode = networks.encode(spec.observation_space)
         strategy = exploring(
             self.exploration, self.exploration_initial_eps, self.exploration_final_eps, self.exploration_fraction

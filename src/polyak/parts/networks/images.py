@@ -16,6 +16,7 @@ import jax.numpy as jnp
 from polyak.agent import Array, Key, PyTree
 from polyak.errors import BadSetting
 from polyak.parts.networks.convolution import Convolution, Image, convolution, fitting
+from polyak.parts.networks.encoding import read_space
 from polyak.parts.networks.layers import Initialiser, Torso, layer_norm, make_torso, uniform, with_noise
 from polyak.parts.networks.perceptrons import DuelingHeads, Outputs, Perceptron, make_perceptron, make_streams
 
@@ -111,7 +112,7 @@ def image_torso(
 
 
 def _kernel(key: Key, space: gymnasium.Space, network: "ImageReader", initialise: Initialiser):
-    shape = space.shape or ()
+    shape = read_space(space).shape or ()
     if len(shape) != 3:
         raise BadSetting(
             f"The network '{network.name}' reads images [height, width, channels] or [channels, height, width], "
