@@ -1,6 +1,7 @@
 """Policies: what goes in and out, and files that hold numbers and nothing else."""
 
 import json
+from collections import OrderedDict
 
 import gymnasium
 import jax
@@ -65,6 +66,24 @@ def test_a_saved_policy_keeps_actions_of_every_kind(actions, tmp_path):
     loaded.check_actions(actions, "Some-v0")
     with pytest.raises(BadSetting, match="The policy's actions are"):
         loaded.check_actions(gymnasium.spaces.MultiBinary(7), "Other-v0")
+
+
+def test_a_saved_policy_keeps_spaces_of_parts_and_takes_and_gives_their_members(tmp_path):
+    """In the order of their keys, which Gymnasium would sort."""
+    observed = gymnasium.spaces.Dict(OrderedDict(z=SPACES["box"], a=gymnasium.spaces.Tuple([SPACES["discrete"]])))
+    acted = gymnasium.spaces.Dict({"go": gymnasium.spaces.Discrete(3), "by": gymnasium.spaces.Box(-1.0, 1.0, (2,))})
+    spec = Spec(observed, acted, 1, 200, 1000)
+    agent = ALGORITHMS["ppo"].agent(spec)
+    policy = polyak.Policy(ALGORITHMS["ppo"], spec, agent.policy(agent.init(jax.random.key(0))), "Some-v0")
+    policy.save(tmp_path / "p.safetensors")
+    loaded = polyak.load(tmp_path / "p.safetensors")
+    assert loaded.spec == spec
+    assert list(loaded.spec.observation_space) == ["z", "a"]
+    assert acted.contains(jax.tree.map(lambda leaf: leaf, loaded({"z": [0.5, 2.0], "a": (6,)})))
+    batch = loaded({"z": [[0.5, 2.0], [-0.5, 1.0]], "a": ([6, 3],)})
+    assert (batch["go"].shape, batch["by"].shape) == ((2,), (2, 2))
+    with pytest.raises(BadSetting, match="has no part 'a'"):
+        loaded({"z": [0.5, 2.0]})
 
 
 def test_a_table_is_saved_with_its_parts(tmp_path):

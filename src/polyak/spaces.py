@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import gymnasium
 import numpy as np
-from gymnasium.spaces import Dict, Tuple
+from gymnasium.spaces import Dict, Discrete, MultiDiscrete, Tuple
 
 MASK = "action_mask"  # the part of a Dict observation that says which actions there are, as PettingZoo calls it
 
@@ -111,7 +111,8 @@ def from_rows(space: gymnasium.Space, rows: np.ndarray) -> Any:
     def member(path: tuple[str | int, ...], space: gymnasium.Space) -> Any:
         if not has_parts(space):
             value = by_path[path].of(rows)
-            return (np.rint(value) if np.dtype(space.dtype).kind in "iu" else value).astype(space.dtype)
+            value = (np.rint(value) if np.dtype(space.dtype).kind in "iu" else value).astype(space.dtype)
+            return value[()] if isinstance(space, Discrete) else np.asarray(value)
         inner = {key: member((*path, key), one) for key, one in _entries(space)}
         return inner if isinstance(space, Dict) else tuple(inner.values())
 
@@ -123,6 +124,17 @@ def mask_of(space: gymnasium.Space) -> Part | None:
     if not isinstance(space, Dict) or MASK not in space.spaces:
         return None
     return next(part for part in parts(space) if part.path == (MASK,))
+
+
+def sample(space: gymnasium.Space, observation_space: Any, obs: Any) -> Any:
+    """A random action of a space, none of those that the mask of an observation rules out."""
+    if isinstance(observation_space, Dict) and MASK in observation_space.spaces and isinstance(obs, dict):
+        mask = np.asarray(obs.get(MASK), np.int8)
+        if isinstance(space, Discrete) and mask.shape == (space.n,):
+            return space.sample(mask=mask)
+        if isinstance(space, MultiDiscrete) and mask.shape == (space.nvec.sum(),):
+            return space.sample(mask=tuple(np.split(mask, np.cumsum(space.nvec.ravel())[:-1])))
+    return space.sample()
 
 
 def _entries(space: gymnasium.Space) -> Iterator[tuple[str | int, gymnasium.Space]]:

@@ -9,6 +9,7 @@ import pytest
 
 from polyak.envs.base import AsGymnasium
 from polyak.envs.probes import PROBES
+from polyak.spaces import from_rows, has_parts
 
 
 def play(id: str, start: int, actions) -> tuple[list[float], list[float], str]:
@@ -75,6 +76,19 @@ def test_actions_of_other_kinds_are_paid_as_they_match(id, start, action, reward
     assert end == "terminated"
 
 
+@pytest.mark.parametrize(
+    ("start", "action", "reward"),
+    [(0, [0.0, -0.5], 2.0), (0, [1.0, -0.5], 0.0), (1, [1.0, 0.5], 1.0), (3, [1.0, 0.5], 2.0)],
+)
+def test_matched_parts_pays_for_the_choice_and_for_the_number(start, action, reward):
+    assert play("probe/matched-parts", start, [action])[1:] == ([pytest.approx(reward)], "terminated")
+
+
+@pytest.mark.parametrize(("action", "reward"), [(5, 1.0), (4, -1.0), (6, -100.0), (0, -100.0)])
+def test_masked_action_pays_for_one_of_the_two_that_are_there(action, reward):
+    assert play("probe/masked-action", 2, [action])[1:] == ([reward], "terminated")
+
+
 def test_endless_reward_is_cut_by_the_clock_and_never_ends():
     _, rewards, end = play("probe/endless-reward", 0, [0] * 7)
     assert (rewards, end) == ([1.0] * 7, "")
@@ -108,9 +122,12 @@ def test_every_probe_says_what_it_is(id):
     noise = env.noise(jax.random.key(0), (100,))
     _, obs = jax.vmap(env.reset)(noise)
     assert obs.dtype == jnp.float32
-    assert all(env.observation_space.contains(row) for row in np.asarray(obs))
+    space = env.observation_space
+    members = [from_rows(space, row) for row in np.asarray(obs)] if has_parts(space) else np.asarray(obs)
+    assert all(space.contains(member) for member in members)
     alike = ("probe/constant-reward", "probe/two-steps", "probe/rewarded-action", "probe/endless-reward")
-    assert len(np.unique(obs)) == (1 if id in alike else 2)
+    several = {"probe/matched-parts": 4, "probe/masked-action": 10}
+    assert len(np.unique(obs, axis=0)) == (1 if id in alike else several.get(id, 2))
 
 
 def test_a_probe_behind_gymnasiums_interface_is_the_same_probe():

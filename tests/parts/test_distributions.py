@@ -13,6 +13,7 @@ from scipy.special import softmax
 
 from polyak.errors import BadSetting
 from polyak.parts.distributions import RULED_OUT, Categorical, Joint, Normal, distribution
+from polyak.spaces import from_rows
 
 LOGITS = jnp.array([[0.0, 1.0, 2.0], [-3.0, 50.0, 1.0], [2.0, 2.0, 2.0]])  # unnormalised, one nearly certain, one flat
 THREE = Categorical(3)
@@ -153,12 +154,10 @@ def test_parts_of_a_space_are_drawn_side_by_side():
     np.testing.assert_allclose(pi.entropy(parameters), sum(part.entropy(p) for part, p, _ in each))
     np.testing.assert_allclose(pi.kl(parameters, parameters), np.zeros(5), atol=1e-6)
     for chosen in (draw, pi.mode(parameters)):
-        actions = jax.device_get(pi.action(chosen))
-        for i in range(5):
-            row = jax.tree.map(lambda leaf, i=i: leaf[i], actions)
-            assert space.contains({"go": int(row["go"]), "push": row["push"], "lights": row["lights"]})
-    pair = distribution(gymnasium.spaces.Tuple([Discrete(2), Discrete(2)]))
-    assert pair.action((jnp.int32(1), jnp.int32(0))) == (1, 0)
+        rows = np.asarray(pi.action(chosen))
+        assert all(space.contains(from_rows(space, row)) for row in rows)
+    nested = distribution(gymnasium.spaces.Tuple([Discrete(2), gymnasium.spaces.Tuple([Discrete(9, start=3)])]))
+    assert nested.action((jnp.int32(1), (jnp.int32(4),))).tolist() == [1, 7]
 
 
 @pytest.mark.parametrize("name", EVERY)

@@ -17,6 +17,7 @@ import gymnasium
 import numpy as np
 
 from polyak.envs.base import environment_seeds
+from polyak.spaces import sample
 
 EPISODE_STEPS = 1_000  # after which an episode is left and the next one begun
 REPLAY_STEPS = 200  # of the seeded episode and those after it, played again to see whether they repeat
@@ -196,7 +197,7 @@ def observe(
         if not all(isinstance(space, gymnasium.Space) for space in record.before):
             return record
         first_seed, other_seed = environment_seeds(seed, 2)
-        _play(players[0], record, _random_actions(record.before[1], seed), episodes, steps, first_seed, seconds)
+        _play(players[0], record, _random_actions(record.before, seed), episodes, steps, first_seed, seconds)
         record.after = spaces_of(first)
         if record.stopped:
             return record
@@ -221,7 +222,7 @@ def observe(
 def _play(
     player: Player,
     record: Record,
-    actions: Iterator[Any],
+    draw: Callable[[Any], Any],
     episodes: int,
     steps: int,
     seed: int,
@@ -236,7 +237,7 @@ def _play(
         while call.well_formed and not call.over and call.step < steps:
             if time.perf_counter() > until or size > MOST_BYTES:
                 return
-            call = player.step(next(actions))
+            call = player.step(draw(call.obs))
             record.episodes[-1].append(call)
             size += _size(call.obs)
         if not call.well_formed:
@@ -271,11 +272,11 @@ def _replay(
 def _repeat_more(players: list[Player], record: Record, seed: int, other_seed: int, until: float) -> None:
     """Repeats on the object that has been played before, and looks at what resets with and without a seed give."""
     first, second = players
-    actions = _random_actions(record.before[1], other_seed)
+    draw = _random_actions(record.before, other_seed)
     first.play = second.play = "after a reset in the middle of an episode"
     opening = first.reset()
     if opening.well_formed:
-        first.step(next(actions))
+        first.step(draw(opening.obs))
     if not record.stopped:
         record.differences["again"] = _replay(first, record, seed, until, "played a second time")
     if not record.stopped:
@@ -298,12 +299,12 @@ def _repeat_by_turns(
     """Repeats on a new object, which bears no trace of earlier episodes, while the second is played too."""
     other = players[1]
     other.play = "played by turns with a third object"
-    actions = _random_actions(record.before[1], seed)
+    draw = _random_actions(record.before, seed)
     elsewhere = [other.reset()]
 
     def act_elsewhere() -> None:
         if elsewhere[0].well_formed:
-            elsewhere[0] = other.reset() if elsewhere[0].over else other.step(next(actions))
+            elsewhere[0] = other.reset() if elsewhere[0].over else other.step(draw(elsewhere[0].obs))
 
     def repeat(play: str, meanwhile: Callable[[], None]) -> str | None:
         env = _make(make_env, record, other.patience)
@@ -359,17 +360,23 @@ def _time_limit(seconds: float) -> Iterator[None]:
         signal.signal(signal.SIGALRM, before)
 
 
-def _random_actions(space: gymnasium.Space, seed: int) -> Iterator[Any]:
-    """Random members of the action space, one in eight in a corner of it; the space's own random numbers are let be."""
-    space = copy.deepcopy(space)
+def _random_actions(spaces: tuple[Any, Any], seed: int) -> Callable[[Any], Any]:
+    """The function from what is seen to a random action that is there, one in eight in a corner of its space.
+
+    The action space's own random numbers are let be.
+    """
+    observed, space = spaces[0], copy.deepcopy(spaces[1])
     space.seed(seed)
     chance = np.random.default_rng(seed)
-    while True:
-        action = space.sample()
+
+    def draw(obs: Any) -> Any:
+        action = sample(space, observed, obs)
         if isinstance(space, gymnasium.spaces.Box) and chance.random() < 1 / 8:
             corner = space.low if chance.random() < 0.5 else space.high
             action = np.where(np.isfinite(corner), corner, action).astype(space.dtype)
-        yield int(action) if isinstance(space, gymnasium.spaces.Discrete) else action
+        return int(action) if isinstance(space, gymnasium.spaces.Discrete) else action
+
+    return draw
 
 
 def spaces_of(env: gymnasium.Env) -> tuple[Any, Any]:

@@ -23,6 +23,7 @@ import numpy as np
 
 from polyak.envs.plain import from_data, to_data
 from polyak.errors import BadFile
+from polyak.spaces import sample
 
 Tier = Literal["copyable", "replayable", "cut"]
 
@@ -157,21 +158,23 @@ class _Player:
         self.chance = np.random.default_rng(seed)
         self.actions = copy.deepcopy(env.action_space)
         self.actions.seed(seed)
+        self.obs: Any = None  # the last one
         self.steps, self.over = 0, True  # to be made before it leaves, and whether the episode is over
 
     def begin(self) -> _Call:
         self.steps, self.over = int(self.chance.integers(1, LONGEST)), False
         seed = int(self.chance.integers(2**31))
-        return _Call(seed, None, _play(self.env, seed, None))
+        self.obs, answer = _play(self.env, seed, None)
+        return _Call(seed, None, answer)
 
     def go_on(self) -> _Call:
         if self.over or not self.steps:
             return self.begin()
         self.steps -= 1
-        action = self.actions.sample()
+        action = sample(self.actions, self.env.observation_space, self.obs)
         if isinstance(self.actions, gymnasium.spaces.Discrete):
             action = int(action)  # as polyak's engines give it
-        answer = _play(self.env, None, action)
+        self.obs, answer = _play(self.env, None, action)
         self.over = answer[-1]
         return _Call(None, action, answer)
 
@@ -206,7 +209,7 @@ def _goes_on(env: gymnasium.Env, calls: list[_Call], other: _Player, state: str 
         if state is not None:
             restore(env, json.loads(state))
         for seed, action, answer in calls:
-            if _play(env, seed, action) != answer:
+            if _play(env, seed, action)[1] != answer:
                 return False
             other.go_on()
     except (Exception, SystemExit):
@@ -214,12 +217,13 @@ def _goes_on(env: gymnasium.Env, calls: list[_Call], other: _Player, state: str 
     return True
 
 
-def _play(env: gymnasium.Env, seed: int | None, action: Any) -> tuple:
-    """What a call returned, bit for bit; last whether the episode is over."""
+def _play(env: gymnasium.Env, seed: int | None, action: Any) -> tuple[Any, tuple]:
+    """What a call shows; and what it returned, bit for bit, and whether the episode is over."""
     if seed is not None:
-        return _bits(env.reset(seed=seed)[0]), False
+        obs = env.reset(seed=seed)[0]
+        return obs, (_bits(obs), False)
     obs, reward, terminated, truncated, _ = env.step(copy.deepcopy(action))
-    return _bits((obs, reward, terminated, truncated)), bool(terminated or truncated)
+    return obs, (_bits((obs, reward, terminated, truncated)), bool(terminated or truncated))
 
 
 def _bits(value: Any) -> Any:

@@ -126,7 +126,7 @@ class Model(NamedTuple):
             parameters: of policy and value.
             before: [T, B, ...] what was seen; its memory, leaves [B, ...], is that before the block.
             after: [T, B, ...] the true successors.
-            draw: [T, B, ...] what was done.
+            draw: [T, B, ...] what the actions were made of.
 
         Returns:
             V of what was seen, V of the true successors, and what `judged` answers; [T, B] each.

@@ -1,6 +1,5 @@
 """Networks: shapes, initial values, what each computes, and their text form."""
 
-import gymnasium
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -19,6 +18,8 @@ from polyak.parts.networks import (
     Perceptron,
     Recurrent,
     Torso,
+    any_network_from_text,
+    any_network_text,
     network_from_text,
     network_text,
     recurrent_from_text,
@@ -248,9 +249,16 @@ def test_a_text_that_cannot_be_read_is_told_in_a_sentence(text, error, says):
 
 
 def test_a_recurrent_network_is_a_network_and_its_memory():
-    for recurrent in (Recurrent(MLP((8,), noisy=0.5), "gru", 16), Recurrent(NatureCNN(dueling=True), "lstm", 512)):
+    for recurrent in (
+        Recurrent(MLP((8,), noisy=0.5), "gru", 16),
+        Recurrent(NatureCNN(dueling=True), "lstm", 512),
+        Recurrent(MLP((8,)), "transformer", 64, 32),
+    ):
         assert recurrent_from_text(recurrent_text(recurrent)) == recurrent
+        assert any_network_from_text(any_network_text(recurrent)) == recurrent
     assert recurrent_from_text("mlp+gru:8") == Recurrent(MLP(), "gru", 8)
+    assert recurrent_from_text("mlp+transformer:8") == Recurrent(MLP(), "transformer", 8, 16)
+    assert any_network_from_text("mlp:8") == MLP((8,))
 
 
 @pytest.mark.parametrize(
@@ -263,6 +271,9 @@ def test_a_recurrent_network_is_a_network_and_its_memory():
         ("mlp:64+lstn:8", UnknownName, "did you mean lstm"),
         ("mpl+gru:8", UnknownName, "did you mean mlp"),
         ("mlp+gru:8+gru:8", BadSetting, "network.memory:units"),
+        ("mlp+gru:8:4", BadSetting, "network.memory:units"),
+        ("mlp+transformer:8:x", BadSetting, "network.memory:units"),
+        ("mlp+transformer:8:1", BadSetting, "sees 1 steps; 2 to 4,096"),
     ],
 )
 def test_a_memory_that_cannot_be_read_is_told_in_a_sentence(text, error, says):
@@ -293,8 +304,3 @@ def test_boxes_are_flattened_as_they_are():
     encode = networks.encode(Box(-1e9, 1e9, (2, 2), np.float32))
     np.testing.assert_array_equal(encode(jnp.array([[[300.0, -2.0], [0.5, 1.0]]])), [[300.0, -2.0, 0.5, 1.0]])
     assert networks.encode(Box(0, 1, (2, 2), np.bool_))(jnp.ones((3, 2, 2), bool)).dtype == jnp.float32
-
-
-def test_other_spaces_are_refused_in_a_sentence():
-    with pytest.raises(BadSetting, match="reads Box and Discrete"):
-        networks.encode(gymnasium.spaces.Dict({"a": VECTOR}))

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from gymnasium.spaces import Box
 
+from polyak.errors import BadSetting
 from polyak.parts.networks import GRU, LSTM, MLP, Dueling, MinAtarCNN, Recurrent
 from polyak.parts.networks.recurrent import RecurrentNetwork
 from tests.parts.networks.drawn import KEY, drawn, drawn_module, drawn_noise
@@ -42,8 +43,12 @@ def test_an_lstm_is_that_of_equinox():
 
 @pytest.mark.parametrize(
     ("recurrent", "outputs"),
-    [(Recurrent(MLP((6,)), "gru", 4), 3), (Recurrent(Dueling((6,), noisy=0.5), "lstm", 4), (3, 2))],
-    ids=["gru", "noisy dueling lstm"],
+    [
+        (Recurrent(MLP((6,)), "gru", 4), 3),
+        (Recurrent(Dueling((6,), noisy=0.5), "lstm", 4), (3, 2)),
+        (Recurrent(MLP((6,)), "transformer", 8, 3), 3),
+    ],
+    ids=["gru", "noisy dueling lstm", "transformer"],
 )
 def test_a_sequence_is_its_steps_with_an_empty_memory_where_episodes_begin(recurrent, outputs):
     module, noise = drawn_module(recurrent, VECTOR, outputs), drawn_noise(recurrent, VECTOR, outputs, (6, 2))
@@ -63,6 +68,40 @@ def test_a_sequence_is_its_steps_with_an_empty_memory_where_episodes_begin(recur
             np.testing.assert_allclose(answers[t, b], expected, rtol=1e-5, atol=1e-6)
             for ours, theirs in zip(jax.tree.leaves(carries), jax.tree.leaves(memory), strict=True):
                 np.testing.assert_allclose(ours[t, b], theirs, rtol=1e-5, atol=1e-6)
+
+
+def test_a_transformer_is_attention_over_the_last_steps():
+    """Against PyTorch-style attention of all heads at once, written with a loop in NumPy."""
+    core = drawn_module(Recurrent(MLP((6,)), "transformer", 8, 3), VECTOR, 3).core
+    x, there = drawn(5, 6), 3
+    carry, answers = jax.tree.map(lambda leaf: leaf[0], Recurrent(MLP((6,)), "transformer", 8, there).start(1)), []
+    for t in range(5):
+        carry, y = jax.jit(lambda carry, x: core.advance(carry, core.project(x)))(carry, x[t])
+        answers.append(y)
+
+    def norm(v):
+        return (v - v.mean(-1, keepdims=True)) / np.sqrt(v.var(-1, keepdims=True) + 1e-5)
+
+    def linear(layer, v):
+        return v @ np.asarray(layer.weight).T + np.asarray(layer.bias)
+
+    e = linear(core.embed, np.asarray(x))
+    q, k, v = np.split(norm(e) @ np.asarray(core.attend).T, 3, -1)
+    for t in range(5):
+        past = range(max(0, t - there + 1), t + 1)
+        seen = np.zeros(8)
+        for head in (slice(0, 2), slice(2, 4), slice(4, 6), slice(6, 8)):
+            scores = np.array([q[t, head] @ (k[s] + np.asarray(core.age)[there - 1 - (t - s)])[head] for s in past])
+            weights = np.exp(scores / np.sqrt(2)) / np.exp(scores / np.sqrt(2)).sum()
+            seen[head] = sum(weight * v[s, head] for weight, s in zip(weights, past, strict=True))
+        y = e[t] + np.asarray(core.out) @ seen
+        y = y + linear(core.outer, np.maximum(linear(core.inner, norm(y)), 0))
+        np.testing.assert_allclose(answers[t], y, rtol=1e-4, atol=1e-5)
+
+
+def test_a_transformer_needs_as_many_units_as_heads_can_share():
+    with pytest.raises(BadSetting, match="4 heads, and 6 cannot be"):
+        Recurrent(MLP((6,)), "transformer", 6).init(KEY, VECTOR, 3)
 
 
 def test_memory_reaches_what_follows_but_not_the_next_episode():

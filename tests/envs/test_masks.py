@@ -1,0 +1,122 @@
+"""Masks from `info` and from a method, and an environment in which most actions are illegal."""
+
+import gymnasium
+import numpy as np
+import pytest
+from gymnasium.spaces import Box, Discrete, MultiDiscrete
+
+import polyak
+from polyak.agent import Spec
+from polyak.envs import make, make_original
+from polyak.errors import BadSetting, EnvironmentFault
+from polyak.parts.networks import MLP
+
+ACTIONS, ROUNDS = 20, 8
+
+
+class Doors(gymnasium.Env):
+    """Eight times two of twenty doors are there, neighbours; behind the second is 1, behind the first nothing.
+
+    To open a door that is not there is an error, so that none is opened if training ends.
+    """
+
+    observation_space = Box(0.0, 1.0, (ACTIONS,), np.float32)
+    action_space = Discrete(ACTIONS)
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.round = 0
+        return self._see(), {"action_mask": self.there}
+
+    def step(self, action):
+        if not self.there[action]:
+            raise ValueError(f"door {action} is not there")
+        self.round += 1
+        reward = float(action == self.first + 1)
+        return self._see(), reward, self.round == ROUNDS, False, {"action_mask": self.there}
+
+    def _see(self):
+        self.first = int(self.np_random.integers(ACTIONS - 1))
+        self.there = np.zeros(ACTIONS, np.int8)
+        self.there[self.first : self.first + 2] = 1
+        return self.there.astype(np.float32)
+
+
+class AskedDoors(Doors):
+    """Tells by a method, and rules out nothing in `info`."""
+
+    def action_masks(self):
+        return self.there == 1
+
+    def step(self, action):
+        return *super().step(action)[:4], {"action_mask": np.ones(ACTIONS, np.int8)}
+
+
+def masked_doors():
+    return polyak.MaskActions(Doors())
+
+
+def test_ninety_percent_are_illegal_and_the_best_are_learnt_without_one_of_them(tmp_path):
+    """In training and in the hundred episodes after it; a random legal policy earns 4, the best 8."""
+    algorithm = polyak.PPO(learning_rate=3e-3, n_steps=32, batch_size=64, network=MLP((32,), "tanh"))
+    run = polyak.train(algorithm, masked_doors, steps=16_000, out=tmp_path, progress=False, processes=0)
+    assert run.scores.mean > 7.5
+    seen = {"observation": np.zeros(ACTIONS), "action_mask": np.arange(ACTIONS) == 13}
+    assert run.policy()(seen) == 13
+
+
+@pytest.mark.parametrize("kind", [Doors, AskedDoors])
+def test_the_mask_stands_beside_the_observation(kind):
+    env = polyak.MaskActions(kind())
+    begun, _ = env.reset(seed=0)
+    assert env.observation_space.contains(begun)
+    for obs in (begun, env.step(env.unwrapped.first)[0]):
+        np.testing.assert_array_equal(obs["action_mask"], obs["observation"])
+        assert obs["action_mask"].sum() == 2
+
+
+def test_a_prefix_masks_an_id():
+    vector, original = make("masked:Taxi-v4", 2), make_original("masked:Taxi-v4")
+    assert vector.id == "masked:Taxi-v4"
+    assert vector.observation_space == original.observation_space
+    np.testing.assert_array_equal(vector.reset(3).shape, (2, 1 + 6))
+    obs, info = original.reset(seed=3)
+    np.testing.assert_array_equal(obs["action_mask"], info["action_mask"])
+
+
+class Answering(Doors):
+    """Gives whatever mask it is told to."""
+
+    def __init__(self, mask, space=None):
+        self.mask, self.action_space = mask, space or Discrete(ACTIONS)
+
+    def reset(self, *, seed=None, options=None):
+        return super().reset(seed=seed)[0], {} if self.mask is None else {"action_mask": self.mask}
+
+
+@pytest.mark.parametrize(
+    ("mask", "says"),
+    [
+        (None, "there is no mask: return one as info"),
+        (np.ones(3), r"shape \(3,\), and there are 20 actions"),
+        (np.zeros(ACTIONS), "rules out every action"),
+    ],
+)
+def test_a_wrong_mask_is_told_in_a_sentence(mask, says):
+    with pytest.raises(EnvironmentFault, match=says):
+        make(lambda: polyak.MaskActions(Answering(mask))).reset(0)
+
+
+def test_several_choices_have_one_mask_after_the_other():
+    env = polyak.MaskActions(Answering((np.array([1, 0]), np.array([0, 1, 1])), MultiDiscrete([2, 3])))
+    assert env.reset(seed=0)[0]["action_mask"].tolist() == [1, 0, 0, 1, 1]
+
+
+def test_masks_are_for_choices_and_for_agents_that_know_them():
+    with pytest.raises(EnvironmentFault, match="needs Discrete or MultiDiscrete"):
+        polyak.MaskActions(Answering(None, Box(-1.0, 1.0)))
+    spaces = masked_doors().observation_space, Doors.action_space
+    with pytest.raises(BadSetting, match="DQN cannot rule actions out by a mask; ppo, a2c and trpo can"):
+        polyak.DQN().agent(Spec(*spaces, 1, None, 1000))
+    with pytest.raises(BadSetting, match="A mask has one entry for each choice"):
+        polyak.PPO().agent(Spec(spaces[0], Discrete(3), 8, None, 1000))

@@ -1,0 +1,104 @@
+"""Members of spaces with parts as rows, and back."""
+
+import gymnasium
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from gymnasium.spaces import Box, Dict, Discrete, MultiBinary, MultiDiscrete, Tuple
+
+from polyak.errors import BadSetting
+from polyak.parts import networks
+from polyak.parts.networks.encoding import read_space
+from polyak.spaces import MASK, from_rows, has_parts, mask_of, parts, row_shape, storage_type, to_rows
+
+NESTED = Dict(
+    {
+        "at": Box(-1.0, 1.0, (2, 2), np.float32),
+        "inner": Tuple([Discrete(3, start=5), Dict({"lights": MultiBinary(2), "time": Box(0, 9, (), np.int64)})]),
+        "picture": Box(0, 255, (1, 2), np.uint8),
+    }
+)
+MEMBER = {
+    "at": np.array([[0.5, -0.5], [0.25, 1.0]], np.float32),
+    "inner": (6, {"lights": np.array([1, 0], np.int8), "time": np.array(7)}),
+    "picture": np.array([[255, 51]], np.uint8),
+}
+ROW = [0.5, -0.5, 0.25, 1.0, 6.0, 1.0, 0.0, 7.0, 255.0, 51.0]
+
+
+def test_a_row_holds_the_parts_in_the_order_of_the_space():
+    assert [part.path for part in parts(NESTED)] == [
+        ("at",), ("inner", 0), ("inner", 1, "lights"), ("inner", 1, "time"), ("picture",)
+    ]  # fmt: skip
+    assert (row_shape(NESTED), storage_type(NESTED)) == ((10,), np.float32)
+    np.testing.assert_array_equal(to_rows(NESTED, MEMBER), np.float32(ROW))
+
+
+def test_members_come_back_from_their_rows():
+    NESTED.seed(0)
+    members = [NESTED.sample() for _ in range(20)]
+    for member in members:
+        again = from_rows(NESTED, to_rows(NESTED, member))
+        assert NESTED.contains(again)
+        np.testing.assert_array_equal(to_rows(NESTED, again), to_rows(NESTED, member))
+
+
+def test_a_batch_of_members_is_a_batch_of_rows():
+    batch = {"choice": [1, 0, 1], "at": np.zeros((3, 2))}
+    space = Dict({"at": Box(-1.0, 1.0, (2,)), "choice": Discrete(2)})
+    rows = to_rows(space, batch)
+    np.testing.assert_array_equal(rows, [[0, 0, 1], [0, 0, 0], [0, 0, 1]])
+    assert from_rows(space, rows)["choice"].tolist() == [1, 0, 1]
+
+
+@pytest.mark.parametrize("space", [Discrete(3), Box(0, 1, (2, 3)), MultiBinary((2, 2)), MultiDiscrete([2, 3])])
+def test_a_space_without_parts_keeps_its_shape(space):
+    assert not has_parts(space)
+    assert row_shape(space) == (space.shape or ())
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"at": np.zeros((2, 3))}, r"part 'at' has shape \(2, 3\) in place of \(2, 2\)"),
+        ({"at": "here"}, "part 'at' is 'here', which is no number"),
+        ({"inner": (6,)}, "part 'inner' has no part 1"),
+        ({"inner": (6, {"lights": [1, 0]})}, r"part 'inner'\[1\] has no part 'time'"),
+        ({"picture": np.zeros((4, 1, 2))}, r"part 'picture' has shape \(4, 1, 2\) in place of \(1, 2\)"),
+    ],
+)
+def test_what_is_no_member_is_told_by_its_part(change, says):
+    with pytest.raises(ValueError, match=says):
+        to_rows(NESTED, MEMBER | change)
+
+
+def test_networks_read_every_part_of_a_row():
+    """Bytes are divided by 255, choices become one-hot vectors."""
+    x = networks.encode(NESTED)(jnp.array([ROW]))
+    np.testing.assert_allclose(x, [[0.5, -0.5, 0.25, 1.0, 0, 1, 0, 1, 0, 7, 1.0, 0.2]], rtol=1e-6)
+    assert networks.num_features(NESTED) == 12
+
+
+def test_several_choices_become_one_hot_vectors_side_by_side():
+    space = MultiDiscrete([2, 3], start=[0, 5])
+    np.testing.assert_array_equal(
+        networks.encode(space)(jnp.array([[1, 5], [0, 7]])), [[0, 1, 1, 0, 0], [1, 0, 0, 0, 1]]
+    )
+
+
+def test_a_mask_is_not_read_and_leaves_an_image_an_image():
+    image = Box(0, 255, (4, 4, 2), np.uint8)
+    space = Dict({"observation": image, MASK: MultiBinary(3)})
+    rows = to_rows(space, {"observation": np.full((4, 4, 2), 200), MASK: [1, 0, 1]})
+    mask = mask_of(space)
+    assert mask is not None
+    assert mask.of(rows).tolist() == [1, 0, 1]
+    x = networks.encode(space)(jnp.array(rows[None]))
+    assert (read_space(space), x.shape, x.dtype) == (image, (1, 32), jnp.uint8)
+    assert mask_of(NESTED) is None
+
+
+@pytest.mark.parametrize("space", [gymnasium.spaces.Text(3), Dict({"a": gymnasium.spaces.Text(3)}), Dict({})])
+def test_what_no_network_can_read_is_refused_in_a_sentence(space):
+    with pytest.raises(BadSetting, match="are not supported; polyak reads Box, Discrete"):
+        networks.num_features(space)
