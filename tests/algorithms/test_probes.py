@@ -62,7 +62,7 @@ OTHER_ACTIONS = [
 
 
 def test_every_probe_is_used_here():
-    others = {"probe/remembered-action", "probe/match-then-wait"}  # see test_value.py
+    others = {"probe/remembered-action", "probe/match-then-wait", "probe/matched-parts", "probe/masked-action"}
     assert KNOWN.keys() | {id for id, *_ in OTHER_ACTIONS} | others == PROBES.keys()
 
 
