@@ -365,18 +365,23 @@ def _envs() -> list[str]:
     from polyak.envs import GAMES, PROBES, TWINS
     from polyak.envs.atari import GAMES as ATARI
     from polyak.envs.atari import PROTOCOLS
+    from polyak.envs.hidden import HIDDEN
 
     compiled = [f"{id:28} compiled, proved equal to Gymnasium's" for id in TWINS]
     probes = [f"{id:28} probe with a known answer" for id in PROBES]
+    hidden = [f"{id:28} {of}, velocities hidden" for id, (of, _) in HIDDEN.items()]
     games = [f"{id:28} game, {_opponent_in(id)}" for id in GAMES]
     atari = [f"{game}-v5, ALE/{game}-v5".ljust(28) + " Atari" for game in ATARI]
-    others = [f"{id:28} Gymnasium" for id in gymnasium.registry if id not in TWINS]
+    others = [f"{id:28} Gymnasium" for id in gymnasium.registry if id not in {*TWINS, *HIDDEN}]
     protocols = (
         f"Atari's ids choose a protocol ({', '.join(PROTOCOLS)}) and settings: Pong-v5/dopamine, Pong-v5/sticky=0.25. "
         "Pong-v5 is deepmind's, stepped by EnvPool where it is installed; ALE/Pong-v5 is dopamine's, stepped by ale-py."
     )
-    prefixes = "Any id may carry a prefix: gymnax:, gymnasium:, envpool:. gymnax: also reaches gymnax's own ids."
-    return [*compiled, *games, *probes, *others, *atari, protocols, prefixes]
+    prefixes = (
+        "Any id may carry a prefix: gymnax:, gymnasium:, envpool:. gymnax: also reaches gymnax's own ids; masked: rules "
+        "out actions by the environment's own mask, as in masked:Taxi-v4."
+    )
+    return [*compiled, *hidden, *games, *probes, *others, *atari, protocols, prefixes]
 
 
 def _opponent_in(game: str) -> str:

@@ -15,8 +15,9 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from polyak.envs import from_gymnax
+from polyak.envs import from_gymnax, make
 from polyak.envs.from_gymnasium import make_one
+from polyak.envs.hidden import HIDDEN
 
 TOLERANCE = 2e-4
 STEPS = 4_000  # half of them with random actions, half with a controller that reaches goals and time limits
@@ -196,3 +197,33 @@ def test_fresh_episodes_begin_as_the_original_ones_do(id):
             np.testing.assert_allclose(mine[:, i], theirs[0, i], atol=1e-6)
         else:
             assert scipy.stats.ks_2samp(mine[:, i], theirs[:, i]).pvalue > 1e-3, f"coordinate {i}"
+
+
+@pytest.mark.parametrize("id", ["CartPoleNoVel-v1", "PendulumNoVel-v1", "LunarLanderNoVel-v3"])
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # Box2D's bindings
+def test_an_environment_without_velocities_is_the_original_with_zeros_for_them(id):
+    of, velocities = HIDDEN[id]
+    blind, sighted = make_one(id), make_one(of)
+    assert blind.spec.max_episode_steps == sighted.spec.max_episode_steps
+    seen = [blind.reset(seed=3)[0]], [sighted.reset(seed=3)[0]]
+    sighted.action_space.seed(0)
+    for _ in range(8):  # a pole falls after nine
+        action = sighted.action_space.sample()
+        (obs, *outcome), (full, *expected) = blind.step(action), sighted.step(action)
+        assert outcome == expected
+        seen[0].append(obs)
+        seen[1].append(full)
+    hidden = np.isin(np.arange(sighted.observation_space.shape[0]), velocities)
+    np.testing.assert_array_equal(seen[0], np.where(hidden, 0.0, seen[1]))
+
+
+def test_a_twin_without_velocities_is_the_twin_with_zeros_for_them():
+    blind, sighted = make("CartPoleNoVel-v1"), make("CartPole-v1")
+    noise = blind.noise(jax.random.key(0), (2,))
+    here, there = jax.tree.map(lambda leaf: leaf[0], noise), jax.tree.map(lambda leaf: leaf[1], noise)
+    (state, obs), (_, full) = blind.reset(here), sighted.reset(here)
+    np.testing.assert_array_equal(obs, full * np.array([1, 0, 1, 0]))
+    outcome, expected = blind.step(state, 1, there), sighted.step(state, 1, there)
+    np.testing.assert_array_equal(outcome[1], expected[1] * np.array([1, 0, 1, 0]))
+    assert jax.tree.all(jax.tree.map(np.array_equal, (outcome[0], outcome[2:]), (expected[0], expected[2:])))
+    assert blind.id == "CartPoleNoVel-v1"

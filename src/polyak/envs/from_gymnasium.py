@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 import gymnasium
 import numpy as np
 
-from polyak.envs import calls, snapshot
+from polyak.envs import calls, hidden, snapshot
 from polyak.envs.atari import IDS, atari_game
 from polyak.envs.base import EpisodeSeeds, HostStep, Score
 from polyak.envs.calls import CLOSE, FIRST_RESET, MAKE, RESET, STEP, Call, Restarts, show_action
@@ -30,6 +30,8 @@ def make_one(env: str | Callable[..., gymnasium.Env], render_mode: str | None = 
     """
     if isinstance(env, str) and env.startswith("MinAtar/"):
         register_minatar()
+    if env in hidden.HIDDEN:
+        hidden.register()
     if isinstance(env, str) and (game := atari_game(env)):
         from polyak.envs.from_ale import make_game
 
@@ -43,7 +45,7 @@ def make_one(env: str | Callable[..., gymnasium.Env], render_mode: str | None = 
     except (gymnasium.error.UnregisteredEnv, gymnasium.error.DeprecatedEnv) as error:
         from polyak.envs.making import OWN
 
-        known = {*gymnasium.registry, *OWN, *IDS}
+        known = {*gymnasium.registry, *OWN, *IDS, *hidden.HIDDEN}
         raise UnknownName("environment", str(env), known, "see `polyak list envs`.") from error
     except Exception as error:
         raise EnvironmentFault(f"{name_of(env)} could not be made: {describe(error)}") from error

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import gymnasium
 
-from polyak.envs import from_envpool, from_gymnax, mdp
+from polyak.envs import from_envpool, from_gymnax, hidden, mdp
 from polyak.envs.atari import atari_game
 from polyak.envs.base import AsGymnasium, CompiledEnv, HostEnv
 from polyak.envs.calls import STEP_TIMEOUT, Restarts, check_timeout
@@ -127,6 +127,8 @@ def _find(env: EnvLike, num_envs: int, vector: Callable[..., HostEnv]) -> Compil
     if id in OWN:
         own = OWN[id]()  # once, so that its copies share what is compiled
         return own if backend is None else vector(lambda: AsGymnasium(own), id)
+    if backend is None and id in hidden.HIDDEN and hidden.HIDDEN[id].of in from_gymnax.TWINS:
+        return hidden.hide(from_gymnax.make(hidden.HIDDEN[id].of), id)
     if backend == "gymnax" or (backend is None and id in from_gymnax.TWINS):
         return from_gymnax.make(id)
     if backend is None and id in mdp.TWINS:
