@@ -1,4 +1,4 @@
-"""What parts of the DQN family reach: each is put on the preset of DQN, all else left as it is.
+"""What parts of a family of algorithms reach: each is put on a preset, all else left as it is.
 
 python -m benchmarks.family                 # every row, ten seeds: hours
 python -m benchmarks.family dueling         # the row of this name
@@ -24,16 +24,18 @@ SEEDS = 10
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """A change of DQN's preset for an environment."""
+    """A change of an algorithm's preset for an environment."""
 
     name: str
     env: str
     change: dict[str, Any]
-    wanted: float  # the lower end of the interval
+    wanted: float | None  # the lower end of the interval; None where it is shown that something cannot be had
     first_seed: int = 300  # a row changed after a look at its seeds moves on
+    algorithm: str = "dqn"
 
 
-CARTPOLE, LANDER = "CartPole-v1", "LunarLander-v3"
+CARTPOLE, LANDER, BLIND = "CartPole-v1", "LunarLander-v3", "CartPoleNoVel-v1"
+PENALTY = {"kl_coef": 1.0, "target_kl": 0.01, "anneal_clip_range": False}
 ROWS = (
     Row("double, 3 steps", CARTPOLE, {"double": True, "n_steps": 3}, 475),
     Row("dueling", CARTPOLE, {"network": "dueling:128,128:relu:layer_norm"}, 475),
@@ -57,13 +59,20 @@ ROWS = (
         {"network": "dueling:128,128:relu:layer_norm", "replay": "prioritised"},
         200,
     ),
+    Row("an adaptive penalty in place of clipping", CARTPOLE, PENALTY, 495, algorithm="ppo"),
+    Row("the return as weight", CARTPOLE, {"weight": "return"}, None, algorithm="a2c"),
+    Row("the TD error as weight", CARTPOLE, {"weight": "td_error"}, None, algorithm="a2c"),
+    Row("Q of a critic of actions as weight", CARTPOLE, {"weight": "q"}, None, algorithm="a2c"),
+    Row("an LSTM in place of a GRU", BLIND, {"network": "mlp:64:tanh+lstm:64"}, 450, algorithm="ppo"),
+    Row("a transformer in place of a GRU", BLIND, {"network": "mlp:64:tanh+transformer:64:16"}, 450, algorithm="ppo"),
+    Row("no memory", BLIND, {"network": "mlp:64,64:tanh"}, None, algorithm="ppo"),
 )
 
 
 def measure(row: Row) -> dict[str, Any]:
     """Trains one row."""
-    preset = next(preset for preset in presets() if (preset.algorithm, preset.env) == ("dqn", row.env))
-    algorithm = settings.build("dqn", {**preset.settings, **row.change})
+    preset = next(preset for preset in presets() if (preset.algorithm, preset.env) == (row.algorithm, row.env))
+    algorithm = settings.build(row.algorithm, {**preset.settings, **row.change})
     run = finished(
         polyak.train(
             algorithm,
@@ -77,6 +86,7 @@ def measure(row: Row) -> dict[str, Any]:
     )
     low, high = run.scores.interval
     return {
+        "algorithm": row.algorithm,
         "env": row.env,
         "steps": preset.steps,
         "change": row.change,
@@ -90,17 +100,18 @@ def measure(row: Row) -> dict[str, Any]:
 
 def write_table(results: dict[str, Any]) -> None:
     """Puts what was measured into the README."""
-    head = ("DQN's preset with", "environment", "steps", "IQM", "95 % interval", "wanted", "worst seed")
+    head = ("preset of", "with", "environment", "steps", "IQM", "95 % interval", "wanted", "worst seed")
     rows = []
     for name, found in results.items():
         low, high = found["interval"]
         row = (
+            found["algorithm"],
             name,
             found["env"],
             f"{found['steps']:,}",
             f"{found['iqm']:.4g}",
             f"{low:.4g} to {high:.4g}",
-            f"{found['wanted']:g}",
+            "" if found["wanted"] is None else f"{found['wanted']:g}",
             f"{found['worst_seed']:.4g}",
         )
         rows.append(row)
