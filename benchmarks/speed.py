@@ -1,4 +1,4 @@
-"""Speed of training on CartPole: polyak against Stable-Baselines3, SBX and rejax, at the same settings.
+"""Speed of training: polyak against Stable-Baselines3, SBX and rejax, at the same settings.
 
     python -m benchmarks.speed [--rounds 5] [--only ppo,dqn] [--quick] [--json benchmarks/speed.json]
 
@@ -47,7 +47,9 @@ class Task(NamedTuple):
     hidden: tuple[int, ...]
     activation: str
     settings: dict[str, Any]  # names as in Stable-Baselines3, and so as in polyak and SBX
-    rejax: dict[str, Any]  # what rejax calls the same, or the nearest that it offers
+    rejax: dict[str, Any] | None = None  # what rejax calls the same, or the nearest that it offers
+    env: str = "CartPole-v1"
+    sbx: bool = True  # whether SBX has it
 
 
 PPO_SETTINGS = {
@@ -77,6 +79,9 @@ PPO_REJAX |= {"clip_eps": 0.2, "max_grad_norm": 0.5}
 DQN_REJAX = {"buffer_size": 100_000, "fill_buffer": 1_000, "eps_end": 0.04, "polyak": 0.0, "ddqn": False}
 DQN_REJAX |= {name: DQN_SETTINGS[name] for name in ("learning_rate", "gamma", "batch_size", "exploration_fraction")}
 DQN_REJAX |= {"max_grad_norm": 10.0}
+A2C_SETTINGS = {"n_steps": 5, "gamma": 0.99, "gae_lambda": 1.0, "learning_rate": 7e-4, "ent_coef": 0.0, "vf_coef": 0.5}
+A2C_SETTINGS |= {"max_grad_norm": 0.5}  # and RMSProp, the default of both
+CONTROL = PPO_SETTINGS | {"n_steps": 256, "batch_size": 64, "n_epochs": 10, "gamma": 0.99, "gae_lambda": 0.95}
 EVERY_4 = {"learning_rate": 1e-4, "batch_size": 32, "train_freq": 4, "gradient_steps": 1}
 EVERY_4 |= {"target_update_interval": 10_000}
 EVERY_256 = {"train_freq": 256, "gradient_steps": 128, "target_update_interval": 10}
@@ -109,12 +114,47 @@ TASKS = {
         rejax=DQN_REJAX | {"num_envs": 1, "num_epochs": 1, "target_update_freq": 500},
     ),
 }
-CONTESTANTS = ("polyak", "polyak on Gymnasium", "Stable-Baselines3", "SBX", "rejax", "polyak, 2 seeds")
+TASKS |= {
+    "a2c": Task(
+        "A2C, 16 environments x 5 steps",
+        *("A2C", 204_800, 25_600, 16, (64, 64), "tanh"),
+        settings=A2C_SETTINGS,
+        sbx=False,
+    ),
+    "ppo-pendulum": Task(
+        "PPO, 8 environments x 256 steps, 10 epochs",
+        *("PPO", 102_400, 20_480, 8, (64, 64), "tanh"),
+        settings=CONTROL,
+        env="Pendulum-v1",
+    ),
+    "a2c-pendulum": Task(
+        "A2C, 16 environments x 5 steps",
+        *("A2C", 102_400, 20_480, 16, (64, 64), "tanh"),
+        settings=A2C_SETTINGS,
+        env="Pendulum-v1",
+        sbx=False,
+    ),
+    "ppo-cheetah": Task(
+        "PPO, 8 environments x 256 steps, 10 epochs",
+        *("PPO", 61_440, 20_480, 8, (64, 64), "tanh"),
+        settings=CONTROL,
+        env="HalfCheetah-v5",
+    ),
+    "a2c-cheetah": Task(
+        "A2C, 16 environments x 5 steps",
+        *("A2C", 61_440, 20_480, 16, (64, 64), "tanh"),
+        settings=A2C_SETTINGS,
+        env="HalfCheetah-v5",
+        sbx=False,
+    ),
+}
+POOLED = "polyak on EnvPool"
+CONTESTANTS = ("polyak", "polyak on Gymnasium", POOLED, "Stable-Baselines3", "SBX", "rejax", "polyak, 2 seeds")
 PEERS = ("Stable-Baselines3", "SBX", "rejax")
 DIFFERENCES = (
     "Timed: of Stable-Baselines3 and SBX a whole `learn`, of rejax one compiled call, of polyak all that its "
     "engine does but the first call of each compiled program (a fiftieth of the steps, while filling and learning).",
-    "Stable-Baselines3 and SBX step Gymnasium's CartPole, rejax and compiled polyak gymnax's.",
+    "Stable-Baselines3 and SBX step Gymnasium's environments, rejax and compiled polyak gymnax's.",
     "SBX PPO: two optimisers, each clipping its own gradient's norm. SBX DQN: no clipping, which it does not offer.",
     "rejax: clips each element of the gradient, not its norm; treats the time limit as an end of the task.",
     "rejax PPO: always clips the value's change too; two optimisers.",
@@ -126,14 +166,21 @@ DIFFERENCES = (
 )
 
 
-def polyak_speed(task: Task, steps: int, env: str = "CartPole-v1", seeds: int = 1) -> float:
+def polyak_speed(task: Task, steps: int, prefix: str = "", seeds: int = 1) -> float:
     import polyak
 
     network = polyak.MLP(hidden=task.hidden, activation=task.activation)
     algorithm = getattr(polyak, task.algorithm)(**task.settings, network=network)
     with tempfile.TemporaryDirectory() as out:
         run = polyak.train(
-            algorithm, env, steps=steps, seed=0, seeds=seeds, num_envs=task.num_envs, out=out, progress=False
+            algorithm,
+            f"{prefix}{task.env}",
+            steps=steps,
+            seed=0,
+            seeds=seeds,
+            num_envs=task.num_envs,
+            out=out,
+            progress=False,
         )
         return run.steps_per_second
 
@@ -153,7 +200,7 @@ def sbx_speed(task: Task, steps: int) -> float:
 def _learn_speed(library, task: Task, steps: int, warm_up: bool) -> float:
     from stable_baselines3.common.env_util import make_vec_env
 
-    env = make_vec_env("CartPole-v1", task.num_envs, seed=0)
+    env = make_vec_env(task.env, task.num_envs, seed=0)
     network = {"net_arch": list(task.hidden)}  # the activations are these libraries' own defaults
     model = getattr(library, task.algorithm)(
         "MlpPolicy", env, seed=0, device="cpu", policy_kwargs=network, **task.settings
@@ -204,11 +251,13 @@ def measure(contestant: str, task: Task, steps: int) -> float:
         case "polyak":
             return polyak_speed(task, steps)
         case "polyak on Gymnasium":
-            return polyak_speed(task, steps, env="gymnasium:CartPole-v1")
+            return polyak_speed(task, steps, "gymnasium:")
+        case "polyak on EnvPool":
+            return polyak_speed(task, steps, "envpool:")
         case "polyak, 2 seeds":
             return polyak_speed(task, steps, seeds=2)
         case "polyak on Gymnasium, 2 seeds":
-            return polyak_speed(task, steps, env="gymnasium:CartPole-v1", seeds=2)
+            return polyak_speed(task, steps, "gymnasium:", seeds=2)
         case "Stable-Baselines3":
             return stable_baselines3_speed(task, steps)
         case "SBX":
@@ -238,12 +287,15 @@ def measure_apart(contestant: str, name: str, options: argparse.Namespace) -> fl
 
 def contestants(name: str) -> list[str]:
     """Who is measured at a task, in the order of their turns."""
-    return [*CONTESTANTS, *["polyak on Gymnasium, 2 seeds"] * (name == "ppo")]
+    task = TASKS[name]
+    missing = {"polyak", "polyak, 2 seeds"} if task.env == "HalfCheetah-v5" else {POOLED}  # which is not compiled
+    missing |= {who for who, there in (("SBX", task.sbx), ("rejax", task.rejax)) if not there}
+    return [*(who for who in CONTESTANTS if who not in missing), *["polyak on Gymnasium, 2 seeds"] * (name == "ppo")]
 
 
 def ratios(rounds: list[dict[str, float]]) -> dict[str, float]:
     """Medians over the rounds of the ratios within each: polyak against each peer, two seeds against one."""
-    pairs = [(own, peer) for own in ("polyak", "polyak on Gymnasium") for peer in PEERS]
+    pairs = [(own, peer) for own in ("polyak", "polyak on Gymnasium", POOLED) for peer in PEERS]
     pairs += [(f"{own}, 2 seeds", own) for own in ("polyak", "polyak on Gymnasium")]
     return {
         f"{one} / {other}": statistics.median(done[one] / done[other] for done in rounds)
@@ -289,7 +341,7 @@ def show(written: dict[str, Any]) -> None:
     console = Console(width=120)
     for task in written["tasks"].values():
         rounds, median = task["steps_per_second"], task["median"]
-        title = f"CartPole-v1, {task['title']}: steps per second, median of {len(rounds)}"
+        title = f"{task['env']}, {task['title']}: steps per second, median of {len(rounds)}"
         table = Table("", "median", "least", "most", *(f"/ {peer}" for peer in PEERS), "/ 1 seed", title=title)
         for who in median:
             values = [done[who] for done in rounds]
@@ -320,10 +372,12 @@ def write_table(written: dict[str, Any]) -> None:
         cells = [
             f"{task['median'][who]:,.0f}"
             + (f" ({ratio[key]:.1f} x)" if (key := f"{who} / Stable-Baselines3") in ratio else "")
+            if who in task["median"]
+            else ""
             for who in CONTESTANTS
         ]
-        rows.append((task["title"], *cells))
-    table = readme.table(("steps per second on CartPole-v1", *CONTESTANTS), rows)
+        rows.append((f"{task['env']}, {task['title']}", *cells))
+    table = readme.table(("steps per second", *CONTESTANTS), rows)
     readme.put("speed", f"{textwrap.fill(about, 120)}\n\n{table}")
 
 
@@ -348,7 +402,7 @@ def enter_environment() -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description="Speed of training: polyak against Stable-Baselines3, SBX and rejax.")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--only", default="ppo,dqn", help=f"tasks, or how their names begin: {', '.join(TASKS)}")
+    parser.add_argument("--only", default="ppo,dqn,a2c", help=f"tasks, or how their names begin: {', '.join(TASKS)}")
     parser.add_argument("--quick", action="store_true", help="few steps: to see that it works, not to quote")
     parser.add_argument("--json", type=Path, default=Path(__file__).with_name("speed.json"))
     parser.add_argument("--threads", choices=("one", "own"), default="one", help="for the peers: one, or their default")
@@ -358,7 +412,7 @@ def main() -> None:
     if not names or options.rounds < 1:
         parser.error(f"--only takes {', '.join(TASKS)} or how these begin, --rounds a number from 1 up.")
     if options.measure:
-        task = TASKS[names[0]]
+        task = TASKS[options.only]
         steps = task.quick_steps if options.quick else task.steps
         print(measure(options.measure, task, steps))
         return
