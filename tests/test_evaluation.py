@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 import polyak
+from polyak.errors import BadSetting
 from polyak.evaluation import Scores
 
 
@@ -74,3 +75,14 @@ def test_the_same_policy_has_the_same_score_twice():
 def test_no_episodes_is_a_mistake():
     with pytest.raises(polyak.Error, match="at least one"):
         polyak.evaluate(nothing, "CartPole-v1", episodes=0)
+
+
+def test_a_function_sees_and_gives_members_of_spaces_with_parts():
+    """The best answers to the probe's two cues, which pay 2; and something that is no answer."""
+
+    def best(obs):
+        return {"choice": obs["choice"]}, 0.5 * obs["inner"][0].reshape(-1, 1)
+
+    assert polyak.evaluate(best, "probe/matched-parts", episodes=4).mean == 2.0
+    with pytest.raises(BadSetting, match=r"part 0 has the parts \[\] and should have \['choice'\]"):
+        polyak.evaluate(lambda obs: ({}, best(obs)[1]), "probe/matched-parts", episodes=2)

@@ -2,6 +2,7 @@
 
 import json
 from collections import OrderedDict
+from functools import reduce
 
 import gymnasium
 import jax
@@ -12,6 +13,7 @@ import safetensors.numpy
 import polyak
 from polyak.agent import Spec
 from polyak.errors import BadFile, BadSetting
+from polyak.runs.spaces import check_can_be_kept, check_space, space_from_json
 
 SPACES = {
     "box": gymnasium.spaces.Box(np.array([-1.0, -np.inf], np.float32), np.array([1.0, np.inf], np.float32)),
@@ -82,8 +84,46 @@ def test_a_saved_policy_keeps_spaces_of_parts_and_takes_and_gives_their_members(
     assert acted.contains(jax.tree.map(lambda leaf: leaf, loaded({"z": [0.5, 2.0], "a": (6,)})))
     batch = loaded({"z": [[0.5, 2.0], [-0.5, 1.0]], "a": ([6, 3],)})
     assert (batch["go"].shape, batch["by"].shape) == ((2,), (2, 2))
-    with pytest.raises(BadSetting, match="has no part 'a'"):
+    with pytest.raises(BadSetting, match=r"should have \['z', 'a'\]"):
         loaded({"z": [0.5, 2.0]})
+
+
+def test_a_policy_is_not_evaluated_where_parts_stand_in_another_order():
+    """Both spaces are equal for Gymnasium, and their rows are not."""
+    parts = {"z": SPACES["box"], "a": gymnasium.spaces.Discrete(3)}
+    own, other = (gymnasium.spaces.Dict(OrderedDict((key, parts[key]) for key in keys)) for keys in ("za", "az"))
+    spec = Spec(own, gymnasium.spaces.Discrete(2), 1, 200, 1000)
+    agent = ALGORITHMS["ppo"].agent(spec)
+    policy = polyak.Policy(ALGORITHMS["ppo"], spec, agent.policy(agent.init(jax.random.key(0))), "Some-v0")
+    policy.check_spaces(own, spec.action_space, "Some-v0")
+    with pytest.raises(BadSetting, match=r"The policy reads observations of Dict.*and those of Other-v0 are"):
+        policy.check_spaces(other, spec.action_space, "Other-v0")
+
+
+def test_the_parts_of_a_space_together_may_not_be_larger_than_their_file():
+    part = {"kind": "Box", "shape": [60_000], "dtype": "float64", "low": ["0.0"], "high": ["1.0"]}
+    for count, nested in ((1, part), (2, {"kind": "Tuple", "parts": [part, part]})):
+        check_space(nested, "")
+        if count == 1:
+            space_from_json(nested, 1_000)
+        else:
+            with pytest.raises(ValueError, match="too small for a space of 120,000 entries"):
+                space_from_json(nested, 1_000)
+
+
+@pytest.mark.parametrize(
+    "space",
+    [
+        gymnasium.spaces.Dict({1: SPACES["box"]}),
+        gymnasium.spaces.Dict({"k" * 300: SPACES["box"]}),
+        gymnasium.spaces.Tuple([SPACES["discrete"]] * 1001),
+        reduce(lambda inner, _: gymnasium.spaces.Tuple([inner]), range(30), SPACES["box"]),
+    ],
+    ids=["number for a key", "long key", "many parts", "deep"],
+)
+def test_spaces_that_no_file_can_keep_are_refused_before_training(space):
+    with pytest.raises(BadSetting, match=r"A policy for .* cannot be saved"):
+        check_can_be_kept(space)
 
 
 def test_a_table_is_saved_with_its_parts(tmp_path):

@@ -2,11 +2,12 @@
 
 import dataclasses
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from polyak.errors import BadSetting
+from polyak.spaces import from_rows, has_parts, to_rows
 
 if TYPE_CHECKING:
     from polyak.envs import EnvLike
@@ -80,7 +81,7 @@ def decimals(score: float) -> int:
 
 
 def evaluate(
-    policy: Callable[[np.ndarray], np.ndarray],
+    policy: Callable[[Any], Any],
     env: "EnvLike | None" = None,
     *,
     episodes: int = 100,
@@ -89,7 +90,8 @@ def evaluate(
     """Plays whole episodes with a policy in the Gymnasium environment and returns their undiscounted returns.
 
     Args:
-        policy: a `Policy`, or any function from a batch of observations [N, ...] to actions [N, ...].
+        policy: a `Policy`, or any function from a batch of observations [N, ...] to actions [N, ...]; of Dict and Tuple
+            spaces, dictionaries and tuples of such batches.
         env: an id, or a function that returns a `gymnasium.Env`; by default the one the policy was trained on.
         episodes: how many; each begins with a seed of its own, so that the set is the same for every policy.
         seed: where those seeds start; the default is far from any training seed.
@@ -114,11 +116,27 @@ def evaluate(
     vector = GymnasiumVector(lambda: make_original(env), count, name=name_of(env))
     try:
         if isinstance(policy, Policy):
-            policy.check_actions(vector.action_space, vector.id)
+            policy.check_spaces(vector.observation_space, vector.action_space, vector.id)
             return Scores(play(policy.player(count), vector, episodes, seed)[None])
-        return Scores(play(lambda obs, first: policy(obs), vector, episodes, seed)[None])
+        return Scores(play(_player(policy, vector), vector, episodes, seed)[None])
     finally:
         vector.close()
+
+
+def _player(policy: Callable[[Any], Any], vector: Any) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
+    """A user's function as a `Policy.player`, which sees and gives rows where spaces have parts."""
+    seen, given = vector.observation_space, vector.action_space
+
+    def player(obs: np.ndarray, first: np.ndarray) -> np.ndarray:
+        action = policy(from_rows(seen, obs) if has_parts(seen) else obs)
+        if not has_parts(given):
+            return action
+        try:
+            return to_rows(given, action)
+        except ValueError as error:
+            raise BadSetting(f"The actions of {vector.id} are {given}, and of what the policy gave {error}.") from None
+
+    return player
 
 
 def play(player: Callable[[np.ndarray, np.ndarray], np.ndarray], vector, episodes: int, seed: int) -> np.ndarray:

@@ -16,7 +16,7 @@ from polyak.errors import BadFile, BadSetting, Error
 from polyak.runs import tensors
 from polyak.runs.documents import mapping, maybe, one_of, record, setting, text, whole
 from polyak.runs.spaces import check_space, space_from_json, space_to_json
-from polyak.spaces import from_rows, has_parts, row_shape, storage_type, to_rows
+from polyak.spaces import from_rows, has_parts, parts, row_shape, storage_type, to_rows
 
 FORMAT = 2  # 1 is read too: the same without a SHA-256
 SMALL_TABLE = 2**22  # states times actions that a policy may have whatever the size of its file
@@ -113,6 +113,13 @@ class Policy:
 
         return play
 
+    def check_spaces(self, observed: gymnasium.Space, acted: gymnasium.Space, env: str) -> None:
+        """Raises `BadSetting` where its actions are none of the environment's, or observations have other parts."""
+        own = self.spec.observation_space
+        if (has_parts(own) or has_parts(observed)) and parts(own) != parts(observed):
+            raise BadSetting(f"The policy reads observations of {own}, and those of {env} are {observed}.")
+        self.check_actions(acted, env)
+
     def check_actions(self, space: gymnasium.Space, env: str) -> None:
         """Raises `BadSetting` where its actions are none of the environment's."""
         own = self.spec.action_space
@@ -122,7 +129,7 @@ class Policy:
         elif isinstance(own, gymnasium.spaces.Box):
             fits = isinstance(space, gymnasium.spaces.Box) and own.shape == space.shape
         else:
-            fits = own == space
+            fits = own == space and parts(own) == parts(space)  # the order of parts counts too
         if not fits:
             raise BadSetting(f"The policy's actions are {own}, and those of {env} are {space}.")
 

@@ -87,6 +87,7 @@ RANGES: dict[str, tuple[float, float]] = {
     "ent_coef": NOT_NEGATIVE,
     "vf_coef": NOT_NEGATIVE,
     "target_kl": POSITIVE,
+    "kl_coef": STEP_SIZE,
 }
 
 
@@ -131,8 +132,11 @@ def build(name: str, settings: Mapping[str, Any]) -> Algorithm:
 
 def check(algorithm: Any) -> None:
     """Raises `BadSetting` for a hyperparameter that is out of its range."""
+    hints = typing.get_type_hints(type(algorithm))
     for field in dataclasses.fields(algorithm):
         value = getattr(algorithm, field.name)
+        if isinstance(value, Recurrent) and hints[field.name] is Network:
+            raise BadSetting(f"{algorithm.name} takes networks without a memory, not {recurrent_text(value)}.")
         if field.name not in RANGES or not isinstance(value, int | float):
             continue
         low, high = RANGES[field.name]

@@ -6,7 +6,7 @@ parts; networks do, and whoever gives or takes members.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 import gymnasium
@@ -84,18 +84,16 @@ def to_rows(space: gymnasium.Space, members: Any) -> np.ndarray:
     """
     found: list[np.ndarray] = []
     lead: tuple[int, ...] | None = None
-    for part in parts(space):
-        value, where = members, "the whole"
-        for key in part.path:
-            try:
-                value = value[key]
-            except (KeyError, IndexError, TypeError):
-                raise ValueError(f"{where} has no part {key!r}") from None
-            where = f"part {key!r}" if where == "the whole" else f"{where}[{key!r}]"
-        array = np.asarray(value)
+    for where, inner, value in _leaves("", space, members):
+        try:
+            array = np.asarray(value)
+        except ValueError:  # ragged
+            raise ValueError(f"{where} is {value!r}, which is no array") from None
         if array.dtype.kind not in "biuf":
             raise ValueError(f"{where} is {value!r}, which is no number")
-        shape = part.space.shape or ()
+        if array.dtype.kind == "f" and np.dtype(inner.dtype).kind in "iu" and (array != np.rint(array)).any():
+            raise ValueError(f"{where} is {value!r}, which is no whole number")
+        shape = inner.shape or ()
         front = array.shape[: array.ndim - len(shape)]
         if array.shape[len(front) :] != shape or len(front) > 1 or front != (front if lead is None else lead):
             raise ValueError(f"{where} has shape {array.shape} in place of {(*(lead or ()), *shape)}")
@@ -119,22 +117,60 @@ def from_rows(space: gymnasium.Space, rows: np.ndarray) -> Any:
     return member((), space)
 
 
-def mask_of(space: gymnasium.Space) -> Part | None:
-    """The part of an observation that says which actions there are; None where all are, always."""
+def mask_of(space: gymnasium.Space) -> slice | None:
+    """Where in a row an observation says which actions there are, an entry for each; None where all are, always."""
     if not isinstance(space, Dict) or MASK not in space.spaces:
         return None
-    return next(part for part in parts(space) if part.path == (MASK,))
+    of_mask = [part for part in parts(space) if part.path[0] == MASK]
+    return slice(of_mask[0].begin, of_mask[-1].end) if of_mask else None
+
+
+def choices(space: gymnasium.Space) -> list[int] | None:
+    """How many actions each choice has: one choice of Discrete spaces, several of MultiDiscrete ones; else None."""
+    if isinstance(space, Discrete):
+        return [int(space.n)]
+    return space.nvec.ravel().tolist() if isinstance(space, MultiDiscrete) else None
+
+
+def leaves_a_choice(mask: np.ndarray, space: gymnasium.Space) -> bool:
+    """Whether a mask of actions [n] leaves at least one of every choice."""
+    counts = choices(space)
+    if counts is None or mask.size != sum(counts):
+        return True  # agents refuse such a mask
+    return all((one != 0).any() for one in np.split(mask, np.cumsum(counts)[:-1]))
 
 
 def sample(space: gymnasium.Space, observation_space: Any, obs: Any) -> Any:
-    """A random action of a space, none of those that the mask of an observation rules out."""
-    if isinstance(observation_space, Dict) and MASK in observation_space.spaces and isinstance(obs, dict):
-        mask = np.asarray(obs.get(MASK), np.int8)
-        if isinstance(space, Discrete) and mask.shape == (space.n,):
-            return space.sample(mask=mask)
-        if isinstance(space, MultiDiscrete) and mask.shape == (space.nvec.sum(),):
-            return space.sample(mask=tuple(np.split(mask, np.cumsum(space.nvec.ravel())[:-1])))
-    return space.sample()
+    """A random action of a space, none of those that the mask of an observation rules out, if it is a mask."""
+    action, counts = space.sample(), choices(space)
+    where = mask_of(observation_space) if isinstance(observation_space, gymnasium.Space) else None
+    if where is None or counts is None:
+        return action
+    try:
+        mask = to_rows(observation_space, obs)[where] != 0
+    except ValueError:
+        return action
+    if mask.size != sum(counts) or not leaves_a_choice(mask, space):
+        return action
+    drawn = [space.np_random.choice(np.flatnonzero(one)) for one in np.split(mask, np.cumsum(counts)[:-1])]
+    return (np.reshape(drawn, space.shape or ()) + space.start).astype(space.dtype)[()]  # type: ignore[attr-defined]
+
+
+def _leaves(where: str, space: gymnasium.Space, value: Any) -> Iterator[tuple[str, gymnasium.Space, Any]]:
+    """The parts of a member, each with its name and its space; raises `ValueError` where they are not those there."""
+    if not has_parts(space):
+        yield where or "the whole", space, value
+        return
+    if isinstance(space, Dict):
+        held = dict(value) if isinstance(value, Mapping) else None
+    else:
+        held = dict(enumerate(value)) if isinstance(value, tuple | list) else None
+    entries = dict(_entries(space))
+    if held is None or held.keys() != entries.keys():
+        has = f"is a {type(value).__name__}" if held is None else f"has the parts {list(held)}"
+        raise ValueError(f"{where or 'the whole'} {has} and should have {list(entries)}")
+    for key, inner in entries.items():
+        yield from _leaves(f"{where}[{key!r}]" if where else f"part {key!r}", inner, held[key])
 
 
 def _entries(space: gymnasium.Space) -> Iterator[tuple[str | int, gymnasium.Space]]:

@@ -85,12 +85,15 @@ def train_seeds(
     from polyak.engines.host import HostEngine
     from polyak.envs.from_gymnasium import GymnasiumVector
     from polyak.runs.keeper import Keeper
+    from polyak.runs.spaces import check_can_be_kept
 
     allocator.keep_freed()
     how: Any = {"workers": job.workers, "step_timeout": job.step_timeout, "on_fault": job.on_fault}
     env = envs.make(job.env, job.num_envs, **how)
     # Better now than after an hour that the final score cannot be had.
     GymnasiumVector(lambda: envs.make_original(job.env), 1, job.name).close()
+    for space in (env.observation_space, env.action_space):
+        check_can_be_kept(space)
     spec = Spec(env.observation_space, env.action_space, job.num_envs, env.max_episode_steps, job.steps)
     agent = job.algorithm.agent(spec)
     block = job.algorithm.block_length * job.num_envs

@@ -8,13 +8,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from polyak import settings
 from polyak.agent import Spec, Step
 from polyak.algorithms.policy.a2c import A2C
 from polyak.algorithms.policy.ppo import PPO
 from polyak.algorithms.policy.reinforce import REINFORCE
 from polyak.algorithms.policy.trpo import TRPO
 from polyak.envs import make
-from polyak.errors import BadSetting, UnknownName
+from polyak.errors import BadSetting, Error, UnknownName
 from polyak.parts.actor_critic import cut_up
 from polyak.parts.networks import MLP, Recurrent
 from polyak.parts.optimise import Adam
@@ -268,6 +269,24 @@ def test_a_penalty_is_halved_while_the_policy_hardly_moves():
         (A2C(weight="q"), BadSetting, "A2C gives each action a value, and this environment's cannot be counted"),
     ],
 )  # fmt: skip
-def test_settings_that_cannot_work_are_told_in_a_sentence(algorithm, error, says):
+def test_settings_that_do_not_suit_the_task_are_told_in_a_sentence(algorithm, error, says):
     with pytest.raises(error, match=says):
         algorithm.agent(Spec(BOX, BOX, 8, None, 1000))
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "says"),
+    [
+        (TRPO(network=Recurrent(MLP((8,)), "gru", 8)), r"trpo takes networks without a memory, not mlp:8:relu\+gru:8"),
+        (PPO(kl_coef=-1.0, target_kl=0.01), "ppo's kl_coef is -1.0; it must be more than 0"),
+    ],
+)
+def test_settings_that_never_work_are_told_in_a_sentence(algorithm, says):
+    with pytest.raises(BadSetting, match=says):
+        settings.check(algorithm)
+
+
+@pytest.mark.parametrize("memory", [("rnn", 8), ("gru", 0), ("transformer", 8, 1)])
+def test_a_memory_that_cannot_be_is_refused(memory):
+    with pytest.raises(Error, match=r"no memory named 'rnn'|1 to 65,536 units"):
+        Recurrent(MLP((8,)), *memory)

@@ -1,6 +1,7 @@
 """Masks from `info` and from a method, and an environment in which most actions are illegal."""
 
 import gymnasium
+import jax
 import numpy as np
 import pytest
 from gymnasium.spaces import Box, Discrete, MultiDiscrete
@@ -8,8 +9,9 @@ from gymnasium.spaces import Box, Discrete, MultiDiscrete
 import polyak
 from polyak.agent import Spec
 from polyak.envs import make, make_original
-from polyak.errors import BadSetting, EnvironmentFault
+from polyak.errors import BadSetting, EnvironmentFault, UnknownName
 from polyak.parts.networks import MLP
+from polyak.spaces import sample
 
 ACTIONS, ROUNDS = 20, 8
 
@@ -100,6 +102,7 @@ class Answering(Doors):
         (None, "there is no mask: return one as info"),
         (np.ones(3), r"shape \(3,\), and there are 20 actions"),
         (np.zeros(ACTIONS), "rules out every action"),
+        (np.ones((2, ACTIONS)), r"shape \(2, 20\), and there are 20 actions"),
     ],
 )
 def test_a_wrong_mask_is_told_in_a_sentence(mask, says):
@@ -107,16 +110,62 @@ def test_a_wrong_mask_is_told_in_a_sentence(mask, says):
         make(lambda: polyak.MaskActions(Answering(mask))).reset(0)
 
 
-def test_several_choices_have_one_mask_after_the_other():
-    env = polyak.MaskActions(Answering((np.array([1, 0]), np.array([0, 1, 1])), MultiDiscrete([2, 3])))
-    assert env.reset(seed=0)[0]["action_mask"].tolist() == [1, 0, 0, 1, 1]
+def test_several_choices_have_one_mask_after_the_other_and_each_leaves_something():
+    def answering(*masks):
+        return lambda: polyak.MaskActions(Answering(tuple(map(np.array, masks)), MultiDiscrete([2, 3])))
+
+    assert answering([1, 0], [0, 1, 1])().reset(seed=0)[0]["action_mask"].tolist() == [1, 0, 0, 1, 1]
+    make(answering([1, 0], [0, 1, 1])).reset(0)
+    with pytest.raises(EnvironmentFault, match="rules out every action; expected at least one, or of each choice one"):
+        make(answering([0, 0], [1, 1, 1])).reset(0)
+
+
+class Masker(gymnasium.Wrapper):
+    """As sb3-contrib's ActionMasker is: the mask comes from a wrapper."""
+
+    def action_masks(self, *unused):
+        return np.arange(ACTIONS) < 3
+
+
+def test_the_mask_of_a_wrapper_is_found():
+    assert polyak.MaskActions(Masker(Doors())).reset(seed=0)[0]["action_mask"].sum() == 3
+
+
+@pytest.mark.parametrize("space", [Discrete(4, start=2), MultiDiscrete([[2, 3]], start=[[5, 0]])])
+def test_random_actions_are_among_those_that_are_there(space):
+    count = 4 if isinstance(space, Discrete) else 5
+    seen = gymnasium.spaces.Dict({"action_mask": gymnasium.spaces.MultiBinary(count), "x": Box(0, 1)})
+    mask = np.array([0, 1, 0, 1, 0][:count])
+    drawn = [sample(space, seen, {"action_mask": mask, "x": [0.5]}) for _ in range(30)]
+    assert all(space.contains(action) for action in drawn)
+    expected = {3, 5} if isinstance(space, Discrete) else {(6, 1)}
+    assert {int(action) if isinstance(space, Discrete) else tuple(action.ravel()) for action in drawn} == expected
+    for wrong in (None, {"x": [0.5]}, {"action_mask": mask * 0, "x": [0.5]}):
+        assert space.contains(sample(space, seen, wrong))
+
+
+def test_a_mask_of_any_shape_has_an_entry_for_each_action():
+    """Two choices of three as a table: the second row leaves only its last."""
+    mask = gymnasium.spaces.MultiBinary((2, 3))
+    spec = Spec(gymnasium.spaces.Dict({"action_mask": mask, "x": Box(0, 1)}), MultiDiscrete([3, 3]), 2, None, 1000)
+    agent = polyak.PPO(network=MLP((4,))).agent(spec)
+    rows = np.float32([[1, 1, 1, 0, 0, 1, 0.5]] * 2)
+    action = agent.act(agent.init(jax.random.key(0)), (), rows, agent.noise(jax.random.key(1), (2,)), True)[0]
+    assert action[:, 1].tolist() == [2, 2]
+
+
+def test_what_gives_no_mask_cannot_be_had_with_one():
+    with pytest.raises(BadSetting, match="tic-tac-toe gives no mask"):
+        make("masked:tic-tac-toe")
+    with pytest.raises(UnknownName, match="did you mean Taxi"):
+        make("masked:Txai-v4")
 
 
 def test_masks_are_for_choices_and_for_agents_that_know_them():
     with pytest.raises(EnvironmentFault, match="needs Discrete or MultiDiscrete"):
         polyak.MaskActions(Answering(None, Box(-1.0, 1.0)))
     spaces = masked_doors().observation_space, Doors.action_space
-    with pytest.raises(BadSetting, match="DQN cannot rule actions out by a mask; ppo, a2c and trpo can"):
+    with pytest.raises(BadSetting, match="DQN cannot rule actions out by a mask; ppo, a2c, trpo and reinforce can"):
         polyak.DQN().agent(Spec(*spaces, 1, None, 1000))
     with pytest.raises(BadSetting, match="A mask has one entry for each choice"):
         polyak.PPO().agent(Spec(spaces[0], Discrete(3), 8, None, 1000))

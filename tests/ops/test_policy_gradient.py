@@ -38,6 +38,8 @@ def test_the_penaltys_weight_follows_the_divergence(compiled):
     kl = jnp.array([0.005, 0.007, 0.01, 0.014, 0.016])  # 0.01 / 1.5 = 0.0067, 0.01 x 1.5 = 0.015
     answers = compiled(lambda kl: policy_gradient.adapted_kl_coef(4.0, kl, 0.01))(kl)
     np.testing.assert_allclose(answers, [2.0, 4.0, 4.0, 4.0, 8.0])
+    ends = compiled(lambda kl: policy_gradient.adapted_kl_coef(jnp.array([1e-6, 1e6]), kl, 0.01))(jnp.array([0.0, 1.0]))
+    np.testing.assert_allclose(ends, [1e-6, 1e6])  # from 0 or infinity nothing would find back
 
 
 def test_the_value_loss_is_half_the_square_without_a_range(compiled):

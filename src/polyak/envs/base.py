@@ -20,7 +20,8 @@ class CompiledEnv(NamedTuple):
     """An environment as pure, unbatched functions.
 
     As in an agent, randomness is an input: `noise` draws what many steps need at once, fresh starts included, because
-    splitting keys inside a compiled loop is what makes small programs slow.
+    splitting keys inside a compiled loop is what makes small programs slow. Members of Dict and Tuple spaces are rows:
+    see `polyak.spaces`.
     """
 
     id: str

@@ -18,6 +18,7 @@ from polyak.envs import MDP, EnvLike, make_original, name_of
 from polyak.envs.base import CompiledEnv
 from polyak.envs.record import EPISODE_STEPS, MANY_RESETS, Call, Record, TooLong, observe, same, short
 from polyak.errors import BadSetting, EnvironmentFault, UnknownName
+from polyak.spaces import parts
 
 ERROR, WARNING = "error", "warning"
 
@@ -210,11 +211,13 @@ def space_not_supported(record: Record) -> str | None:
     for name, space, wrapper in zip(
         ("observation", "action"), record.before, ("FlattenObservation", "TransformAction"), strict=True
     ):
-        if isinstance(space, gymnasium.Space) and not isinstance(space, ARRAYS):
-            return (
-                f"The {name} space is {short(space)}, and polyak's algorithms take Box, Discrete, MultiDiscrete and "
-                f"MultiBinary; gymnasium.wrappers.{wrapper} can turn it into one of them."
-            )
+        for part in parts(space) if isinstance(space, gymnasium.Space) else ():
+            if not isinstance(part.space, ARRAYS):
+                return (
+                    f"The {name} space holds {short(part.space)}, and polyak's algorithms take Box, Discrete, "
+                    "MultiDiscrete and MultiBinary, and Dict and Tuple spaces of these; "
+                    f"gymnasium.wrappers.{wrapper} can turn it into one of them."
+                )
     return None
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from polyak.envs.atari import Atari, atari_game
 from polyak.envs.base import HostStep, Score, environment_seeds
 from polyak.errors import EnvironmentFault, UnknownName
-from polyak.spaces import storage_type
+from polyak.spaces import has_parts, storage_type
 
 
 def make(id: str, num_envs: int) -> "EnvPoolVector":
@@ -80,6 +80,10 @@ class EnvPoolVector:
         spec = envpool.make_spec(own_id, **options)
         self.observation_space = spec.gymnasium_observation_space
         self.action_space = spec.gymnasium_action_space
+        if has_parts(self.observation_space) or has_parts(self.action_space):
+            raise EnvironmentFault(
+                f"EnvPool's {own_id} has spaces of several parts, which polyak takes from Gymnasium only."
+            )
         self.max_episode_steps = spec.config.max_episode_steps
         self._dtype = storage_type(self.observation_space)
         self._pool: Any = None  # made when it is reset, because EnvPool takes a seed only then

@@ -17,8 +17,8 @@ from polyak.envs import calls, hidden, snapshot
 from polyak.envs.atari import IDS, atari_game
 from polyak.envs.base import EpisodeSeeds, HostStep, Score
 from polyak.envs.calls import CLOSE, FIRST_RESET, MAKE, RESET, STEP, Call, Restarts, show_action
-from polyak.errors import EnvironmentFault, UnknownName
-from polyak.spaces import from_rows, has_parts, row_shape, storage_type, to_rows
+from polyak.errors import EnvironmentFault, Error, UnknownName
+from polyak.spaces import from_rows, has_parts, leaves_a_choice, mask_of, row_shape, storage_type, to_rows
 
 
 def make_one(env: str | Callable[..., gymnasium.Env], render_mode: str | None = None) -> gymnasium.Env:
@@ -30,7 +30,7 @@ def make_one(env: str | Callable[..., gymnasium.Env], render_mode: str | None = 
     """
     if isinstance(env, str) and env.startswith("MinAtar/"):
         register_minatar()
-    if env in hidden.HIDDEN:
+    if isinstance(env, str) and env in hidden.HIDDEN:
         hidden.register()
     if isinstance(env, str) and (game := atari_game(env)):
         from polyak.envs.from_ale import make_game
@@ -40,6 +40,8 @@ def make_one(env: str | Callable[..., gymnasium.Env], render_mode: str | None = 
         if isinstance(env, str):
             return gymnasium.make(env, render_mode=render_mode, disable_env_checker=True)
         made = env() if render_mode is None else env(render_mode=render_mode)
+    except Error:  # of a function that calls this one
+        raise
     except gymnasium.error.DependencyNotInstalled as error:
         raise EnvironmentFault(f"{env} needs a package that is not installed: {first_line(error)}") from error
     except (gymnasium.error.UnregisteredEnv, gymnasium.error.DeprecatedEnv) as error:
@@ -153,6 +155,7 @@ class GymnasiumVector:
         self._shape = row_shape(self.observation_space)
         self._dtype = storage_type(self.observation_space)
         self._exact = (self._dtype, self.observation_space.dtype) if self._dtype.kind != "f" else ()
+        self._mask = mask_of(self.observation_space)
         self._obs_has_parts, self._acts_in_parts = has_parts(self.observation_space), has_parts(self.action_space)
         self._last = np.zeros((num_envs, *self._shape), self._dtype)  # the last good observations
         self.seed(int(np.random.SeedSequence().generate_state(1)[0]))
@@ -222,6 +225,8 @@ class GymnasiumVector:
         if not isinstance(answer, tuple) or len(answer) != 2:
             self._fault(i, kind, f"reset returned {type(answer).__name__}", "a tuple (observation, info)")
         self._store(i, kind, obs, answer[0])
+        if self._mask:
+            self._check_mask(i, kind, obs[i])
         if not _all_finite(obs[i]):
             self._fault(i, kind, "reset returned an observation with NaN or infinity in it", "finite numbers")
         if self.envs[i].observation_space is not self._spaces[i]:
@@ -269,6 +274,8 @@ class GymnasiumVector:
                     score.points[i], score.over[i] = info["points"], info["game_over"]
                 if ended or cut:
                     over.append(i)
+                elif self._mask:
+                    self._check_mask(i, STEP, next_obs[i])
             except EnvironmentFault as fault:
                 self._cut(i, fault, outcome, over)
         self._note.leave()
@@ -406,6 +413,10 @@ class GymnasiumVector:
             self._fault(i, kind, f"the observation is {seen!r}", f"a member of {self.observation_space}", error)
         if self._exact and getattr(seen, "dtype", None) not in self._exact and not np.array_equal(rows[i], seen):
             self._fault(i, kind, f"the observation is {seen!r}", f"a member of {self.observation_space}")
+
+    def _check_mask(self, i: int, kind: int, row: np.ndarray) -> None:
+        if not leaves_a_choice(row[self._mask], self.action_space):
+            self._fault(i, kind, "the mask rules out every action", "at least one, or of each choice one, to be there")
 
     def _given(self, action: Any) -> Any:
         """An action as the environments take it."""

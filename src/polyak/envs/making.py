@@ -124,6 +124,8 @@ def _find(env: EnvLike, num_envs: int, vector: Callable[..., HostEnv]) -> Compil
             )
         return vector(env)
     backend, id = split(env)
+    if backend == "masked" and id in OWN:
+        raise BadSetting(f"{id} gives no mask, so it cannot be had as {env}.")
     if id in OWN:
         own = OWN[id]()  # once, so that its copies share what is compiled
         return own if backend is None else vector(lambda: AsGymnasium(own), id)

@@ -5,10 +5,10 @@ from typing import Any
 
 import gymnasium
 import numpy as np
-from gymnasium.spaces import Dict, Discrete, MultiBinary, MultiDiscrete
+from gymnasium.spaces import Dict, MultiBinary
 
 from polyak.errors import EnvironmentFault
-from polyak.spaces import MASK
+from polyak.spaces import MASK, choices
 
 
 class MaskActions(gymnasium.Wrapper):
@@ -28,26 +28,23 @@ class MaskActions(gymnasium.Wrapper):
 
     def __init__(self, env: gymnasium.Env):
         super().__init__(env)
-        match env.action_space:
-            case Discrete():
-                self._size = int(env.action_space.n)
-            case MultiDiscrete():
-                self._size = int(env.action_space.nvec.sum())
-            case _:
-                raise EnvironmentFault(f"MaskActions needs Discrete or MultiDiscrete actions, not {env.action_space}.")
+        counts = choices(env.action_space)
+        if counts is None:
+            raise EnvironmentFault(f"MaskActions needs Discrete or MultiDiscrete actions, not {env.action_space}.")
+        self._size = sum(counts)
         self.observation_space = Dict({"observation": env.observation_space, MASK: MultiBinary(self._size)})
-        methods = (getattr(env.unwrapped, name, None) for name in ("action_masks", "action_mask"))
+        methods = (_attribute(env, name) for name in ("action_masks", "action_mask"))
         self._ask = next((method for method in methods if callable(method) and not _asks_for_more(method)), None)
 
     def reset(self, *, seed: int | None = None, options: dict | None = None) -> tuple[Any, dict]:
         obs, info = self.env.reset(seed=seed, options=options)
-        return self._with_mask(obs, info, over=False), info
+        return self._with_mask(obs, info), info
 
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict]:
         obs, reward, terminated, truncated, info = self.env.step(action)
-        return self._with_mask(obs, info, bool(terminated or truncated)), reward, terminated, truncated, info
+        return self._with_mask(obs, info), reward, terminated, truncated, info
 
-    def _with_mask(self, obs: Any, info: dict, over: bool) -> dict[str, Any]:
+    def _with_mask(self, obs: Any, info: dict) -> dict[str, Any]:
         given = self._ask() if self._ask else info.get(MASK)
         if given is None:
             raise ValueError(
@@ -57,13 +54,19 @@ class MaskActions(gymnasium.Wrapper):
         mask = np.concatenate([np.ravel(part) for part in given]) if isinstance(given, tuple) else np.asarray(given)
         if mask.shape != (self._size,):
             raise ValueError(f"the mask has shape {mask.shape}, and there are {self._size} actions")
-        mask = (mask != 0).astype(np.int8)
-        if not over and not mask.any():
-            raise ValueError("the mask rules out every action")
-        return {"observation": obs, MASK: mask}
+        return {"observation": obs, MASK: (mask != 0).astype(np.int8)}
+
+
+def _attribute(env: gymnasium.Env, name: str) -> Any:
+    """Of an environment or of what it is wrapped in; None where there is none."""
+    try:
+        return env.get_wrapper_attr(name)
+    except AttributeError:
+        return None
 
 
 def _asks_for_more(method: Any) -> bool:
     """Whether it has arguments without a default, as Taxi's `action_mask(state)` has."""
     arguments = inspect.signature(method).parameters.values()
-    return any(one.default is one.empty and one.kind is not one.VAR_KEYWORD for one in arguments)
+    several = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    return any(one.default is one.empty and one.kind not in several for one in arguments)

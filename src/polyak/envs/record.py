@@ -396,7 +396,10 @@ def _difference(call: Call, again: Call) -> str | None:
     before, after = (call.obs, *call.answer[1:4]), (again.obs, *again.answer[1:4])
     for name, one, other in zip(names, before, after, strict=False):
         if not same(one, other):
-            left, right = np.asarray(one), np.asarray(other)
+            try:
+                left, right = np.asarray(one), np.asarray(other)
+            except ValueError:  # parts of different shapes
+                left = right = np.asarray(None)
             if left.shape == right.shape != () and left.dtype.kind in "biuf":
                 at = tuple(int(i) for i in np.argwhere(left != right)[0])
                 name, one, other = f"{name}[{', '.join(map(str, at))}]", left[at], right[at]
@@ -434,6 +437,9 @@ def _is_true(flag: Any) -> bool:
 
 
 def _size(obs: Any) -> int:
+    """Bytes of an observation, about."""
+    if isinstance(obs, dict | tuple | list):
+        return 64 + sum(map(_size, obs.values() if isinstance(obs, dict) else obs))
     return int(getattr(obs, "nbytes", 64))
 
 

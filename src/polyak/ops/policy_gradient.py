@@ -36,7 +36,7 @@ def penalised_surrogate(log_ratio: Array, advantage: Array, kl: Array, kl_coef: 
 
 def adapted_kl_coef(kl_coef: Array | float, kl: Array, target_kl: Array | float) -> Array:
     """beta for the next round of updates: half where the policy moved less than KL_target / 1.5, twice beyond 1.5
-    times it.
+    times it; within 1e-6 and 1e6, from where it finds back.
 
     Args:
         kl_coef: [] beta.
@@ -45,7 +45,8 @@ def adapted_kl_coef(kl_coef: Array | float, kl: Array, target_kl: Array | float)
 
     Source: Schulman et al. (2017), section 4.
     """
-    return kl_coef * jnp.where(kl < target_kl / 1.5, 0.5, jnp.where(kl > target_kl * 1.5, 2.0, 1.0))
+    factor = jnp.where(kl < target_kl / 1.5, 0.5, jnp.where(kl > target_kl * 1.5, 2.0, 1.0))
+    return jnp.clip(kl_coef * factor, 1e-6, 1e6)
 
 
 def clipped_value_loss(value: Array, old_value: Array, target: Array, clip_range: Array | float | None) -> Array:

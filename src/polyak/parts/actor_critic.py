@@ -14,10 +14,10 @@ from polyak.agent import Agent, Array, Key, PyTree, Spec, Step, forget, no_memor
 from polyak.errors import BadSetting
 from polyak.ops import returns, td
 from polyak.parts import networks
-from polyak.parts.distributions import RULED_OUT, Categorical, Categoricals, Distribution, distribution
+from polyak.parts.distributions import RULED_OUT, Categorical, Distribution, distribution
 from polyak.parts.normalise import Moments
 from polyak.parts.schedules import linear
-from polyak.spaces import MASK, mask_of
+from polyak.spaces import choices, mask_of
 
 Critic = Literal["state", "action"] | None  # what it answers: V(s), or Q(s, a) for every action
 
@@ -185,10 +185,10 @@ def model(hyper: Any, spec: Spec, critic: Critic = "state") -> Model:
         raise BadSetting(
             f"{name} gives each action a value, and this environment's cannot be counted: {spec.action_space}."
         )
-    if (mask := mask_of(space)) and not (_can_rule_out(actions) and mask.end - mask.begin == actions.outputs):
+    if (mask := mask_of(space)) and mask.stop - mask.start != sum(choices(spec.action_space) or ()):
         raise BadSetting(
-            f"A mask has one entry for each choice of Discrete or MultiDiscrete actions; here {MASK} is {mask.space}, "
-            f"and the actions are {spec.action_space}."
+            "A mask has one entry for each choice of Discrete or MultiDiscrete actions; here it has "
+            f"{mask.stop - mask.start}, and the actions are {spec.action_space}."
         )
     judgements = actions.outputs if critic == "action" else 1
 
@@ -203,10 +203,6 @@ def model(hyper: Any, spec: Spec, critic: Critic = "state") -> Model:
         return Memory(network.start(batch), network.start(batch))
 
     return Model(actions, init, start if isinstance(network, networks.Recurrent) else no_memory, critic)
-
-
-def _can_rule_out(actions: Distribution) -> bool:
-    return isinstance(actions, Categorical | Categoricals)
 
 
 def agent(
@@ -244,7 +240,7 @@ def agent(
 
     def see(state: State, obs: Array) -> Seen:
         x = state.features.standardise(encode(obs)) if hyper.normalize_observation else encode(obs)
-        return Seen(x, mask.of(obs) > 0 if mask else None)
+        return Seen(x, obs[..., mask] != 0 if mask else None)
 
     def act(state: State, carry: PyTree, obs: Array, noise: PyTree, explore: bool):
         after, pi = model.step(state.parameters, carry, see(state, obs))

@@ -60,10 +60,10 @@ class Noise(NamedTuple):
 
 def num_actions(algorithm: Any, spec: Spec) -> int:
     """A; raises `BadSetting` where actions are not discrete, or are not always all there."""
+    name = type(algorithm).__name__
     if mask_of(spec.observation_space):
-        raise BadSetting(f"{type(algorithm).__name__} cannot rule actions out by a mask; ppo, a2c and trpo can.")
+        raise BadSetting(f"{name} cannot rule actions out by a mask; ppo, a2c, trpo and reinforce can.")
     if not isinstance(spec.action_space, gymnasium.spaces.Discrete):
-        name = type(algorithm).__name__
         raise BadSetting(f"{name} needs discrete actions, and this environment's are {spec.action_space}.")
     return int(spec.action_space.n)
 

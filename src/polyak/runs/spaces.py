@@ -12,6 +12,7 @@ from polyak.errors import BadSetting
 from polyak.runs.documents import array, one_of, record, text, whole
 
 PARTS = 1_000  # of a Dict or Tuple space
+DEEPEST = 20  # spaces within one another
 SMALL = 2**16  # entries that a space may have whatever the size of the file
 BOX_TYPES = "bool int8 uint8 int16 uint16 int32 uint32 int64 uint64 float16 float32 float64".split()
 
@@ -44,6 +45,8 @@ _KINDS = {
 def check_space(value: Any, place: str) -> None:
     """What a space must look like; a `documents.Check`."""
     record({"kind": one_of(_KINDS)}, closed=False)(value, place)
+    if place.count(".parts") > DEEPEST:
+        raise ValueError(f"spaces stand in one another more than {DEEPEST} deep")
     _KINDS[value["kind"]](value, place)
 
 
@@ -51,6 +54,15 @@ _KINDS["Tuple"] = record({"kind": text(8), "parts": array(check_space, most=PART
 _KINDS["Dict"] = record(
     {"kind": text(8), "keys": array(text(200), most=PARTS), "parts": array(check_space, most=PARTS)}
 )
+
+
+def check_can_be_kept(space: gymnasium.Space) -> None:
+    """Raises `BadSetting` where a policy for such a space could not be saved and read again."""
+    found = space_to_json(space)
+    try:
+        check_space(found, "")
+    except ValueError as error:
+        raise BadSetting(f"A policy for {str(space)[:200]} cannot be saved: {error}.") from None
 
 
 def space_to_json(space: gymnasium.Space) -> dict[str, Any]:
@@ -83,20 +95,31 @@ def space_from_json(found: dict[str, Any], file_size: int) -> gymnasium.Space:
     What is learnt has at least a number for each entry of what it reads or answers, so that an honest file is larger
     than that.
     """
+    if (entries := _entries(found)) > max(SMALL, file_size):
+        raise ValueError(f"its file is too small for a space of {entries:,} entries")
+    return _made(found)
+
+
+def _entries(found: dict[str, Any]) -> int:
+    """Numbers that a member has; of choices, those that there are."""
+    if found["kind"] in ("Dict", "Tuple"):
+        return sum(map(_entries, found["parts"]))
+    shape = (found["n"],) if found["kind"] == "Discrete" else found["shape"]
+    return max(math.prod(shape), sum(found.get("nvec", ())))
+
+
+def _made(found: dict[str, Any]) -> gymnasium.Space:
     kind = found["kind"]
     if kind in ("Dict", "Tuple"):
-        inner = [space_from_json(part, file_size) for part in found["parts"]]
+        inner = [_made(part) for part in found["parts"]]
         if kind == "Tuple":
             return Tuple(inner)
         if not len(set(found["keys"])) == len(found["keys"]) == len(inner):
             raise ValueError("a Dict space has not one key for each of its parts")
         return Dict(OrderedDict(zip(found["keys"], inner, strict=True)))  # else Gymnasium sorts the keys
-    shape = (found["n"],) if kind == "Discrete" else tuple(found["shape"])
-    entries = max(math.prod(shape), sum(found.get("nvec", ())))
-    if entries > max(SMALL, file_size):
-        raise ValueError(f"its file is too small for a space of {entries:,} entries")
     if kind == "Discrete":
         return Discrete(found["n"], start=found["start"])
+    shape = tuple(found["shape"])
     if kind == "MultiBinary":
         return MultiBinary(shape if len(shape) > 1 else shape[0])
     if kind == "MultiDiscrete":

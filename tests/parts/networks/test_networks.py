@@ -266,14 +266,15 @@ def test_a_recurrent_network_is_a_network_and_its_memory():
     [
         ("mlp:64", BadSetting, "network.memory:units"),
         ("mlp:64+gru", BadSetting, "network.memory:units"),
-        ("mlp:64+gru:0", BadSetting, "network.memory:units"),
-        ("mlp:64+gru:1000000", BadSetting, "65,536 units"),
+        ("mlp:64+gru:0", BadSetting, "1 to 65,536 units"),
+        ("mlp:64+gru:1000000", BadSetting, "1 to 65,536 units"),
+        ("mlp:64+gru:" + "9" * 5000, BadSetting, "network.memory:units"),
         ("mlp:64+lstn:8", UnknownName, "did you mean lstm"),
         ("mpl+gru:8", UnknownName, "did you mean mlp"),
         ("mlp+gru:8+gru:8", BadSetting, "network.memory:units"),
         ("mlp+gru:8:4", BadSetting, "network.memory:units"),
         ("mlp+transformer:8:x", BadSetting, "network.memory:units"),
-        ("mlp+transformer:8:1", BadSetting, "sees 1 steps; 2 to 4,096"),
+        ("mlp+transformer:8:1", BadSetting, "2 to 4,096 steps, not 8 and 1"),
     ],
 )
 def test_a_memory_that_cannot_be_read_is_told_in_a_sentence(text, error, says):

@@ -88,7 +88,7 @@ class RecurrentDQN:
     optimizer: Optimizer = Adam(eps=1e-3)
     """What moves the parameters: adam, radam, rmsprop."""
     network: networks.Recurrent = networks.Recurrent(networks.Dueling(hidden=(128,)), core="lstm", units=128)
-    """What computes Q: any network, +lstm or +gru, and the units of its memory."""
+    """What computes Q: any network, +lstm, +gru or +transformer, and the units of its memory."""
 
     @property
     def block_length(self) -> int:

@@ -11,7 +11,7 @@ from gymnasium.spaces import Box, Discrete, MultiBinary, MultiDiscrete
 
 from polyak.agent import Array
 from polyak.errors import BadSetting
-from polyak.spaces import Part, has_parts, mask_of, parts
+from polyak.spaces import MASK, Part, has_parts, mask_of, parts
 
 
 def read_space(space: gymnasium.Space) -> gymnasium.Space:
@@ -51,8 +51,8 @@ def encode(space: gymnasium.Space) -> Callable[[Array], Array]:
 
 
 def _read_parts(space: gymnasium.Space) -> list[Part]:
-    mask = mask_of(space)
-    read = [part for part in parts(space) if mask is None or part.path != mask.path]
+    masked = mask_of(space) is not None
+    read = [part for part in parts(space) if not masked or part.path[0] != MASK]
     if not read or not all(isinstance(part.space, Box | Discrete | MultiBinary | MultiDiscrete) for part in read):
         raise BadSetting(
             f"Observations of {space} are not supported; polyak reads Box, Discrete, MultiDiscrete and MultiBinary "

@@ -12,10 +12,14 @@ import gymnasium
 import jax
 
 from polyak.agent import Array, Key, PyTree, forget
+from polyak.errors import BadSetting, UnknownName
 from polyak.parts.networks.cores import Core, empty, make_core
 from polyak.parts.networks.layers import Initialiser, uniform, with_noise
 from polyak.parts.networks.network import Network
 from polyak.parts.networks.perceptrons import MLP, DuelingHeads, Outputs, Perceptron, make_perceptron, make_streams
+
+MOST_UNITS = 2**16
+MOST_WINDOW = 2**12
 
 
 class RecurrentNetwork(eqx.Module):
@@ -74,6 +78,15 @@ class Recurrent:
     core: str = "lstm"
     units: int = 128
     window: int = 16  # steps that a transformer sees, the present one included; the others remember without end
+
+    def __post_init__(self) -> None:
+        if self.core not in self.CORES:
+            raise UnknownName("memory", self.core, self.CORES)
+        if not 1 <= self.units <= MOST_UNITS or not 2 <= self.window <= MOST_WINDOW:
+            raise BadSetting(
+                f"A memory has 1 to {MOST_UNITS:,} units and a window of 2 to {MOST_WINDOW:,} steps, not {self.units} "
+                f"and {self.window}."
+            )
 
     def start(self, batch: int) -> PyTree:
         """The empty memory at the start of `batch` episodes: zeros."""

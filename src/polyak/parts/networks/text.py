@@ -12,8 +12,7 @@ from polyak.parts.networks.perceptrons import MLP, Dueling
 from polyak.parts.networks.recurrent import Recurrent
 
 MOST_LAYERS = 100  # hidden ones
-MOST_UNITS = 2**16  # of a core
-MOST_WINDOW = 2**12  # of a transformer
+DIGITS = 12  # of a number of units
 SIGMA = 0.5  # of noisy layers (Fortunato et al., 2018, section 3.2)
 
 NETWORKS: dict[str, Callable[..., Network]] = {
@@ -105,18 +104,13 @@ def recurrent_from_text(text: str) -> Recurrent:
     if plus and core not in Recurrent.CORES:
         raise UnknownName("memory", core, Recurrent.CORES)
     most = 2 if core == "transformer" else 1
-    whole = all(number.isdecimal() for number in numbers)
-    if not plus or not whole or not 1 <= len(numbers) <= most or not 1 <= int(numbers[0]) <= MOST_UNITS:
+    whole = all(number.isdecimal() and len(number) <= DIGITS for number in numbers)
+    if not plus or not whole or not 1 <= len(numbers) <= most:
         raise BadSetting(
-            f"The network {text!r} is not of the form network+memory:units, such as mlp:64+gru:128, with 1 to "
-            f"{MOST_UNITS:,} units; a transformer takes the steps that it sees too, as in mlp:64+transformer:64:16."
+            f"The network {text!r} is not of the form network+memory:units, such as mlp:64+gru:128; a transformer "
+            "takes the steps that it sees too, as in mlp:64+transformer:64:16."
         )
-    recurrent = Recurrent(network_from_text(network), core, *map(int, numbers))
-    if not 2 <= recurrent.window <= MOST_WINDOW:
-        raise BadSetting(
-            f"The transformer of {text!r} sees {recurrent.window} steps; 2 to {MOST_WINDOW:,} are allowed."
-        )
-    return recurrent
+    return Recurrent(network_from_text(network), core, *map(int, numbers))
 
 
 def any_network_text(network: Network | Recurrent) -> str:
