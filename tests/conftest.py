@@ -18,6 +18,9 @@ os.environ.setdefault("XLA_FLAGS", " ".join(CHEAP))
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path(__file__).parents[1] / ".pytest_cache" / "xla"))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
+# JAX does not write it in one piece. Who reads a program that another is still writing warns and compiles it: harmless.
+# The same is said to pytest in pyproject.toml, for the tests' own processes.
+os.environ.setdefault("PYTHONWARNINGS", "ignore:Error reading persistent compilation cache entry")
 
 
 def pytest_collection_modifyitems(items):
