@@ -17,6 +17,7 @@ from gymnasium.envs.toy_text import FrozenLakeEnv
 
 import polyak
 from polyak import cli
+from polyak.runs import video
 
 LEARNER = polyak.QLearning(learning_rate=0.5, initial_value=1.0)
 
@@ -128,7 +129,15 @@ class Fades(FrozenLakeEnv):
         return super().render()
 
 
+def test_what_render_raises_is_told_in_a_sentence(tmp_path):
+    policy = train(tmp_path, "FrozenLake-v1", steps=200).policy()
+    Fades.pictures = 1
+    with pytest.raises(polyak.Error, match=r"cannot be drawn: render\(\) raised RuntimeError: the lamp is broken\.$"):
+        video.film(policy, None, tmp_path, Fades)
+
+
 def test_a_film_that_fails_is_told_and_the_run_is_whole(tmp_path):
+    Fades.pictures = 0
     limited = lambda render_mode=None: gymnasium.wrappers.TimeLimit(Fades(render_mode=render_mode), 20)  # noqa: E731
     with pytest.raises(polyak.Error, match=r"Film\.on_\w+ raised .*the lamp is broken"):
         train(tmp_path, limited, steps=200, callbacks=[polyak.Film(100)])

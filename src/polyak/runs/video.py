@@ -5,6 +5,7 @@ import importlib.util
 import itertools
 import os
 import subprocess
+import sys
 import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -67,7 +68,7 @@ def _frames(
     """The pictures of an episode a seed, while it is played: a long game's would not fit into memory all at once."""
     for episode, seed in enumerate(seeds):
         obs, _ = world.reset(seed=seed)
-        yield _picture(world.render())
+        yield _picture(world, name)
         total, over, steps, player = 0.0, False, 0, policy.player(1)
         while not over and steps < LONGEST:
             action = policy.actions(player(policy.rows(obs)[None], np.array([steps == 0]))[0])
@@ -76,7 +77,7 @@ def _frames(
             except Exception as error:
                 what = f"step {steps} of episode {episode} raised {describe(error)}"
                 raise EnvironmentFault(f"{name}: {what}.") from error
-            yield _picture(world.render())
+            yield _picture(world, name)
             total, over, steps = total + float(reward), terminated or truncated, steps + 1
         returns.append(total)
 
@@ -90,6 +91,8 @@ def drawable(env: EnvLike | None, name: str) -> gymnasium.Env:
     """One environment that draws itself, by default the one of that name; raises `EnvironmentFault` if it cannot."""
     for driver in ("SDL_AUDIODRIVER", "SDL_VIDEODRIVER"):
         os.environ.setdefault(driver, "dummy")  # neither a sound card nor a screen is needed to draw
+    if sys.platform == "linux" and not os.environ.get("DISPLAY"):
+        os.environ.setdefault("MUJOCO_GL", "egl")  # the same for MuJoCo, whose first choice is a window
     try:
         world = make_original(env if env is not None else name, render_mode="rgb_array")
     except EnvironmentFault as error:
@@ -101,9 +104,13 @@ def drawable(env: EnvLike | None, name: str) -> gymnasium.Env:
     return world
 
 
-def _picture(frame: Any) -> np.ndarray:
+def _picture(world: gymnasium.Env, name: str) -> np.ndarray:
+    try:
+        frame: Any = world.render()
+    except Exception as error:
+        raise EnvironmentFault(f"{name} cannot be drawn: render() raised {describe(error)}.") from error
     if frame is None:
-        raise EnvironmentFault("render() returned None; expected an image [height, width, 3].")
+        raise EnvironmentFault(f"{name} cannot be drawn: render() returned None; expected an image [height, width, 3].")
     frame = np.asarray(frame)
     if frame.dtype != np.uint8:  # MinAtar draws in shares of full brightness
         frame = (255 * np.clip(frame, 0.0, 1.0)).astype(np.uint8)
