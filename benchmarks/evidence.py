@@ -10,7 +10,7 @@ import sys
 import tomlkit
 
 import polyak
-from benchmarks import readme
+from benchmarks import published, readme
 from polyak.presets import Preset, presets
 from polyak.processes import cores
 from polyak.runs.store import slug
@@ -76,6 +76,8 @@ def write_table() -> None:
             )
             rows.append(row)
     readme.put("evidence", readme.table(head, rows))
+    beside = readme.table(published.HEAD, published.rows(presets()))
+    readme.put("published", f"{beside}\n\n{published.protocols()}")
 
 
 def main(wanted: list[str]) -> None:
