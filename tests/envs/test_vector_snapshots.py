@@ -26,14 +26,23 @@ class Drifting(gymnasium.Env):
 def play(vector, steps: int, seed: int) -> list:
     draws, seen = np.random.default_rng(seed), []
     for _ in range(steps):
-        seen.append(vector.step(draws.integers(0, vector.action_space.n, vector.num_envs).astype(np.int32)))
+        if isinstance(vector.action_space, gymnasium.spaces.Box):
+            action = draws.uniform(-1.0, 1.0, (vector.num_envs, *vector.action_space.shape)).astype(np.float32)
+        else:
+            action = draws.integers(0, vector.action_space.n, vector.num_envs).astype(np.int32)
+        seen.append(vector.step(action))
     return seen
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # Box2D's bindings
 @pytest.mark.parametrize(
     ("env", "workers", "kept"),
-    [("CartPole-v1", 0, "state"), ("CartPole-v1", 2, "state"), ("LunarLander-v3", 0, "actions")],
+    [
+        ("CartPole-v1", 0, "state"),
+        ("CartPole-v1", 2, "state"),
+        ("LunarLander-v3", 0, "actions"),
+        ("Hopper-v5", 0, "actions"),
+    ],
 )
 def test_a_snapshot_is_gone_on_from_as_if_nothing_had_happened(env, workers, kept):
     first = make(f"gymnasium:{env}", 3, workers=workers)
