@@ -1,8 +1,8 @@
-"""The proof behind `from_gymnax.TWINS`: each compiled twin does, step by step, what the Gymnasium original does.
+"""The proof behind every `TWINS`: each twin does, step by step, what the Gymnasium original does.
 
 The compiled twin plays thousands of steps in one scan. Its states are then put into the Gymnasium environment, and
 every answer is compared. Twins compute in float32 and Gymnasium mostly in float64, so the tolerance is 2e-4; MinAtar,
-whose numbers are whole, must be equal exactly.
+whose numbers are whole, must be equal exactly. EnvPool's take no state; how they are compared is said there.
 """
 
 from functools import cache
@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from polyak.envs import from_gymnax, make
+from polyak.envs import from_envpool, from_gymnax, make
 from polyak.envs.from_gymnasium import make_one
 from polyak.envs.hidden import HIDDEN
 
@@ -227,3 +227,56 @@ def test_a_twin_without_velocities_is_the_twin_with_zeros_for_them():
     np.testing.assert_array_equal(outcome[1], expected[1] * np.array([1, 0, 1, 0]))
     assert jax.tree.all(jax.tree.map(np.array_equal, (outcome[0], outcome[2:]), (expected[0], expected[2:])))
     assert blind.id == "CartPoleNoVel-v1"
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # Box2D's bindings
+@pytest.mark.parametrize("id", from_envpool.TWINS)
+def test_a_twin_of_envpool_moves_as_the_original_does(id):
+    """A walker begins with a random push, which its first observation tells: of two that were pushed alike, whatever
+    the simulator, the next 18 observations and rewards are alike too, under the same actions."""
+    pytest.importorskip("envpool")
+    steps, pushed, pool = 18, 2, make(id, 32)
+    assert isinstance(pool, from_envpool.EnvPoolVector)
+    actions = np.random.default_rng(0).uniform(-1.0, 1.0, (steps, 4)).astype(np.float32)
+    seen, rewards = [pool.reset(3)], []
+    for action in actions:
+        outcome = pool.step(np.tile(action, (pool.num_envs, 1)))
+        seen.append(outcome.next_obs)
+        rewards.append(outcome.reward)
+    pool.close()
+    theirs: list[tuple] = []
+    for seed in range(24):
+        original = make_one(id)  # a new one each time: its world outlives a reset
+        first = original.reset(seed=seed)[0]
+        answers = [original.step(action) for action in actions]
+        theirs.append(([first, *(answer[0] for answer in answers)], [answer[1] for answer in answers]))
+    assert (original.action_space, original.observation_space.shape) == (pool.action_space, seen[0].shape[1:])
+    assert original.spec.max_episode_steps == pool.max_episode_steps
+    their_obs, their_rewards = (np.array(leaf, np.float64) for leaf in zip(*theirs, strict=True))
+    nearest = np.abs(their_obs[None, :, 0, pushed] - seen[0][:, None, pushed]).argmin(1)
+    np.testing.assert_allclose(np.array(seen).swapaxes(0, 1), their_obs[nearest], atol=5e-3)
+    np.testing.assert_allclose(np.array(rewards).T, their_rewards[nearest], atol=5e-3)
+    assert their_obs.std((0, 1)).max() > 0.3  # it moves
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.parametrize("id", from_envpool.TWINS)
+def test_a_twin_of_envpool_ends_as_the_original_does(id):
+    """A walker without a plan falls on its hull: minus 100, terminated, in either simulator, after about as many steps."""
+    pytest.importorskip("envpool")
+    draws, limit = np.random.default_rng(1), 120
+
+    def falls(vector) -> np.ndarray:
+        """[B] steps to the first end of each; `limit` where it comes later."""
+        vector.reset(0)
+        first = np.full(vector.num_envs, limit)
+        for t in range(1, limit):
+            outcome = vector.step(draws.uniform(-1.0, 1.0, (vector.num_envs, 4)).astype(np.float32))
+            assert (outcome.reward[outcome.terminated] == -100.0).all() and not outcome.truncated.any()
+            first[outcome.terminated] = np.minimum(first[outcome.terminated], t)
+        vector.close()
+        return first
+
+    ours, theirs = falls(make(id, 24)), falls(make(f"gymnasium:{id}", 24))
+    assert (theirs < limit).mean() > 0.25
+    assert scipy.stats.ks_2samp(ours, theirs).pvalue > 1e-3

@@ -91,3 +91,18 @@ def test_a_replay_that_comes_to_something_else_is_cut():
     shown = obs + 0.1  # another simulator version
     assert vector.restore(found, shown).all()
     vector.close()
+
+
+@pytest.mark.parametrize("ways", [("envpool:", "gymnasium:"), ("gymnasium:", "envpool:")])
+def test_one_simulator_goes_on_in_the_place_of_another_with_episodes_that_are_new(ways):
+    """As where a run was begun with EnvPool, and is resumed on a machine without."""
+    pytest.importorskip("envpool")
+    before, after = (make(f"{way}CartPole-v1", 3) for way in ways)
+    begun = [vector.reset(5) for vector in (before, after)]
+    play(before, 40, seed=0)
+    found = json.loads(json.dumps(before.snapshot()))
+    shown = begun[1].copy()
+    assert after.restore(found, shown).all()
+    assert (shown != begun[1]).any(1).all() and (shown != begun[0]).any(1).all()
+    for vector in (before, after):
+        vector.close()

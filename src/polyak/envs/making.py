@@ -80,10 +80,10 @@ def make(
 
     Returns:
         A compiled environment if there is one whose dynamics a test has proved equal to Gymnasium's; else Gymnasium's.
-        Atari games are played by EnvPool where it is installed, as training wants them: `polyak.envs.atari` says how
-        their ids choose a protocol. Other ids get EnvPool where they ask for it: on two cores it steps 8 CartPoles at
-        half of Gymnasium's pace and 8 LunarLanders a quarter faster (benchmarks/environments.py); what it gains
-        elsewhere is for the user to judge.
+        Where EnvPool is installed, it steps BipedalWalker, which a test has proved to move alike, and plays Atari games
+        as training wants them: `polyak.envs.atari` says how their ids choose a protocol. Other ids get EnvPool where
+        they ask for it: on two cores it steps 8 CartPoles at half of Gymnasium's pace and 8 LunarLanders a quarter
+        faster (benchmarks/environments.py); what it gains elsewhere is for the user to judge.
 
     Raises:
         UnknownName: no version of that name; the message offers the nearest ones.
@@ -143,8 +143,9 @@ def _find(env: EnvLike, num_envs: int, vector: Callable[..., HostEnv]) -> Compil
 
 
 def _is_for_envpool(id: str) -> bool:
-    """Whether EnvPool is the fastest for it: for the games of Atari, if it is installed and nobody asks for ALE."""
-    return atari_game(id) is not None and not id.startswith("ALE/") and from_envpool.is_installed()
+    """Whether EnvPool is the fastest for it: for its twins and the games of Atari, unless these are asked for as ALE."""
+    fast = id in from_envpool.TWINS or (atari_game(id) is not None and not id.startswith("ALE/"))
+    return fast and from_envpool.is_installed()
 
 
 def make_original(env: EnvLike, render_mode: str | None = None) -> gymnasium.Env:

@@ -184,7 +184,7 @@ def environments_of(found: Checkpoint, num_envs: int) -> dict[str, Any] | None:
     if ENVIRONMENTS not in found.files:
         return None
     place = record({"episode": _count, "seed": _count, "steps": _count}, {"state": _any, "actions": _any})
-    schema = record({}, {"places": array(place, num_envs, num_envs), "steps": _count})
+    schema = record({"places": array(place, num_envs, num_envs)})
     try:
         return read_json(found.path / ENVIRONMENTS, schema, LARGEST_ENVIRONMENTS)
     except (OSError, ValueError) as error:
