@@ -153,7 +153,8 @@ def noise(
 
     def draw(key: Key, shape: tuple[int, ...]) -> PyTree:
         normal = jax.random.normal(key, (*shape, sum(map(sum, sizes))))
-        scaled = jnp.sign(normal) * jnp.sqrt(jnp.abs(normal))
+        # The barrier keeps XLA from computing this anew for every element of the matrix that a layer makes of it.
+        scaled = jax.lax.optimization_barrier(jnp.sign(normal) * jnp.sqrt(jnp.abs(normal)))
         drawn, begin = [], 0
         for inputs, answers in sizes:
             middle, end = begin + inputs, begin + inputs + answers
