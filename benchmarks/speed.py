@@ -1,12 +1,12 @@
 """Speed of training: polyak against Stable-Baselines3, SBX and rejax, at the same settings.
 
-    python -m benchmarks.speed [--rounds 5] [--only ppo,dqn] [--quick] [--json benchmarks/speed.json]
+    python -m benchmarks.speed [--rounds 5] [--only ppo,dqn] [--quick]
 
 Each measurement is a process of its own, which trains once, from nothing, for the same number of environment steps, and
 tells its steps per second of training, compilation left out. The contestants take turns: one measurement each makes a
 round, so that a slow minute of the machine slows all of them. What is reported is the median over the rounds, and the
-median of the ratios within each round; a whole benchmark also renews the README's table. The environment `.venv-bench`
-is made when it is missing or out of date.
+median of the ratios within each round. They go to `speed.json`, and from there into the README. The environment
+`.venv-bench` is made when it is missing or out of date.
 """
 
 import argparse
@@ -29,6 +29,7 @@ from benchmarks.readme import ROOT
 
 ENVIRONMENT = ROOT / ".venv-bench"
 REQUIREMENTS = Path(__file__).resolve().with_name("requirements.txt")
+RESULTS = Path(__file__).resolve().with_suffix(".json")
 PACKAGES = ("polyak", "stable-baselines3", "sbx-rl", "rejax", "torch", "jax", "gymnasium", "gymnax", "numpy")
 # polyak gives each of its workers one thread; so that this is not what is measured, its peers get the same. On a busy
 # machine that made them faster; on a quiet one it has not been compared: `--threads own` leaves them as they come.
@@ -314,32 +315,40 @@ def machine() -> dict[str, Any]:
 
 
 def report(results: dict[str, list[dict[str, float]]], options: argparse.Namespace) -> dict[str, Any]:
-    """Everything that is written to the JSON file."""
-    return {
+    """Everything that is written of the tasks that were measured; a benchmark may measure some of them and keep others,
+    so each says where it was."""
+    here = {
         "machine": machine(),
         "versions": {name: importlib.metadata.version(name) for name in PACKAGES},
-        "quick": options.quick,
         "threads": options.threads,
-        "differences": DIFFERENCES,
-        "tasks": {
-            name: {
-                **TASKS[name]._asdict(),
-                "steps_per_second": rounds,
-                "median": {who: statistics.median(done[who] for done in rounds) for who in rounds[0]},
-                "ratios": ratios(rounds),
-            }
-            for name, rounds in results.items()
-        },
+    }
+    return {
+        name: {
+            **TASKS[name]._asdict(),
+            **here,
+            "steps_per_second": rounds,
+            "median": {who: statistics.median(done[who] for done in rounds) for who in rounds[0]},
+            "ratios": ratios(rounds),
+        }
+        for name, rounds in results.items()
     }
 
 
-def show(written: dict[str, Any]) -> None:
-    """Prints the tables."""
+def keep(path: Path, measured: dict[str, Any]) -> dict[str, Any]:
+    """Writes what was measured beside what the file holds of other tasks; returns all, in the order of `TASKS`."""
+    known = json.loads(path.read_text())["tasks"] if path.exists() else {}
+    tasks = {name: (known | measured)[name] for name in TASKS if name in known | measured}
+    path.write_text(json.dumps({"differences": DIFFERENCES, "tasks": tasks}, indent=2) + "\n")
+    return tasks
+
+
+def show(tasks: dict[str, Any]) -> None:
+    """Prints the tables of tasks measured together."""
     from rich.console import Console
     from rich.table import Table
 
     console = Console(width=120)
-    for task in written["tasks"].values():
+    for task in tasks.values():
         rounds, median = task["steps_per_second"], task["median"]
         title = f"{task['env']}, {task['title']}: steps per second, median of {len(rounds)}"
         table = Table("", "median", "least", "most", *(f"/ {peer}" for peer in PEERS), "/ 1 seed", title=title)
@@ -350,24 +359,27 @@ def show(written: dict[str, Any]) -> None:
             over = [task["ratios"].get(f"{who} / {other}") for other in others]
             table.add_row(who, *numbers, *("" if ratio is None else f"{ratio:.2f}" for ratio in over))
         console.print(table)
-    facts = written["machine"]
-    versions = ", ".join(f"{name} {version}" for name, version in written["versions"].items())
-    console.print(f"{facts['cores']} cores of {facts['cpu']}; {versions}; threads of the peers: {written['threads']}")
+    versions = ", ".join(f"{name} {version}" for name, version in task["versions"].items())
+    console.print(f"{where(task)}; {versions}")
     console.print("Where the settings differ:", *(f"- {line}" for line in DIFFERENCES), sep="\n")
 
 
-def write_table(written: dict[str, Any]) -> None:
+def where(task: dict[str, Any]) -> str:
+    """On what machine a task was measured, and how often."""
+    facts, peers = task["machine"], {"one": "one thread", "own": "own threads"}
+    return f"{facts['cpu']}, {facts['cores']} cores, {len(task['steps_per_second'])} rounds, {peers[task['threads']]}"
+
+
+def write_table(tasks: dict[str, Any]) -> None:
     """Puts the medians and the ratios to Stable-Baselines3 into the README."""
-    rounds = len(next(iter(written["tasks"].values()))["steps_per_second"])
-    facts, peers = written["machine"], {"one": "with one thread, as polyak's workers are", "own": "as they come"}
     about = (
-        f"`make bench`: same settings, a process a measurement, compilation left out, medians of {rounds} interleaved "
-        f"rounds on {facts['cores']} cores of {facts['cpu']}; in brackets the ratio to Stable-Baselines3. "
-        f"`polyak` alone is its compiled engine. "
-        f"The peers run {peers[written['threads']]}; where settings differ, the benchmark prints how."
+        "`make bench`: steps per second at the same settings, a process a measurement, compilation left out, medians "
+        "of interleaved rounds; in brackets the median of the ratios to Stable-Baselines3 within each round. `polyak` "
+        "alone is its compiled engine. With one thread the peers run as polyak's workers do; where settings differ, "
+        "the benchmark prints how. Rows of different machines compare by their ratios only."
     )
     rows = []
-    for task in written["tasks"].values():
+    for task in tasks.values():
         ratio = task["ratios"]
         cells = [
             f"{task['median'][who]:,.0f}"
@@ -376,8 +388,8 @@ def write_table(written: dict[str, Any]) -> None:
             else ""
             for who in CONTESTANTS
         ]
-        rows.append((f"{task['env']}, {task['title']}", *cells))
-    table = readme.table(("steps per second", *CONTESTANTS), rows)
+        rows.append((f"{task['env']}: {task['title']}", *cells, where(task)))
+    table = readme.table(("task", *CONTESTANTS, "measured on"), rows)
     readme.put("speed", f"{textwrap.fill(about, 120)}\n\n{table}")
 
 
@@ -403,8 +415,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Speed of training: polyak against Stable-Baselines3, SBX and rejax.")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--only", default="ppo,dqn,a2c", help=f"tasks, or how their names begin: {', '.join(TASKS)}")
-    parser.add_argument("--quick", action="store_true", help="few steps: to see that it works, not to quote")
-    parser.add_argument("--json", type=Path, default=Path(__file__).with_name("speed.json"))
+    parser.add_argument("--quick", action="store_true", help="few steps: to see that it works; nothing is kept")
     parser.add_argument("--threads", choices=("one", "own"), default="one", help="for the peers: one, or their default")
     parser.add_argument("--measure", metavar="CONTESTANT", help="measure one in this process (used by the benchmark)")
     options = parser.parse_args()
@@ -425,12 +436,9 @@ def main() -> None:
                 done[who] = measure_apart(who, name, options)
                 print(f"round {number + 1} of {options.rounds}, {name}: {who} {done[who]:,.0f} steps/s", flush=True)
             results[name].append(done)
-        written = report(results, options)
-        # After each round, so that an interrupted run keeps those that it finished.
-        options.json.write_text(json.dumps(written, indent=2) + "\n")
-    show(written)
-    if not options.quick and names == list(TASKS):
-        write_table(written)
+        if not options.quick:  # after each round, so that an interrupted run keeps those that it finished
+            write_table(keep(RESULTS, report(results, options)))
+    show(report(results, options))
 
 
 if __name__ == "__main__":
