@@ -262,7 +262,7 @@ def test_a_twin_of_envpool_moves_as_the_original_does(id):
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 @pytest.mark.parametrize("id", from_envpool.TWINS)
 def test_a_twin_of_envpool_ends_as_the_original_does(id):
-    """A walker without a plan falls on its hull: minus 100, terminated, in either simulator, after about as many steps."""
+    """A walker without a plan falls on its hull: minus 100, terminated, and as early in either simulator."""
     pytest.importorskip("envpool")
     draws, limit = np.random.default_rng(1), 120
 

@@ -1,4 +1,4 @@
-"""Surrogate losses against numbers worked by hand."""
+"""Surrogate losses against numbers worked by hand, and against rlax."""
 
 import math
 
@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from polyak.ops import policy_gradient
+from tests.ops.reference import rlax
 
 SURROGATE = [
     # ratio, advantage, loss at eps = 0.2, its slope in the log-ratio
@@ -71,3 +72,17 @@ def test_the_kl_estimate_has_the_kl_as_its_mean(compiled):
     estimate = compiled(policy_gradient.approximate_kl)(jnp.log(new / old))
     assert (estimate >= 0).all()
     assert float(np.sum(old * estimate)) == pytest.approx(float(np.sum(old * np.log(old / new))), rel=1e-5)
+
+
+def test_the_clipped_surrogate_is_rlax(compiled):
+    rng = np.random.default_rng(0)
+    log_ratios, advantages = rng.normal(size=(2, 50)).astype(np.float32)
+
+    def ours(log_ratios):
+        return policy_gradient.clipped_surrogate(log_ratios, advantages, 0.2).mean()
+
+    def theirs(log_ratios):
+        return rlax.clipped_surrogate_pg_loss(jnp.exp(log_ratios), advantages, 0.2)
+
+    for mine, other in zip(jax.value_and_grad(ours)(log_ratios), jax.value_and_grad(theirs)(log_ratios), strict=True):
+        np.testing.assert_allclose(mine, other, rtol=1e-5, atol=1e-7)

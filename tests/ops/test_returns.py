@@ -1,4 +1,6 @@
-"""Advantages and discounted sums against numbers worked by hand."""
+"""Advantages and discounted sums against numbers worked by hand, and against rlax."""
+
+from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
@@ -168,12 +170,65 @@ def test_vtrace_does_not_look_past_a_cut_and_keeps_its_bootstrap(compiled):
     np.testing.assert_allclose(advantage, [1.25, 1.5, 3.0], rtol=1e-6)
 
 
-@pytest.mark.parametrize("seed", range(3))
-def test_vtrace_equals_that_of_rlax(compiled, seed):
-    rng = np.random.default_rng(seed)
+# Against rlax: random inputs. It knows one flag, a discount of 0, so truncation has to be judged by hand, above.
+
+
+class Drawn(NamedTuple):
+    """A trajectory in which one step, the same for all, terminates."""
+
+    r_t: np.ndarray
+    discount_t: np.ndarray
+    v: np.ndarray  # [T + 1]
+    rho: np.ndarray
+    continues_t: np.ndarray
+
+
+@pytest.fixture(params=range(3))
+def drawn(request):
+    rng = np.random.default_rng(request.param)
     r_t, v, rho = (rng.normal(size=n).astype(np.float32) for n in (6, 7, 6))
-    rho, discount_t = np.exp(rho), np.full(6, 0.9, np.float32)
-    ours = compiled(returns.vtrace)(r_t, discount_t, v[:-1], v[1:], jnp.ones(6), rho)
-    theirs = rlax.vtrace_td_error_and_advantage(v[:-1], v[1:], r_t, discount_t, rho)
-    np.testing.assert_allclose(ours[0] - v[:-1], theirs.errors, rtol=1e-4, atol=1e-5)
-    np.testing.assert_allclose(ours[1], theirs.pg_advantage, rtol=1e-4, atol=1e-5)
+    continues_t = np.float32([1, 1, 0, 1, 1, 1])
+    return Drawn(r_t, 0.9 * continues_t, v, np.exp(rho), continues_t)
+
+
+def same(ours, theirs):
+    np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-5)
+
+
+def test_discounted_returns_are_rlax(compiled, drawn):
+    ours = compiled(returns.discounted)(drawn.r_t, drawn.discount_t, drawn.v[-1])
+    same(ours, rlax.discounted_returns(drawn.r_t, drawn.discount_t, drawn.v[-1]))
+
+
+@pytest.mark.parametrize("trace_lambda", [0.0, 0.7, 1.0])
+def test_lambda_returns_are_rlax(compiled, drawn, trace_lambda):
+    ours = compiled(returns.lambda_return)(drawn.r_t, drawn.discount_t, drawn.v[1:], drawn.continues_t, trace_lambda)
+    same(ours, rlax.lambda_returns(drawn.r_t, drawn.discount_t, drawn.v[1:], trace_lambda))
+
+
+@pytest.mark.parametrize("gae_lambda", [0.0, 0.7, 1.0])
+def test_advantages_are_rlax(compiled, drawn, gae_lambda):
+    v_tm1, v_t = drawn.v[:-1], drawn.v[1:]
+    ours = compiled(returns.generalised_advantage)(
+        drawn.r_t, drawn.discount_t, v_tm1, v_t, drawn.continues_t, gae_lambda
+    )
+    theirs = rlax.truncated_generalized_advantage_estimation(drawn.r_t, drawn.discount_t, gae_lambda, drawn.v)
+    same(ours, theirs)
+
+
+@pytest.mark.parametrize("n", [1, 3])
+def test_n_step_returns_are_rlax(compiled, drawn, n):
+    theirs = rlax.n_step_bootstrapped_returns(drawn.r_t, drawn.discount_t, drawn.v[1:], n)
+    terminated = 1.0 - drawn.continues_t
+    for begin in range(len(drawn.r_t) - n + 1):
+        steps = slice(begin, begin + n)
+        total, discount, last = compiled(returns.n_step)(drawn.r_t[steps], terminated[steps], terminated[steps], 0.9)
+        same(total + discount * drawn.v[1:][begin + int(last)], theirs[begin])
+
+
+def test_vtrace_is_rlax(compiled, drawn):
+    v_tm1, v_t = drawn.v[:-1], drawn.v[1:]
+    ours = compiled(returns.vtrace)(drawn.r_t, drawn.discount_t, v_tm1, v_t, drawn.continues_t, drawn.rho)
+    theirs = rlax.vtrace_td_error_and_advantage(v_tm1, v_t, drawn.r_t, drawn.discount_t, drawn.rho)
+    same(ours[0] - v_tm1, theirs.errors)
+    same(ours[1], theirs.pg_advantage)

@@ -1,4 +1,4 @@
-"""Distributions over actions against numbers worked by hand, sums over all draws, integrals, and SciPy."""
+"""Distributions over actions against numbers worked by hand, sums over all draws, integrals, SciPy and rlax."""
 
 import itertools
 
@@ -14,6 +14,7 @@ from scipy.special import softmax
 from polyak.errors import BadSetting
 from polyak.parts.distributions import RULED_OUT, Categorical, Joint, Normal, distribution
 from polyak.spaces import from_rows
+from tests.ops.reference import rlax
 
 LOGITS = jnp.array([[0.0, 1.0, 2.0], [-3.0, 50.0, 1.0], [2.0, 2.0, 2.0]])  # unnormalised, one nearly certain, one flat
 THREE = Categorical(3)
@@ -106,6 +107,17 @@ def test_a_normal_by_hand():
     np.testing.assert_allclose(pi.log_prob(wide, jnp.array([3.0])), -0.5 - np.log(2 * np.sqrt(2 * np.pi)), rtol=1e-6)
     np.testing.assert_allclose(pi.kl(wide, unit), 2.0 - np.log(2.0), rtol=1e-6)
     np.testing.assert_allclose(pi.entropy(wide), scipy.stats.norm(1, 2).entropy(), rtol=1e-6)
+
+
+@pytest.mark.filterwarnings("ignore::PendingDeprecationWarning")  # rlax points to distrax
+def test_divergences_are_rlax():
+    """The two that it has; those of several choices and of switches are held to the sums that define them, above."""
+    logits, means, log_stds = (jax.random.normal(jax.random.key(i), (2, 3)) for i in range(3))
+    np.testing.assert_allclose(THREE.kl(*logits), rlax.categorical_kl_divergence(*logits), rtol=1e-5)
+    pi = distribution(Box(-np.inf, np.inf, (3,), np.float32))
+    parts = (part for mean, log_std in zip(means, log_stds, strict=True) for part in (mean, jnp.exp(log_std)))
+    ours = pi.kl(Normal(means[0], log_stds[0]), Normal(means[1], log_stds[1]))
+    np.testing.assert_allclose(ours, rlax.multivariate_normal_kl_divergence(*parts), rtol=1e-5)
 
 
 @pytest.mark.parametrize(("mean", "std"), [(0.0, 1.0), (1.5, 0.3), (-0.5, 2.0)])
