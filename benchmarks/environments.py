@@ -17,13 +17,18 @@ import polyak
 from polyak.envs.base import CompiledEnv
 
 NUM_ENVS, STEPS, ROUNDS = 8, 4_000, 5
+WALKER_STEPS = 500
 ATARI_STEPS = 4_000  # of all environments together: a step is four frames of a console
 
 
 def host(env: str, num_envs: int = NUM_ENVS, steps: int = STEPS) -> Callable[[], None]:
     vector = polyak.make(env, num_envs)
     vector.reset(0)
-    actions = np.random.default_rng(0).integers(0, vector.action_space.n, (steps, num_envs))
+    space, draws = vector.action_space, np.random.default_rng(0)
+    if isinstance(space, gymnasium.spaces.Box):
+        actions = draws.uniform(space.low, space.high, (steps, num_envs, *space.shape)).astype(np.float32)
+    else:
+        actions = draws.integers(0, space.n, (steps, num_envs))
 
     def run() -> None:
         for action in actions:
@@ -76,6 +81,10 @@ def main() -> None:
         ("LunarLander-v3", "EnvPool"): host("envpool:LunarLander-v3"),
     }
     made = dict.fromkeys(contestants, NUM_ENVS * STEPS)  # environment steps of one run
+    for way, prefix in (("polyak's vector", "gymnasium:"), ("EnvPool", "envpool:")):
+        who = "BipedalWalker-v3", way
+        contestants[who] = host(f"{prefix}BipedalWalker-v3", steps=WALKER_STEPS)
+        made[who] = NUM_ENVS * WALKER_STEPS
     for env, way, counts in (("Pong-v5", "EnvPool", (1, 8, 32)), ("ALE/Pong-v5", "polyak's vector", (1, 8))):
         for count in counts:
             who = env, f"{way}, {count} of them"
