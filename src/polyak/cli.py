@@ -365,6 +365,7 @@ def _envs() -> list[str]:
     from polyak.envs import GAMES, PROBES, TWINS
     from polyak.envs.atari import GAMES as ATARI
     from polyak.envs.atari import PROTOCOLS
+    from polyak.envs.from_envpool import TWINS as POOLED
     from polyak.envs.hidden import HIDDEN
 
     compiled = [f"{id:28} compiled, proved equal to Gymnasium's" for id in TWINS]
@@ -372,7 +373,8 @@ def _envs() -> list[str]:
     hidden = [f"{id:28} {of}, velocities hidden" for id, (of, _) in HIDDEN.items()]
     games = [f"{id:28} game, {_opponent_in(id)}" for id in GAMES]
     atari = [f"{game}-v5, ALE/{game}-v5".ljust(28) + " Atari" for game in ATARI]
-    others = [f"{id:28} Gymnasium" for id in gymnasium.registry if id not in {*TWINS, *HIDDEN}]
+    pooled = [f"{id:28} Gymnasium, stepped by EnvPool where it is installed" for id in POOLED]
+    others = [f"{id:28} Gymnasium" for id in gymnasium.registry if id not in {*TWINS, *HIDDEN, *POOLED}]
     protocols = (
         f"Atari's ids choose a protocol ({', '.join(PROTOCOLS)}) and settings: Pong-v5/dopamine, Pong-v5/sticky=0.25. "
         "Pong-v5 is deepmind's, stepped by EnvPool where it is installed; ALE/Pong-v5 is dopamine's, stepped by ale-py."
@@ -381,7 +383,7 @@ def _envs() -> list[str]:
         "Any id may carry a prefix: gymnax:, gymnasium:, envpool:. gymnax: also reaches gymnax's own ids; masked: "
         "rules out actions by the environment's own mask, as in masked:Taxi-v4."
     )
-    return [*compiled, *hidden, *games, *probes, *others, *atari, protocols, prefixes]
+    return [*compiled, *pooled, *hidden, *games, *probes, *others, *atari, protocols, prefixes]
 
 
 def _opponent_in(game: str) -> str:
@@ -396,7 +398,7 @@ def _presets() -> list[str]:
     lines = []
     for entry in presets():
         proof = entry.evidence
-        known = f"IQM {proof['iqm']:g}, 95 % interval {proof['interval']}" if proof else "not measured"
+        known = f"IQM {proof['iqm']:g}, 95 % interval {proof['interval']}" if "iqm" in proof else "not measured"
         lines.append(f"{entry.algorithm:18} {entry.env:22} {entry.steps:>12,} steps  {known}")
     return lines
 
