@@ -11,6 +11,7 @@ from gymnasium.spaces import Discrete
 import polyak
 from polyak.envs import calls, make
 from polyak.envs.base import BATCH, EpisodeSeeds, environment_seeds
+from polyak.envs.worker_vector import WorkerVector
 from polyak.errors import BadSetting, EnvironmentFault
 from tests.envs.broken import Grows, Moody, is_gone
 
@@ -56,6 +57,13 @@ def test_a_reset_without_a_seed_goes_on_with_the_next_episodes():
     for i in range(2):
         first, _ = gymnasium.make("CartPole-v1").reset(seed=EpisodeSeeds(4, 2)(i, 1))
         np.testing.assert_array_equal(obs[i], first)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # Box2D's bindings
+def test_workers_are_had_where_a_pool_would_else_be_chosen():
+    vector = make("BipedalWalker-v3", 2, workers=1)
+    assert isinstance(vector, WorkerVector)
+    vector.close()
 
 
 @pytest.mark.parametrize(("id", "workers"), [("gymnasium:CartPole-v1", 2), ("gymnasium:Pendulum-v1", 2)])

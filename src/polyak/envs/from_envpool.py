@@ -10,8 +10,8 @@ from polyak.envs.base import HostStep, Score, environment_seeds
 from polyak.errors import EnvironmentFault, UnknownName
 from polyak.spaces import has_parts, storage_type
 
-# Ids that EnvPool steps some three times as fast as Gymnasium, that a test has proved to move alike, and of which neither
-# can keep an episode in a checkpoint; so nothing is lost where it is preferred.
+# Ids that EnvPool steps some three times as fast as Gymnasium and that a test has proved to move alike. No episode of
+# theirs can be kept in a checkpoint either way, so nothing is lost where it is preferred.
 TWINS = ("BipedalWalker-v3",)
 
 

@@ -69,9 +69,9 @@ def make(
             `gymnasium.Env`, or an `MDP`, or a `CompiledEnv`.
         num_envs: how many are stepped side by side, where that is up to the environment; a compiled one is copied by
             the engine.
-        workers: processes that step Gymnasium's environments in parallel; 0 steps them in this process. They pay where
-            a step takes about a millisecond or more; a CartPole is slower in them. An environment that hangs or dies
-            with its process can be named, and made anew, only in a worker.
+        workers: processes that step Gymnasium's environments in parallel, also where EnvPool would else be chosen; 0
+            steps them in this process. They pay where a step takes about a millisecond or more; a CartPole is slower in
+            them. An environment that hangs or dies with its process can be named, and made anew, only in a worker.
         step_timeout: seconds that a call of an environment in a worker may take; ten minutes are allowed for making it
             and for its first reset.
         on_fault: what to do when an environment of Gymnasium's raises, answers wrongly, hangs or dies: "stop" raises
@@ -102,7 +102,7 @@ def make(
         here.record_actions = True
         return here
 
-    found = _find(env, num_envs, vector)
+    found = _find(env, num_envs, vector, pool=not workers)
     if workers and not isinstance(found, WorkerVector):
         raise BadSetting(
             f"{name_of(env)} is compiled or pooled, so worker processes have nothing to step; leave workers out, or "
@@ -111,7 +111,8 @@ def make(
     return found
 
 
-def _find(env: EnvLike, num_envs: int, vector: Callable[..., HostEnv]) -> CompiledEnv | HostEnv:
+def _find(env: EnvLike, num_envs: int, vector: Callable[..., HostEnv], pool: bool) -> CompiledEnv | HostEnv:
+    """`vector` makes Gymnasium's version; `pool` is whether EnvPool may be chosen without being asked for."""
     if isinstance(env, CompiledEnv):
         return env
     if isinstance(env, MDP):
@@ -137,13 +138,13 @@ def _find(env: EnvLike, num_envs: int, vector: Callable[..., HostEnv]) -> Compil
         return MDP.from_gymnasium(id).compiled()
     if backend == "masked":
         return vector(lambda: MaskActions(make_one(id)), f"masked:{id}")
-    if backend == "envpool" or (backend is None and _is_for_envpool(id)):
+    if backend == "envpool" or (pool and backend is None and _is_for_envpool(id)):
         return from_envpool.make(id, num_envs)
     return vector(id)
 
 
 def _is_for_envpool(id: str) -> bool:
-    """Whether EnvPool is the fastest for it: for its twins and the games of Atari, unless these are asked for as ALE."""
+    """Whether EnvPool is the fastest for it: for its twins, and for the games of Atari that are not asked for as ALE."""
     fast = id in from_envpool.TWINS or (atari_game(id) is not None and not id.startswith("ALE/"))
     return fast and from_envpool.is_installed()
 
