@@ -144,7 +144,7 @@ def _find(env: EnvLike, num_envs: int, vector: Callable[..., HostEnv], pool: boo
 
 
 def _is_for_envpool(id: str) -> bool:
-    """Whether EnvPool is the fastest for it: for its twins, and for the games of Atari that are not asked for as ALE."""
+    """Whether EnvPool is the fastest for it: for its twins, and for games of Atari not asked for as ALE."""
     fast = id in from_envpool.TWINS or (atari_game(id) is not None and not id.startswith("ALE/"))
     return fast and from_envpool.is_installed()
 
