@@ -135,10 +135,12 @@ def agent(
         counted = block._replace(action=block.action - first_action)
         return state._replace(replay=memory.add(state.replay, counted), step=state.step + block_size)
 
-    def loss(parameters: PyTree, state: State, sample: replay.Sample, key: Key):
+    def learning_noise(key: Key) -> list[PyTree]:
+        """For three looks at a batch, whose transitions share it."""
+        return [model.noise(key, ()) for key in jax.random.split(key, 3)] if is_random else [None, None, None]
+
+    def loss(parameters: PyTree, state: State, sample: replay.Sample, noises: list[PyTree]):
         x_tm1, x_t = features(state, sample.obs), features(state, sample.next_obs)
-        keys = jax.random.split(key, 3) if is_random else ()
-        noises = [model.noise(key, ()) for key in keys] or [None, None, None]  # transitions of a batch share it
         answer_tm1, answer_t = parameters(x_tm1, noises[0]), state.target(x_t, noises[1])
         selector_t = jax.lax.stop_gradient(parameters(x_t, noises[2])) if hyper.double else answer_t
         q_tm1, q_t, q_t_selector = (jax.vmap(values)(answer) for answer in (answer_tm1, answer_t, selector_t))
@@ -147,7 +149,7 @@ def agent(
         error = jax.vmap(td.double_q_learning)(q_tm1, a_tm1, r_t, discount_t, q_t, q_t_selector)
         return (sample.weights * losses).mean(), (priorities, measured(error, q_tm1))
 
-    learn = learning(hyper, spec, memory, optimiser, strategy, loss)
+    learn = learning(hyper, spec, memory, optimiser, strategy, learning_noise, loss)
 
     def policy(state: State) -> State:
         return state._replace(target=(), optimiser=(), replay=())
@@ -170,7 +172,13 @@ def measured(td_error: Array, q_tm1: Array) -> dict[str, Array]:
 
 
 def learning(
-    hyper: Any, spec: Spec, memory: Any, optimiser: Optimiser, strategy: Exploration, loss: Callable[..., Any]
+    hyper: Any,
+    spec: Spec,
+    memory: Any,
+    optimiser: Optimiser,
+    strategy: Exploration,
+    noise: Callable[[Key], PyTree],
+    loss: Callable[..., Any],
 ) -> Callable[[State, Step, Key], tuple[State, dict[str, Array]]]:
     """Makes `Agent.learn`: the target network's renewal, and a round of gradient steps on what the memory draws.
 
@@ -180,7 +188,8 @@ def learning(
         memory: a `replay.Memory`, or what is used as one.
         optimiser: moves the parameters.
         strategy: its metrics are told with the others.
-        loss: (parameters, state, sample, key) -> loss [], (priorities [N], what `measured` tells).
+        noise: key -> all that is random in the loss of a gradient step, the sample aside.
+        loss: (parameters, state, sample, noise) -> loss [], (priorities [N], what `measured` tells).
     """
     block_size = hyper.train_freq * spec.num_envs
     gradient_steps = block_size if hyper.gradient_steps == -1 else hyper.gradient_steps
@@ -196,12 +205,16 @@ def learning(
         if hyper.anneal_learning_rate:
             learning_rate = linear(state.step, hyper.learning_rate, 0.0, spec.total_steps)
 
+        # Drawn before the loop: inside it XLA would compute the draws of a noisy layer anew for each of its weights.
+        noise_keys = jax.vmap(jax.random.fold_in, (None, 0))(key, gradient_steps + jnp.arange(gradient_steps))
+        noises = jax.vmap(noise)(noise_keys)
+
         def gradient_step(i: Array, carry: tuple[PyTree, PyTree, PyTree, dict[str, Array]]):
             parameters, optimiser_state, memory_state, sums = carry
-            sample_key, noise_key = jax.random.fold_in(key, i), jax.random.fold_in(key, gradient_steps + i)
+            sample_key = jax.random.fold_in(key, i)
             sample = memory.sample(memory_state, sample_key, hyper.batch_size, jnp.minimum(progress, 1.0))
             (value, (priorities, metrics)), gradient = jax.value_and_grad(loss, has_aux=True)(
-                parameters, fixed, sample, noise_key
+                parameters, fixed, sample, jax.tree.map(lambda leaf: leaf[i], noises)
             )
             # An error may be no number where the loss is one: that of C51 counts every return that is too large alike.
             sound = jnp.isfinite(jnp.stack(list(metrics.values()))).all()

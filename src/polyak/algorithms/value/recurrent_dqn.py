@@ -146,12 +146,14 @@ class RecurrentDQN:
             counted = block._replace(action=block.action - first_action)
             return state._replace(replay=memory.add(state.replay, counted, carry), step=state.step + block_size)
 
-        def loss(parameters: PyTree, state: deep_q.State, sample: Sequences, key: Key):
+        def learning_noise(key: Key) -> list[PyTree]:
+            return [draw(key, ()) or None for key in jax.random.split(key)]  # all steps of all sequences share it
+
+        def loss(parameters: PyTree, state: deep_q.State, sample: Sequences, noises: list[PyTree]):
             steps = jax.tree.map(lambda leaf: jnp.swapaxes(leaf, 0, 1), sample.steps)  # [L, N, ...]
             x, x_next = features(state, steps.obs), features(state, steps.next_obs)
             over = steps.terminated | steps.truncated
             first = jnp.concatenate([jnp.zeros_like(over[:1]), over[:-1]])
-            noises = [draw(k, ()) or None for k in jax.random.split(key)]  # all steps share it
 
             def read(module, noise: PyTree) -> tuple[Array, Array]:
                 """Values before and after each step that is learnt from."""
@@ -184,7 +186,7 @@ class RecurrentDQN:
             error = transforms.squashed_double_q_learning if self.rescale_values else td.double_q_learning
             return jax.vmap(error)(q_tm1, a_tm1, r_t, discount_t, q_t[reached], q_t_selector[reached])
 
-        learn = deep_q.learning(self, spec, memory, optimiser, strategy, loss)
+        learn = deep_q.learning(self, spec, memory, optimiser, strategy, learning_noise, loss)
 
         def policy(state: deep_q.State) -> deep_q.State:
             return state._replace(target=(), optimiser=(), replay=())

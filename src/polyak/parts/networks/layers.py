@@ -23,7 +23,7 @@ ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
     "gelu": jax.nn.gelu,
 }
 
-LARGE = 2**18  # weights of a layer, from which on it matters which side of a product they are on
+LARGE = 2**17  # weights of a layer, from which on it matters which side of a product they are on
 
 Initialiser = Callable[[Key, int, int], tuple[Array, Array]]  # key, inputs, outputs -> weight [outputs, inputs], bias
 
@@ -91,7 +91,7 @@ class NoisyLinear(eqx.Module):
         e_in, e_out = self.noise
         if e_in.ndim == 1:
             weight = self.weight + self.weight_sigma * jnp.outer(e_out, e_in)
-            return x @ weight.T + self.bias + self.bias_sigma * e_out
+            return _product(x, weight) + self.bias + self.bias_sigma * e_out
         return x @ self.weight.T + self.bias + e_out * ((e_in * x) @ self.weight_sigma.T + self.bias_sigma)
 
 
@@ -153,8 +153,7 @@ def noise(
 
     def draw(key: Key, shape: tuple[int, ...]) -> PyTree:
         normal = jax.random.normal(key, (*shape, sum(map(sum, sizes))))
-        # The barrier keeps XLA from computing this anew for every element of the matrix that a layer makes of it.
-        scaled = jax.lax.optimization_barrier(jnp.sign(normal) * jnp.sqrt(jnp.abs(normal)))
+        scaled = jnp.sign(normal) * jnp.sqrt(jnp.abs(normal))
         drawn, begin = [], 0
         for inputs, answers in sizes:
             middle, end = begin + inputs, begin + inputs + answers
