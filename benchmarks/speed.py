@@ -156,7 +156,7 @@ DIFFERENCES = (
     "Timed: of Stable-Baselines3 and SBX a whole `learn`, of rejax one compiled call, of polyak all that its "
     "engine does but the first call of each compiled program (a fiftieth of the steps, while filling and learning).",
     "Stable-Baselines3 and SBX step Gymnasium's environments, rejax and compiled polyak gymnax's; EnvPool steps in as "
-    "many threads as it finds cores, all others in one.",
+    "many threads as it finds cores, the others one environment after the other.",
     "SBX PPO: two optimisers, each clipping its own gradient's norm. SBX DQN: no clipping, which it does not offer.",
     "rejax: clips each element of the gradient, not its norm; treats the time limit as an end of the task.",
     "rejax PPO: always clips the value's change too; two optimisers.",

@@ -191,19 +191,19 @@ def drawn(request):
     return Drawn(r_t, 0.9 * continues_t, v, np.exp(rho), continues_t)
 
 
-def same(ours, theirs):
+def assert_same(ours, theirs):
     np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-5)
 
 
 def test_discounted_returns_are_rlax(compiled, drawn):
     ours = compiled(returns.discounted)(drawn.r_t, drawn.discount_t, drawn.v[-1])
-    same(ours, rlax.discounted_returns(drawn.r_t, drawn.discount_t, drawn.v[-1]))
+    assert_same(ours, rlax.discounted_returns(drawn.r_t, drawn.discount_t, drawn.v[-1]))
 
 
 @pytest.mark.parametrize("trace_lambda", [0.0, 0.7, 1.0])
 def test_lambda_returns_are_rlax(compiled, drawn, trace_lambda):
     ours = compiled(returns.lambda_return)(drawn.r_t, drawn.discount_t, drawn.v[1:], drawn.continues_t, trace_lambda)
-    same(ours, rlax.lambda_returns(drawn.r_t, drawn.discount_t, drawn.v[1:], trace_lambda))
+    assert_same(ours, rlax.lambda_returns(drawn.r_t, drawn.discount_t, drawn.v[1:], trace_lambda))
 
 
 @pytest.mark.parametrize("gae_lambda", [0.0, 0.7, 1.0])
@@ -213,7 +213,7 @@ def test_advantages_are_rlax(compiled, drawn, gae_lambda):
         drawn.r_t, drawn.discount_t, v_tm1, v_t, drawn.continues_t, gae_lambda
     )
     theirs = rlax.truncated_generalized_advantage_estimation(drawn.r_t, drawn.discount_t, gae_lambda, drawn.v)
-    same(ours, theirs)
+    assert_same(ours, theirs)
 
 
 @pytest.mark.parametrize("n", [1, 3])
@@ -223,12 +223,12 @@ def test_n_step_returns_are_rlax(compiled, drawn, n):
     for begin in range(len(drawn.r_t) - n + 1):
         steps = slice(begin, begin + n)
         total, discount, last = compiled(returns.n_step)(drawn.r_t[steps], terminated[steps], terminated[steps], 0.9)
-        same(total + discount * drawn.v[1:][begin + int(last)], theirs[begin])
+        assert_same(total + discount * drawn.v[1:][begin + int(last)], theirs[begin])
 
 
 def test_vtrace_is_rlax(compiled, drawn):
     v_tm1, v_t = drawn.v[:-1], drawn.v[1:]
     ours = compiled(returns.vtrace)(drawn.r_t, drawn.discount_t, v_tm1, v_t, drawn.continues_t, drawn.rho)
     theirs = rlax.vtrace_td_error_and_advantage(v_tm1, v_t, drawn.r_t, drawn.discount_t, drawn.rho)
-    same(ours[0] - v_tm1, theirs.errors)
-    same(ours[1], theirs.pg_advantage)
+    assert_same(ours[0] - v_tm1, theirs.errors)
+    assert_same(ours[1], theirs.pg_advantage)
