@@ -204,7 +204,7 @@ def test_two_processes_cannot_train_one_run(tmp_path):
 
 
 def test_workers_whose_parent_was_killed_save_and_end_and_resume_goes_on_from_there(tmp_path):
-    options = "--steps 2000000 --seeds 2 --processes 2".split()
+    options = "--steps 1000000 --seeds 2 --processes 2".split()
     command = [sys.executable, "-m", "polyak.cli", "train", "q-learning", "FrozenLake-v1", *options]
     parent = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.DEVNULL)
     try:

@@ -206,7 +206,7 @@ def interrupt(tmp_path, learner: str, steps: int):
 
 
 def test_after_ctrl_c_a_run_goes_on_as_if_nothing_had_happened(tmp_path):
-    steps, learner = 2_000_000, polyak.SARSA(initial_value=1.0)
+    steps, learner = 1_000_000, polyak.SARSA(initial_value=1.0)
     run, said = interrupt(tmp_path, "SARSA(initial_value=1.0)", steps)
     assert f"polyak resume {run.path}" in said
     run.policy()  # what was learned can be used
