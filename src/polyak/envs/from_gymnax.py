@@ -16,6 +16,7 @@ import numpy as np
 from polyak.agent import Array, Key, PyTree
 from polyak.envs.base import CompiledEnv
 from polyak.errors import UnknownName
+from polyak.lazy import imported_when_used
 
 
 class Twin(NamedTuple):
@@ -48,7 +49,8 @@ def make(id: str) -> CompiledEnv:
     Raises:
         UnknownName: gymnax has no such environment.
     """
-    import gymnax  # here because it takes two seconds
+    with imported_when_used("matplotlib.pyplot", "seaborn"):  # with which it draws, and which take most of its time
+        import gymnax
 
     if id in TWINS:
         twin = TWINS[id]
