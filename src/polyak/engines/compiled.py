@@ -85,7 +85,7 @@ class CompiledEngine:
 
     def _chunk(self, loop: Loop, iterations: Array, learn: bool) -> tuple[Loop, dict[str, Array]]:
         noise = self._noise(loop.key, loop.iteration, self.chunk)
-        advance = partial(self._iteration, learn=learn)
+        advance = jax.jit(partial(self._iteration, learn=learn), inline=True)  # traced once, and asked for twice
         example = jax.eval_shape(advance, loop, jax.tree.map(lambda leaf: leaf[0], noise))
         sums = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), example[1])
 
