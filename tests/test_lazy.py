@@ -10,7 +10,7 @@ from polyak.lazy import imported_when_used
 
 @pytest.fixture
 def module(tmp_path, monkeypatch):
-    """The name of a module that nobody has imported, and that says in itself that it was."""
+    """The name of a module that nobody has imported yet."""
     (tmp_path / "slow_to_import.py").write_text("answer = 42\n")
     monkeypatch.syspath_prepend(tmp_path)
     yield "slow_to_import"
