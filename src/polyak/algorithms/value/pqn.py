@@ -55,7 +55,7 @@ class PQN:
     exploration_final_eps: float = 0.05
     """Epsilon once the schedule is over."""
     exploration: Exploration | None = None
-    """What else chooses actions while collecting: epsilon, ladder, boltzmann, noise; by default the three above."""
+    """What explores in place of the three above: epsilon:FIRST:LAST:SHARE, ladder, boltzmann, noise."""
     max_grad_norm: float = 10.0
     """Norm at which the gradient is clipped."""
     anneal_learning_rate: bool = False

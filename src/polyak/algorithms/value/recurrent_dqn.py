@@ -68,7 +68,7 @@ class RecurrentDQN:
     exploration_final_eps: float = 0.05
     """Epsilon once the schedule is over."""
     exploration: Exploration | None = None
-    """What else chooses actions while collecting: greedy, epsilon, ladder, boltzmann, noise; by default the above."""
+    """What explores in place of the three above: greedy, epsilon:FIRST:LAST:SHARE, ladder, boltzmann, noise."""
     anneal_learning_rate: bool = False
     """Let the learning rate fall linearly to 0 over the run, which steadies the final policy."""
     max_grad_norm: float = 40.0
