@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from polyak.algorithms.policy.reinforce import REINFORCE
     from polyak.algorithms.policy.trpo import TRPO
     from polyak.algorithms.tabular.afterstate_td import AfterstateTD
-    from polyak.algorithms.tabular.cross_entropy import TabularCEM
     from polyak.algorithms.tabular.double_q_learning import DoubleQLearning
     from polyak.algorithms.tabular.dyna_q import DynaQ
     from polyak.algorithms.tabular.expected_sarsa import ExpectedSARSA
@@ -36,6 +35,7 @@ if TYPE_CHECKING:
     from polyak.algorithms.tabular.q_learning import QLearning
     from polyak.algorithms.tabular.sarsa import SARSA
     from polyak.algorithms.tabular.sarsa_lambda import SARSALambda
+    from polyak.algorithms.tabular.tabular_cem import TabularCEM
     from polyak.algorithms.tabular.td import TD
     from polyak.algorithms.tabular.td_lambda import TDLambda
     from polyak.algorithms.value.c51 import C51
@@ -104,7 +104,7 @@ _HOMES = {
     "polyak.algorithms.tabular.q_lambda": ("QLambda",),
     "polyak.algorithms.tabular.sarsa_lambda": ("SARSALambda",),
     "polyak.algorithms.tabular.afterstate_td": ("AfterstateTD",),
-    "polyak.algorithms.tabular.cross_entropy": ("TabularCEM",),
+    "polyak.algorithms.tabular.tabular_cem": ("TabularCEM",),
     "polyak.algorithms.tabular.lambda_return": ("LambdaReturn",),
     "polyak.algorithms.tabular.monte_carlo": ("MonteCarlo",),
     "polyak.algorithms.tabular.monte_carlo_prediction": ("MonteCarloPrediction",),

@@ -1,11 +1,14 @@
 """Hyperparameters as plain data, for presets, run folders and policy files; and whether their values can work."""
 
 import dataclasses
-import math
+import functools
+import reprlib
 import types
 import typing
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Literal
+
+import jax
 
 from polyak.agent import Algorithm
 from polyak.algorithms import ALGORITHMS
@@ -24,6 +27,7 @@ from polyak.parts.networks import (
 )
 from polyak.parts.optimise import Optimizer, optimizer_from_text, optimizer_text
 from polyak.parts.policies import TabularPolicy, policy_from_text
+from polyak.parts.ranges import LARGEST, Range
 from polyak.parts.replay import Setting, replay_from_text, replay_text
 from polyak.parts.schedules import StepSize, step_size_from_text
 
@@ -51,45 +55,6 @@ PARTS: dict[Any, TextForm] = {
     float | StepSize: TextForm(step_size_from_text, str, "NUMBER|FROM:TO|NUMBER/n"),
 }
 
-POSITIVE, NOT_NEGATIVE, SHARE = (1e-300, math.inf), (0.0, math.inf), (0.0, 1.0)
-STEP_SIZE = (1e-300, 1e6)  # beyond it products leave float32 before any error does
-
-RANGES: dict[str, tuple[float, float]] = {
-    "learning_rate": STEP_SIZE,
-    "gamma": SHARE,
-    "buffer_size": (1, 2**31 - 1),
-    "learning_starts": NOT_NEGATIVE,
-    "batch_size": (1, math.inf),
-    "train_freq": (1, math.inf),
-    "gradient_steps": (-1, math.inf),
-    "target_update_interval": (1, math.inf),
-    "tau": SHARE,
-    "exploration_fraction": SHARE,
-    "exploration_initial_eps": SHARE,
-    "exploration_final_eps": SHARE,
-    "huber_delta": POSITIVE,
-    "max_grad_norm": POSITIVE,
-    "n_steps": (1, 2**24),
-    "frame_stack": (1, math.inf),
-    "sequence_length": (1, math.inf),
-    "burn_in": NOT_NEGATIVE,
-    "n_atoms": (2, math.inf),
-    "n_quantiles": (1, math.inf),
-    "planning_steps": (1, math.inf),
-    "session_length": (1, math.inf),
-    "elite_share": SHARE,
-    "smoothing": NOT_NEGATIVE,
-    "trace_lambda": SHARE,
-    "n_epochs": (1, math.inf),
-    "gae_lambda": SHARE,
-    "clip_range": POSITIVE,
-    "clip_range_vf": POSITIVE,
-    "ent_coef": NOT_NEGATIVE,
-    "vf_coef": NOT_NEGATIVE,
-    "target_kl": POSITIVE,
-    "kl_coef": STEP_SIZE,
-}
-
 
 def algorithm_named(name: str) -> type[Algorithm]:
     """The class of an algorithm; raises `UnknownName`."""
@@ -100,13 +65,13 @@ def algorithm_named(name: str) -> type[Algorithm]:
 
 def describe(algorithm: Any) -> dict[str, Any]:
     """Every hyperparameter by name, as numbers, booleans, None, and text for parts."""
-    hints = typing.get_type_hints(type(algorithm))
 
-    def plain(name: str, value: Any) -> Any:
-        is_part = hints[name] in PARTS and not isinstance(value, int | float)
-        return PARTS[hints[name]].write(value) if is_part else value
+    def plain(value: Any, form: TextForm | None) -> Any:
+        return form.write(value) if form and not isinstance(value, int | float) else value
 
-    return {field.name: plain(field.name, getattr(algorithm, field.name)) for field in dataclasses.fields(algorithm)}
+    return {
+        name: plain(getattr(algorithm, name), PARTS.get(kind)) for name, kind in _types(algorithm.__class__).items()
+    }
 
 
 def build(name: str, settings: Mapping[str, Any]) -> Algorithm:
@@ -117,48 +82,80 @@ def build(name: str, settings: Mapping[str, Any]) -> Algorithm:
         BadSetting: a value of the wrong type or out of range.
     """
     kind: Any = algorithm_named(name)
-    hints = typing.get_type_hints(kind)
-    fields = [field.name for field in dataclasses.fields(kind)]
+    types = _types(kind)
     values: dict[str, Any] = {}
     for key, value in settings.items():
-        if key not in fields:
-            raise UnknownName(f"{name} setting", key, fields)
-        part = PARTS.get(hints[key])
-        values[key] = part.read(value) if part and isinstance(value, str) else _typed(name, key, value, hints[key])
+        if key not in types:
+            raise UnknownName(f"{name} setting", key, types)
+        if isinstance(value, str) and types[key] in PARTS:
+            value = PARTS[types[key]].read(value)
+        elif type(value) is int and float in _members(types[key]) and abs(value) <= LARGEST:
+            value = float(value)
+        values[key] = value
     algorithm = kind(**values)
     check(algorithm)
     return algorithm
 
 
 def check(algorithm: Any) -> None:
-    """Raises `BadSetting` for a hyperparameter that is out of its range."""
-    hints = typing.get_type_hints(type(algorithm))
-    for field in dataclasses.fields(algorithm):
-        value = getattr(algorithm, field.name)
-        if isinstance(value, Recurrent) and hints[field.name] is Network:
-            raise BadSetting(f"{algorithm.name} takes networks without a memory, not {recurrent_text(value)}.")
-        if field.name not in RANGES or not isinstance(value, int | float):
+    """Raises `BadSetting` for a hyperparameter, or a number of one of its parts, of the wrong type or out of range."""
+    _check(algorithm, f"{algorithm.name}'s ")
+
+
+def _check(part: Any, owner: str) -> None:
+    for name, hint in _hints(part.__class__).items():
+        value = getattr(part, name)
+        if isinstance(value, jax.core.Tracer):  # one program for a sweep: the number is not known while it is traced
             continue
-        low, high = RANGES[field.name]
-        if not low <= value <= high or (field.name == "gradient_steps" and value == 0):
-            wanted = {
-                POSITIVE: "more than 0",
-                STEP_SIZE: "more than 0 and at most 1e6",
-                NOT_NEGATIVE: "0 or more",
-                SHARE: "between 0 and 1",
-            }
-            expected = wanted.get((low, high), f"at least {low:g}" + (f" and at most {high:,}" if value > high else ""))
-            raise BadSetting(f"{algorithm.name}'s {field.name} is {value}; it must be {expected}.")
+        if isinstance(value, Recurrent) and Recurrent not in _members(hint):
+            raise BadSetting(f"{owner}{name} takes networks without a memory, not {recurrent_text(value)}.")
+        if typing.get_origin(hint) is Literal and value not in typing.get_args(hint):
+            raise UnknownName(name, str(value), typing.get_args(hint))
+        if not any(_is(value, kind) for kind in _members(hint)):
+            wanted = " or ".join("None" if kind is types.NoneType else kind.__name__ for kind in _members(hint))
+            raise BadSetting(f"{owner}{name} is {reprlib.repr(value)}; it must be of type {wanted}.")
+        if (limits := _range(hint)) and isinstance(value, int | float) and value not in limits:
+            raise BadSetting(f"{owner}{name} is {reprlib.repr(value)}; it must be {limits}.")
+        if dataclasses.is_dataclass(value):
+            _check(value, f"{owner}{name}'s ")
 
 
-def _typed(name: str, key: str, value: Any, hint: Any) -> Any:
-    """`value` if it is of the type that the field declares; whole numbers serve as floats."""
-    allowed = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
-    if hint in PARTS:
-        allowed = tuple(kind for kind in (*allowed, str) if kind is not hint)
-    if float in allowed and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    if any(type(value) is kind for kind in allowed):
-        return value
-    names = " or ".join("None" if kind is types.NoneType else kind.__name__ for kind in allowed)
-    raise BadSetting(f"{name}'s {key} is {value!r}; it must be of type {names}.")
+@functools.cache
+def _hints(kind: Any) -> dict[str, Any]:
+    """The annotated type of every field of a dataclass."""
+    hints = typing.get_type_hints(kind, include_extras=True)
+    return {field.name: hints[field.name] for field in dataclasses.fields(kind)}
+
+
+@functools.cache
+def _types(kind: Any) -> dict[str, Any]:
+    """The bare type of every field of a dataclass: the keys of `PARTS`, float, int, ..."""
+    hints = typing.get_type_hints(kind)
+    return {field.name: hints[field.name] for field in dataclasses.fields(kind)}
+
+
+def _members(hint: Any) -> tuple[Any, ...]:
+    """The types that a hint allows."""
+    if typing.get_origin(hint) is typing.Annotated:
+        return _members(hint.__origin__)
+    if typing.get_origin(hint) in (types.UnionType, typing.Union):
+        return tuple(member for one in typing.get_args(hint) for member in _members(one))
+    return (hint,)
+
+
+def _range(hint: Any) -> Range | None:
+    """The range of the numbers that a hint allows."""
+    if typing.get_origin(hint) is typing.Annotated:
+        return next((one for one in hint.__metadata__ if isinstance(one, Range)), None)
+    return next((found for one in typing.get_args(hint) if (found := _range(one))), None)
+
+
+def _is(value: Any, kind: Any) -> bool:
+    """Whether a value is of a type; whole numbers serve as floats, and parts are known by not being plain."""
+    if typing.get_origin(kind) is tuple:
+        return isinstance(value, tuple) and all(_is(one, typing.get_args(kind)[0]) for one in value)
+    if getattr(kind, "_is_protocol", False):
+        return dataclasses.is_dataclass(value)
+    if kind in (int, float):
+        return isinstance(value, int | kind) and not isinstance(value, bool)
+    return kind is Any or typing.get_origin(kind) is Literal or isinstance(value, kind)

@@ -12,7 +12,6 @@ from polyak.agent import Spec, Step
 from polyak.algorithms.planning.backward_induction import expected_return
 from polyak.algorithms.planning.policy_evaluation import policy_evaluation_exact
 from polyak.algorithms.planning.policy_iteration import policy_iteration
-from polyak.algorithms.tabular.cross_entropy import TabularCEM
 from polyak.algorithms.tabular.double_q_learning import DoubleQLearning
 from polyak.algorithms.tabular.dyna_q import DynaQ
 from polyak.algorithms.tabular.expected_sarsa import ExpectedSARSA
@@ -23,6 +22,7 @@ from polyak.algorithms.tabular.q_lambda import QLambda
 from polyak.algorithms.tabular.q_learning import QLearning
 from polyak.algorithms.tabular.sarsa import SARSA
 from polyak.algorithms.tabular.sarsa_lambda import SARSALambda
+from polyak.algorithms.tabular.tabular_cem import TabularCEM
 from polyak.engines.compiled import CompiledEngine
 from polyak.envs.mdp import MDP
 from polyak.errors import BadSetting

@@ -8,7 +8,6 @@ from polyak.algorithms.policy.ppo import PPO
 from polyak.algorithms.policy.reinforce import REINFORCE
 from polyak.algorithms.policy.trpo import TRPO
 from polyak.algorithms.tabular.afterstate_td import AfterstateTD
-from polyak.algorithms.tabular.cross_entropy import TabularCEM
 from polyak.algorithms.tabular.double_q_learning import DoubleQLearning
 from polyak.algorithms.tabular.dyna_q import DynaQ
 from polyak.algorithms.tabular.expected_sarsa import ExpectedSARSA
@@ -22,6 +21,7 @@ from polyak.algorithms.tabular.q_lambda import QLambda
 from polyak.algorithms.tabular.q_learning import QLearning
 from polyak.algorithms.tabular.sarsa import SARSA
 from polyak.algorithms.tabular.sarsa_lambda import SARSALambda
+from polyak.algorithms.tabular.tabular_cem import TabularCEM
 from polyak.algorithms.tabular.td import TD
 from polyak.algorithms.tabular.td_lambda import TDLambda
 from polyak.algorithms.value.c51 import C51

@@ -16,10 +16,11 @@ import jax.numpy as jnp
 from polyak.agent import Agent, Array, Key, PyTree, Spec, Step, forget, no_memory, one_by_one
 from polyak.errors import BadSetting
 from polyak.ops import td
-from polyak.parts.exploration import EpsilonGreedy, Exploration, NoiseAhead, noise_ahead
-from polyak.parts.features import Features, Tiles, linear_in
+from polyak.parts import hyper
+from polyak.parts.exploration import EpsilonGreedy, NoiseAhead, noise_ahead
+from polyak.parts.features import Tiles, linear_in
 from polyak.parts.finite import unless_nan, usable
-from polyak.parts.schedules import StepSize, step_size
+from polyak.parts.schedules import step_size
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,18 +34,12 @@ class LinearSARSA:
     learning_starts: ClassVar[int] = 0
     block_length: ClassVar[int] = 1
 
-    features: Features = Tiles(tilings=8, tiles=8)
-    """What values are linear in: raw, polynomial:2, fourier:3, radial:5, tiles:8:8 (grids, tiles along each)."""
-    learning_rate: float | StepSize = 0.3
-    """Step size: 0.3, or from one value to another over the run (0.5:0.01); tiles divide it by their grids."""
-    gamma: float = 1.0
-    """Discount per step, in [0, 1]."""
-    trace_lambda: float = 0.9
-    """How slowly traces fade, in [0, 1]: 0 corrects one step, 1 the whole episode."""
-    replacing_traces: bool = False
-    """Keep traces at 1 at most, which suits features that are 0 or 1."""
-    exploration: Exploration = EpsilonGreedy(0.1)
-    """How other actions are tried: epsilon:0.1, epsilon:1:0.05:0.5, boltzmann:1, noise:1."""
+    features: hyper.Features = Tiles(tilings=8, tiles=8)
+    learning_rate: hyper.LinearStepSize = 0.3
+    gamma: hyper.Gamma = 1.0
+    trace_lambda: hyper.TraceLambda = 0.9
+    replacing_traces: hyper.CappedTraces = False
+    exploration: hyper.ExplorationWithoutVisits = EpsilonGreedy(0.1)
 
     def agent(self, spec: Spec) -> Agent:
         x, num_actions, first_action = linear_in(self.features, spec, "Linear SARSA")

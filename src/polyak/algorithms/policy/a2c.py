@@ -16,18 +16,15 @@ and value are two networks; each step's G ends with its block, where the paper's
 """
 
 import dataclasses
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import jax
 import jax.numpy as jnp
 
 from polyak.agent import Agent, Array, Key, Spec
-from polyak.errors import UnknownName
-from polyak.parts import actor_critic, networks
+from polyak.parts import actor_critic, hyper, networks
 from polyak.parts.actor_critic import Estimated, Parameters, Samples, State, gae, standardised
-from polyak.parts.optimise import Optimizer, RMSProp
-
-WEIGHTS = ("return", "q", "advantage", "td_error")  # of the score
+from polyak.parts.optimise import RMSProp
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,48 +37,31 @@ class A2C:
     vmap_seeds: ClassVar[bool] = False
     learning_starts: ClassVar[int] = 0
 
-    learning_rate: float = 7e-4
-    """Step size of the optimizer."""
-    n_steps: int = 5
-    """Steps of every environment between two updates."""
-    gamma: float = 0.99
-    """Discount per step, in [0, 1]."""
-    gae_lambda: float = 1.0
-    """Lambda of the advantage estimate: 0 trusts the value, 1 the returns."""
-    weight: str = "advantage"
+    learning_rate: hyper.LearningRate = 7e-4
+    n_steps: hyper.BlockSteps = 5
+    gamma: hyper.Gamma = 0.99
+    gae_lambda: hyper.GaeLambda = 1.0
+    weight: Literal["return", "q", "advantage", "td_error"] = "advantage"
     """What says how good an action was: return, advantage, td_error, or q for a critic of actions."""
     normalize_advantage: bool = False
     """Give the advantages of each block, or what else weighs, mean 0 and deviation 1."""
-    ent_coef: float = 0.0
-    """Weight of the entropy bonus."""
-    vf_coef: float = 0.5
-    """Weight of the value loss."""
-    max_grad_norm: float = 0.5
-    """Norm at which the gradient is clipped."""
-    anneal_learning_rate: bool = False
-    """Let the learning rate fall linearly to 0 over the run."""
-    log_std_init: float = 0.0
-    """Log of the standard deviation that actions begin with, where they are numbers."""
-    state_dependent_std: bool = False
-    """Let the network answer the deviations too; else they are parameters of their own."""
-    squash: bool = False
-    """Keep actions that are numbers within their bounds by tanh; else they are clipped."""
-    normalize_observation: bool = False
-    """Standardise observations by their running mean and deviation."""
-    normalize_reward: bool = False
-    """Divide rewards by the running deviation of the discounted return."""
-    optimizer: Optimizer = RMSProp(decay=0.99, eps=1e-5)
-    """What moves the parameters: adam, radam, rmsprop."""
-    network: networks.Network | networks.Recurrent = networks.MLP(hidden=(64, 64), activation="tanh")
-    """Used once for the policy and once for the value: mlp, minatar, nips, nature, impala; memory: +gru, +lstm, ..."""
+    ent_coef: hyper.EntCoef = 0.0
+    vf_coef: hyper.VfCoef = 0.5
+    max_grad_norm: hyper.MaxGradNorm = 0.5
+    anneal_learning_rate: hyper.AnnealLearningRate = False
+    log_std_init: hyper.LogStdInit = 0.0
+    state_dependent_std: hyper.StateDependentStd = False
+    squash: hyper.Squash = False
+    normalize_observation: hyper.NormalizeObservation = False
+    normalize_reward: hyper.NormalizeReward = False
+    optimizer: hyper.Optimizer = RMSProp(decay=0.99, eps=1e-5)
+    network: hyper.PolicyNetworkOrRecurrent = networks.MLP(hidden=(64, 64), activation="tanh")
 
     @property
     def block_length(self) -> int:
         return self.n_steps
 
     def agent(self, spec: Spec) -> Agent:
-        if self.weight not in WEIGHTS:
-            raise UnknownName("weight", self.weight, WEIGHTS)
         model = actor_critic.model(self, spec, critic="action" if self.weight == "q" else "state")
         optimiser = self.optimizer.rule(self.max_grad_norm)
 

@@ -24,10 +24,11 @@ import jax.numpy as jnp
 from polyak.agent import Agent, Array, Key, PyTree, Spec
 from polyak.errors import BadSetting
 from polyak.ops import policy_gradient
-from polyak.parts import actor_critic, networks
+from polyak.parts import actor_critic, hyper, networks
 from polyak.parts.actor_critic import Parameters, Samples, State, annealed, gae, standardised
 from polyak.parts.minibatches import check_batch_size, check_sequence_length, shuffled
 from polyak.parts.optimise import adam
+from polyak.parts.ranges import Count, Positive, Rate
 
 
 class Batch(NamedTuple):
@@ -47,51 +48,36 @@ class PPO:
     vmap_seeds: ClassVar[bool] = False
     learning_starts: ClassVar[int] = 0
 
-    learning_rate: float = 3e-4
+    learning_rate: Rate = 3e-4
     """Step size of Adam."""
-    n_steps: int = 128
-    """Steps of every environment between two rounds of updates."""
-    batch_size: int = 256
-    """Steps per gradient step; divides n_steps x num_envs."""
-    n_epochs: int = 4
-    """Passes over each block of steps."""
-    gamma: float = 0.99
-    """Discount per step, in [0, 1]."""
-    gae_lambda: float = 0.95
-    """Lambda of the advantage estimate: 0 trusts the value, 1 the returns."""
-    clip_range: float = 0.2
+    n_steps: hyper.BlockSteps = 128
+    batch_size: hyper.MinibatchSize = 256
+    n_epochs: hyper.NumEpochs = 4
+    gamma: hyper.Gamma = 0.99
+    gae_lambda: hyper.GaeLambda = 0.95
+    clip_range: Positive = 0.2
     """How far the probability of an action may move, as a share, before its gradient is cut."""
-    clip_range_vf: float | None = None
+    clip_range_vf: Positive | None = None
     """The same for the value's prediction, in units of return; None leaves it free."""
     normalize_advantage: bool = True
     """Give the advantages of each minibatch mean 0 and deviation 1."""
-    ent_coef: float = 0.0
-    """Weight of the entropy bonus."""
-    vf_coef: float = 0.5
-    """Weight of the value loss."""
-    max_grad_norm: float = 0.5
-    """Norm at which the gradient is clipped."""
-    target_kl: float | None = None
+    ent_coef: hyper.EntCoef = 0.0
+    vf_coef: hyper.VfCoef = 0.5
+    max_grad_norm: hyper.MaxGradNorm = 0.5
+    target_kl: Positive | None = None
     """How far a round of updates should move the policy, in nats: clipped ones end 1.5 times as far; see kl_coef."""
-    kl_coef: float | None = None
+    kl_coef: Rate | None = None
     """First weight of a penalty on that distance in place of clipping, then adapted to target_kl; None clips."""
-    anneal_learning_rate: bool = False
-    """Let the learning rate fall linearly to 0 over the run."""
+    anneal_learning_rate: hyper.AnnealLearningRate = False
     anneal_clip_range: bool = False
     """Let the clip range fall linearly to 0 over the run."""
-    log_std_init: float = 0.0
-    """Log of the standard deviation that actions begin with, where they are numbers."""
-    state_dependent_std: bool = False
-    """Let the network answer the deviations too; else they are parameters of their own."""
-    squash: bool = False
-    """Keep actions that are numbers within their bounds by tanh; else they are clipped."""
-    normalize_observation: bool = False
-    """Standardise observations by their running mean and deviation."""
-    normalize_reward: bool = False
-    """Divide rewards by the running deviation of the discounted return."""
-    network: networks.Network | networks.Recurrent = networks.MLP(hidden=(64, 64), activation="tanh")
-    """Used once for the policy and once for the value: mlp, minatar, nips, nature, impala; memory: +gru, +lstm, ..."""
-    sequence_length: int = 16
+    log_std_init: hyper.LogStdInit = 0.0
+    state_dependent_std: hyper.StateDependentStd = False
+    squash: hyper.Squash = False
+    normalize_observation: hyper.NormalizeObservation = False
+    normalize_reward: hyper.NormalizeReward = False
+    network: hyper.PolicyNetworkOrRecurrent = networks.MLP(hidden=(64, 64), activation="tanh")
+    sequence_length: Count = 16
     """Steps that a network with a memory learns from in a row; divides n_steps and batch_size."""
 
     @property

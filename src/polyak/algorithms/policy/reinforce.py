@@ -19,9 +19,10 @@ import jax.numpy as jnp
 
 from polyak.agent import Agent, Array, Key, Spec
 from polyak.ops import returns
-from polyak.parts import actor_critic, networks
+from polyak.parts import actor_critic, hyper, networks
 from polyak.parts.actor_critic import Estimated, Parameters, Samples, State, gae
-from polyak.parts.optimise import Adam, Optimizer
+from polyak.parts.optimise import Adam
+from polyak.parts.ranges import BlockLength, NotNegative
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,36 +35,25 @@ class REINFORCE:
     vmap_seeds: ClassVar[bool] = False
     learning_starts: ClassVar[int] = 0
 
-    learning_rate: float = 1e-2
-    """Step size of the optimizer."""
-    n_steps: int = 500
+    learning_rate: hyper.LearningRate = 1e-2
+    n_steps: BlockLength = 500
     """Steps of every environment between two updates; one episode should fit in."""
-    gamma: float = 0.99
-    """Discount per step, in [0, 1]."""
+    gamma: hyper.Gamma = 0.99
     whiten: bool = False
     """Give the returns of each block mean 0 and deviation 1; with a baseline, what is left of them."""
     baseline: bool = True
     """Learn a value, and take it off the returns."""
-    vf_coef: float = 0.5
+    vf_coef: NotNegative = 0.5
     """Weight of the baseline's loss."""
-    ent_coef: float = 0.0
-    """Weight of the entropy bonus."""
-    max_grad_norm: float = 0.5
-    """Norm at which the gradient is clipped."""
-    anneal_learning_rate: bool = False
-    """Let the learning rate fall linearly to 0 over the run."""
-    log_std_init: float = 0.0
-    """Log of the standard deviation that actions begin with, where they are numbers."""
-    state_dependent_std: bool = False
-    """Let the network answer the deviations too; else they are parameters of their own."""
-    squash: bool = False
-    """Keep actions that are numbers within their bounds by tanh; else they are clipped."""
-    normalize_observation: bool = False
-    """Standardise observations by their running mean and deviation."""
-    normalize_reward: bool = False
-    """Divide rewards by the running deviation of the discounted return."""
-    optimizer: Optimizer = Adam()
-    """What moves the parameters: adam, radam, rmsprop."""
+    ent_coef: hyper.EntCoef = 0.0
+    max_grad_norm: hyper.MaxGradNorm = 0.5
+    anneal_learning_rate: hyper.AnnealLearningRate = False
+    log_std_init: hyper.LogStdInit = 0.0
+    state_dependent_std: hyper.StateDependentStd = False
+    squash: hyper.Squash = False
+    normalize_observation: hyper.NormalizeObservation = False
+    normalize_reward: hyper.NormalizeReward = False
+    optimizer: hyper.Optimizer = Adam()
     network: networks.Network = networks.MLP(hidden=(64, 64), activation="tanh")
     """Used for the policy, and once more for the baseline: mlp, minatar, nips, nature, impala."""
 

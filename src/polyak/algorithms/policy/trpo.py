@@ -20,10 +20,11 @@ import jax.numpy as jnp
 
 from polyak.agent import Agent, Array, Key, PyTree, Spec
 from polyak.ops import natural_gradient
-from polyak.parts import actor_critic, networks
+from polyak.parts import actor_critic, hyper, networks
 from polyak.parts.actor_critic import Parameters, Samples, State, gae, standardised
 from polyak.parts.minibatches import check_batch_size, shuffled
 from polyak.parts.optimise import adam
+from polyak.parts.ranges import Count, NotNegative, OpenShare, Positive, Rate, Whole
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,46 +37,36 @@ class TRPO:
     vmap_seeds: ClassVar[bool] = False
     learning_starts: ClassVar[int] = 0
 
-    learning_rate: float = 1e-3
+    learning_rate: Rate = 1e-3
     """Step size of Adam, which fits the value."""
-    n_steps: int = 256
-    """Steps of every environment between two updates."""
-    batch_size: int = 128
+    n_steps: hyper.BlockSteps = 256
+    batch_size: Count = 128
     """Steps per gradient step of the value; divides n_steps x num_envs."""
-    n_epochs: int = 10
+    n_epochs: Count = 10
     """Passes of the value over each block of steps."""
-    gamma: float = 0.99
-    """Discount per step, in [0, 1]."""
-    gae_lambda: float = 0.95
-    """Lambda of the advantage estimate: 0 trusts the value, 1 the returns."""
-    target_kl: float = 0.01
+    gamma: hyper.Gamma = 0.99
+    gae_lambda: hyper.GaeLambda = 0.95
+    target_kl: Positive = 0.01
     """delta: the mean divergence, in nats, by which an update may move the policy."""
-    cg_iterations: int = 15
+    cg_iterations: Count = 15
     """Iterations of conjugate gradients."""
-    cg_damping: float = 0.1
+    cg_damping: NotNegative = 0.1
     """What is added to the diagonal of the Fisher information."""
-    line_search_steps: int = 10
+    line_search_steps: Whole = 10
     """How often a step that is no good is made shorter before it is given up; 0 takes every step as it is."""
-    line_search_shrink: float = 0.8
+    line_search_shrink: OpenShare = 0.8
     """By how much it is made shorter, in (0, 1)."""
     normalize_advantage: bool = True
     """Give the advantages of each block mean 0 and deviation 1."""
-    max_grad_norm: float = 0.5
+    max_grad_norm: Positive = 0.5
     """Norm at which the value's gradient is clipped."""
-    anneal_learning_rate: bool = False
-    """Let the learning rate fall linearly to 0 over the run."""
-    log_std_init: float = 0.0
-    """Log of the standard deviation that actions begin with, where they are numbers."""
-    state_dependent_std: bool = False
-    """Let the network answer the deviations too; else they are parameters of their own."""
-    squash: bool = False
-    """Keep actions that are numbers within their bounds by tanh; else they are clipped."""
-    normalize_observation: bool = False
-    """Standardise observations by their running mean and deviation."""
-    normalize_reward: bool = False
-    """Divide rewards by the running deviation of the discounted return."""
-    network: networks.Network = networks.MLP(hidden=(64, 64), activation="tanh")
-    """Used once for the policy and once for the value: mlp, minatar, nips, nature, impala."""
+    anneal_learning_rate: hyper.AnnealLearningRate = False
+    log_std_init: hyper.LogStdInit = 0.0
+    state_dependent_std: hyper.StateDependentStd = False
+    squash: hyper.Squash = False
+    normalize_observation: hyper.NormalizeObservation = False
+    normalize_reward: hyper.NormalizeReward = False
+    network: hyper.PolicyNetwork = networks.MLP(hidden=(64, 64), activation="tanh")
 
     @property
     def block_length(self) -> int:

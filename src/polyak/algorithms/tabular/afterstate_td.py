@@ -20,9 +20,11 @@ import jax.numpy as jnp
 
 from polyak.agent import Agent, Array, Key, PyTree, Spec, Step, no_memory, one_by_one
 from polyak.ops import td
+from polyak.parts import hyper
 from polyak.parts.exploration import EpsilonGreedy, Exploration
 from polyak.parts.finite import unless_nan, usable
-from polyak.parts.schedules import StepSize, step_size
+from polyak.parts.ranges import Finite, Share
+from polyak.parts.schedules import step_size
 from polyak.parts.tables import afterstate_rows_of, look_up
 
 
@@ -40,15 +42,14 @@ class AfterstateTD:
     learning_starts: ClassVar[int] = 0
     block_length: ClassVar[int] = 1
 
-    learning_rate: float | StepSize = 0.5
-    """Step size: 0.5, from one value to another over the run (0.5:0.01), or falling with visits (1/n, 1/n^0.8)."""
-    gamma: float = 0.9
+    learning_rate: hyper.StepSize = 0.5
+    gamma: Share = 0.9
     """Discount per step, in [0, 1]; below 1 a quick win is worth more than a slow one."""
     self_play: bool = True
     """Whether the next move is the opponent's, whose gain is one's loss; else it is one's own (tic-tac-toe/random)."""
     exploration: Exploration = EpsilonGreedy(1.0, 0.1)
     """How other allowed actions are tried: epsilon:0.1, epsilon:1:0.05:0.5, boltzmann:1, noise:1, ucb:2."""
-    initial_value: float = 0.0
+    initial_value: Finite = 0.0
     """What every afterstate is thought to be worth at first."""
 
     def agent(self, spec: Spec) -> Agent:

@@ -17,9 +17,11 @@ import jax.numpy as jnp
 
 from polyak.agent import Agent, Array, Key, PyTree, Spec, Step, no_memory
 from polyak.ops import returns, td
+from polyak.parts import hyper
 from polyak.parts.finite import usable
 from polyak.parts.policies import TabularPolicy
-from polyak.parts.schedules import StepSize, step_size
+from polyak.parts.ranges import BlockLength, Share
+from polyak.parts.schedules import step_size
 from polyak.parts.tables import add_at, look_up, rows_of
 
 
@@ -33,18 +35,14 @@ class LambdaReturn:
     vmap_seeds: ClassVar[bool] = True
     learning_starts: ClassVar[int] = 0
 
-    policy: TabularPolicy = TabularPolicy()
-    """The policy that is judged: uniform, 0,1,1 (an action a state), 0.5,0.5:0.9,0.1 (probabilities, a row a state)."""
-    n_steps: int = 1_000
+    policy: hyper.EvaluatedPolicy = TabularPolicy()
+    n_steps: BlockLength = 1_000
     """Steps of every environment in a block; an episode should fit in."""
-    learning_rate: float | StepSize = 0.1
-    """Step size: 0.1, from one value to another over the run (0.5:0.01), or falling with visits (1/n, 1/n^0.8)."""
-    gamma: float = 0.99
-    """Discount per step, in [0, 1]."""
-    trace_lambda: float = 0.9
+    learning_rate: hyper.StepSize = 0.1
+    gamma: hyper.Gamma = 0.99
+    trace_lambda: Share = 0.9
     """How far returns look, in [0, 1]: 0 to the next state, 1 to the end of the episode."""
-    initial_value: float = 0.0
-    """What every state is thought to be worth at first."""
+    initial_value: hyper.InitialStateValue = 0.0
 
     @property
     def block_length(self) -> int:

@@ -17,7 +17,8 @@ import jax.numpy as jnp
 
 from polyak.agent import Agent, Array, Key, PyTree, Spec, Step
 from polyak.ops import returns, td
-from polyak.parts.exploration import EpsilonGreedy, Exploration
+from polyak.parts import hyper
+from polyak.parts.exploration import EpsilonGreedy
 from polyak.parts.finite import usable
 from polyak.parts.schedules import StepSize, step_size
 from polyak.parts.tables import add, rows_of
@@ -33,20 +34,15 @@ class MonteCarlo:
     vmap_seeds: ClassVar[bool] = True
     learning_starts: ClassVar[int] = 0
 
-    n_steps: int = 1_000
-    """Steps of every environment in a block; several episodes should fit in."""
-    learning_rate: float | StepSize = StepSize(1.0, power=1.0)
-    """Step size: 1/n averages; 0.1 forgets what is long ago, 0.5:0.01 less and less of it."""
-    gamma: float = 0.99
-    """Discount per step, in [0, 1]."""
+    n_steps: hyper.EpisodeSteps = 1_000
+    learning_rate: hyper.AveragingStepSize = StepSize(1.0, power=1.0)
+    gamma: hyper.Gamma = 0.99
     first_visit: bool = True
     """Learn from the first visit of a state and action in an episode alone, which leaves no bias."""
     exploring_starts: bool = False
     """Begin each episode with any action, and be greedy after; with `mdp.exploring_starts()` all pairs are met."""
-    exploration: Exploration = EpsilonGreedy(0.1)
-    """How other actions are tried: epsilon:0.1, epsilon:1:0.05:0.5, boltzmann:1, ucb:2."""
-    initial_value: float = 0.0
-    """What every action is thought to be worth at first."""
+    exploration: hyper.ExplorationWithProbabilities = EpsilonGreedy(0.1)
+    initial_value: hyper.InitialActionValue = 0.0
 
     @property
     def block_length(self) -> int:

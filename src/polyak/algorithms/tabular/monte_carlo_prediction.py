@@ -17,6 +17,7 @@ import jax.numpy as jnp
 
 from polyak.agent import Agent, Array, Key, PyTree, Spec, Step, no_memory
 from polyak.ops import returns, td
+from polyak.parts import hyper
 from polyak.parts.finite import usable
 from polyak.parts.policies import TabularPolicy
 from polyak.parts.schedules import StepSize, step_size
@@ -33,18 +34,13 @@ class MonteCarloPrediction:
     vmap_seeds: ClassVar[bool] = True
     learning_starts: ClassVar[int] = 0
 
-    policy: TabularPolicy = TabularPolicy()
-    """The policy that is judged: uniform, 0,1,1 (an action a state), 0.5,0.5:0.9,0.1 (probabilities, a row a state)."""
-    n_steps: int = 1_000
-    """Steps of every environment in a block; several episodes should fit in."""
-    learning_rate: float | StepSize = StepSize(1.0, power=1.0)
-    """Step size: 1/n averages; 0.1 forgets what is long ago, 0.5:0.01 less and less of it."""
-    gamma: float = 0.99
-    """Discount per step, in [0, 1]."""
+    policy: hyper.EvaluatedPolicy = TabularPolicy()
+    n_steps: hyper.EpisodeSteps = 1_000
+    learning_rate: hyper.AveragingStepSize = StepSize(1.0, power=1.0)
+    gamma: hyper.Gamma = 0.99
     first_visit: bool = True
     """Learn from the first visit of a state in an episode alone, which leaves no bias."""
-    initial_value: float = 0.0
-    """What every state is thought to be worth at first."""
+    initial_value: hyper.InitialStateValue = 0.0
 
     @property
     def block_length(self) -> int:

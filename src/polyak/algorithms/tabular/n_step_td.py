@@ -15,9 +15,10 @@ import jax.numpy as jnp
 
 from polyak.agent import Agent, Array, Key, PyTree, Spec, Step, forget, no_memory, one_by_one
 from polyak.ops import td
+from polyak.parts import hyper
 from polyak.parts.finite import usable
 from polyak.parts.policies import TabularPolicy
-from polyak.parts.schedules import StepSize, step_size
+from polyak.parts.schedules import step_size
 from polyak.parts.tables import add_at, look_up, rows_of
 
 
@@ -32,16 +33,11 @@ class NStepTD:
     learning_starts: ClassVar[int] = 0
     block_length: ClassVar[int] = 1
 
-    policy: TabularPolicy = TabularPolicy()
-    """The policy that is judged: uniform, 0,1,1 (an action a state), 0.5,0.5:0.9,0.1 (probabilities, a row a state)."""
-    learning_rate: float | StepSize = 0.1
-    """Step size: 0.1, from one value to another over the run (0.5:0.01), or falling with visits (1/n, 1/n^0.8)."""
-    n_steps: int = 4
-    """Rewards that are summed before a value stands for the rest."""
-    gamma: float = 0.99
-    """Discount per step, in [0, 1]."""
-    initial_value: float = 0.0
-    """What every state is thought to be worth at first."""
+    policy: hyper.EvaluatedPolicy = TabularPolicy()
+    learning_rate: hyper.StepSize = 0.1
+    n_steps: hyper.NStep = 4
+    gamma: hyper.Gamma = 0.99
+    initial_value: hyper.InitialStateValue = 0.0
 
     def agent(self, spec: Spec) -> Agent:
         rows, n = rows_of(spec, "n-step TD"), self.n_steps

@@ -19,6 +19,7 @@ import jax.numpy as jnp
 
 from polyak.agent import Agent, Array, Key, PyTree, Spec, Step, no_memory
 from polyak.ops import td
+from polyak.parts import hyper
 from polyak.parts.exploration import EpsilonGreedy, Exploration
 from polyak.parts.finite import unless_nan, usable
 from polyak.parts.tables import rows_of
@@ -34,14 +35,11 @@ class OffPolicyMonteCarlo:
     vmap_seeds: ClassVar[bool] = True
     learning_starts: ClassVar[int] = 0
 
-    n_steps: int = 1_000
-    """Steps of every environment in a block; several episodes should fit in."""
-    gamma: float = 0.99
-    """Discount per step, in [0, 1]."""
+    n_steps: hyper.EpisodeSteps = 1_000
+    gamma: hyper.Gamma = 0.99
     exploration: Exploration = EpsilonGreedy(0.3)
     """How the episodes are made: epsilon:0.3, epsilon:1:0.05:0.5, boltzmann:1."""
-    initial_value: float = 0.0
-    """What every action is thought to be worth at first."""
+    initial_value: hyper.InitialActionValue = 0.0
 
     @property
     def block_length(self) -> int:

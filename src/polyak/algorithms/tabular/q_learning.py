@@ -13,9 +13,10 @@ import jax.numpy as jnp
 
 from polyak.agent import Agent, Array, Key, PyTree, Spec, Step, no_memory, one_by_one
 from polyak.ops import td
-from polyak.parts.exploration import EpsilonGreedy, Exploration
+from polyak.parts import hyper
+from polyak.parts.exploration import EpsilonGreedy
 from polyak.parts.finite import usable
-from polyak.parts.schedules import StepSize, step_size
+from polyak.parts.schedules import step_size
 from polyak.parts.tables import add, look_up, rows_of
 
 
@@ -30,14 +31,10 @@ class QLearning:
     learning_starts: ClassVar[int] = 0
     block_length: ClassVar[int] = 1
 
-    learning_rate: float | StepSize = 0.1
-    """Step size: 0.1, from one value to another over the run (0.5:0.01), or falling with visits (1/n, 1/n^0.8)."""
-    gamma: float = 0.99
-    """Discount per step, in [0, 1]."""
-    exploration: Exploration = EpsilonGreedy(0.1)
-    """How other actions are tried: epsilon:0.1, epsilon:1:0.05:0.5, boltzmann:1, noise:1, ucb:2."""
-    initial_value: float = 0.0
-    """What every action is thought to be worth at first; more than is possible makes all of them be tried."""
+    learning_rate: hyper.StepSize = 0.1
+    gamma: hyper.Gamma = 0.99
+    exploration: hyper.Exploration = EpsilonGreedy(0.1)
+    initial_value: hyper.InitialActionValue = 0.0
 
     def agent(self, spec: Spec) -> Agent:
         rows = rows_of(spec, "Q-learning")

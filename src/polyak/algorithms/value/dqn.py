@@ -20,10 +20,9 @@ import jax.numpy as jnp
 
 from polyak.agent import Agent, Array, Spec
 from polyak.ops import td
-from polyak.parts import deep_q, networks
+from polyak.parts import deep_q, hyper, networks
 from polyak.parts import replay as replays
-from polyak.parts.exploration import Exploration
-from polyak.parts.optimise import Adam, Optimizer
+from polyak.parts.optimise import Adam
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,50 +34,28 @@ class DQN:
     starts_at_reset: ClassVar[bool] = False
     vmap_seeds: ClassVar[bool] = False
 
-    learning_rate: float = 1e-4
-    """Step size of the optimizer."""
-    gamma: float = 0.99
-    """Discount per step, in [0, 1]."""
-    buffer_size: int = 100_000
-    """Transitions that the replay memory holds."""
-    learning_starts: int = 1_000
-    """Environment steps before the first update."""
-    batch_size: int = 64
-    """Transitions per gradient step."""
-    train_freq: int = 4
-    """Steps of every environment between two rounds of updates."""
-    gradient_steps: int = 1
-    """Gradient steps per round; -1 for as many as transitions were collected."""
-    target_update_interval: int = 1_000
-    """Environment steps between two renewals of the target network."""
-    tau: float = 1.0
-    """How far a renewal moves the target towards the online network; 1 is a copy."""
-    exploration_fraction: float = 0.1
-    """Share of the run over which epsilon falls from its first value to its last."""
-    exploration_initial_eps: float = 1.0
-    """Epsilon at the first step."""
-    exploration_final_eps: float = 0.05
-    """Epsilon once the schedule is over."""
-    exploration: Exploration | None = None
-    """What explores in place of the three above: greedy, epsilon:FIRST:LAST:SHARE, ladder, boltzmann, noise."""
-    anneal_learning_rate: bool = False
-    """Let the learning rate fall linearly to 0 over the run, which steadies the final policy."""
-    max_grad_norm: float = 10.0
-    """Norm at which the gradient is clipped."""
-    n_steps: int = 1
-    """Rewards that are summed before a value stands for the rest (not corrected for the actions in between)."""
-    huber_delta: float = 1.0
-    """TD error, in units of return, beyond which the loss grows linearly; above all errors it is the squared loss."""
-    double: bool = False
-    """Let the online network choose the action that the target network judges."""
-    replay: replays.Setting = replays.Uniform()
-    """Which transitions are drawn: uniform, prioritised."""
-    frame_stack: int = 1
-    """Frames of an observation, where it is a stack of the newest ones: the memory then keeps each frame once."""
-    normalize_observation: bool = False
-    """Standardise observations by their running mean and deviation."""
-    optimizer: Optimizer = Adam()
-    """What moves the parameters: adam, radam, rmsprop."""
+    learning_rate: hyper.LearningRate = 1e-4
+    gamma: hyper.Gamma = 0.99
+    buffer_size: hyper.BufferSize = 100_000
+    learning_starts: hyper.LearningStarts = 1_000
+    batch_size: hyper.BatchSize = 64
+    train_freq: hyper.TrainFreq = 4
+    gradient_steps: hyper.GradientSteps = 1
+    target_update_interval: hyper.TargetUpdateInterval = 1_000
+    tau: hyper.Tau = 1.0
+    exploration_fraction: hyper.ExplorationFraction = 0.1
+    exploration_initial_eps: hyper.ExplorationInitialEps = 1.0
+    exploration_final_eps: hyper.ExplorationFinalEps = 0.05
+    exploration: hyper.NetworkExploration = None
+    anneal_learning_rate: hyper.AnnealLearningRate = False
+    max_grad_norm: hyper.MaxGradNorm = 10.0
+    n_steps: hyper.NStepReturn = 1
+    huber_delta: hyper.HuberDelta = 1.0
+    double: hyper.Double = False
+    replay: hyper.Replay = replays.Uniform()
+    frame_stack: hyper.FrameStack = 1
+    normalize_observation: hyper.NormalizeObservation = False
+    optimizer: hyper.Optimizer = Adam()
     network: networks.Network = networks.MLP(hidden=(256, 256))
     """What computes Q: mlp, dueling, minatar, nips, nature, impala."""
 

@@ -18,11 +18,12 @@ import jax.numpy as jnp
 
 from polyak.agent import Agent, Array, Key, PyTree, Spec, Step, no_memory
 from polyak.ops import returns, td
-from polyak.parts import deep_q, networks
+from polyak.parts import deep_q, hyper, networks
 from polyak.parts.exploration import Exploration, exploring, measures
 from polyak.parts.minibatches import check_batch_size, shuffled
 from polyak.parts.normalise import Moments
-from polyak.parts.optimise import Optimizer, RAdam
+from polyak.parts.optimise import RAdam
+from polyak.parts.ranges import Share
 from polyak.parts.schedules import linear
 
 
@@ -36,34 +37,22 @@ class PQN:
     vmap_seeds: ClassVar[bool] = False
     learning_starts: ClassVar[int] = 0
 
-    learning_rate: float = 2.5e-4
-    """Step size of the optimizer."""
-    n_steps: int = 32
-    """Steps of every environment between two rounds of updates."""
-    batch_size: int = 128
-    """Steps per gradient step; divides n_steps x num_envs."""
-    n_epochs: int = 2
-    """Passes over each block of steps."""
-    gamma: float = 0.99
-    """Discount per step, in [0, 1]."""
-    trace_lambda: float = 0.65
+    learning_rate: hyper.LearningRate = 2.5e-4
+    n_steps: hyper.BlockSteps = 32
+    batch_size: hyper.MinibatchSize = 128
+    n_epochs: hyper.NumEpochs = 2
+    gamma: hyper.Gamma = 0.99
+    trace_lambda: Share = 0.65
     """Lambda of the returns: 0 trusts the value after a step, 1 the rewards to the end of the block."""
-    exploration_fraction: float = 0.1
-    """Share of the run over which epsilon falls from its first value to its last."""
-    exploration_initial_eps: float = 1.0
-    """Epsilon at the first step."""
-    exploration_final_eps: float = 0.05
-    """Epsilon once the schedule is over."""
+    exploration_fraction: hyper.ExplorationFraction = 0.1
+    exploration_initial_eps: hyper.ExplorationInitialEps = 1.0
+    exploration_final_eps: hyper.ExplorationFinalEps = 0.05
     exploration: Exploration | None = None
     """What explores in place of the three above: epsilon:FIRST:LAST:SHARE, ladder, boltzmann, noise."""
-    max_grad_norm: float = 10.0
-    """Norm at which the gradient is clipped."""
-    anneal_learning_rate: bool = False
-    """Let the learning rate fall linearly to 0 over the run."""
-    normalize_observation: bool = False
-    """Standardise observations by their running mean and deviation."""
-    optimizer: Optimizer = RAdam()
-    """What moves the parameters: adam, radam, rmsprop."""
+    max_grad_norm: hyper.MaxGradNorm = 10.0
+    anneal_learning_rate: hyper.AnnealLearningRate = False
+    normalize_observation: hyper.NormalizeObservation = False
+    optimizer: hyper.Optimizer = RAdam()
     network: networks.Network = networks.MLP(hidden=(128, 128), layer_norm=True)
     """What computes Q; without layer_norm the values may diverge."""
 

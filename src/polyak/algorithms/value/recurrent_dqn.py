@@ -19,11 +19,11 @@ import jax.numpy as jnp
 from polyak.agent import Agent, Array, Key, PyTree, Spec, Step
 from polyak.errors import BadSetting
 from polyak.ops import returns, td, transforms
-from polyak.parts import deep_q, networks
+from polyak.parts import deep_q, hyper, networks
 from polyak.parts import replay as replays
-from polyak.parts.exploration import Exploration
 from polyak.parts.normalise import Moments
-from polyak.parts.optimise import Adam, Optimizer
+from polyak.parts.optimise import Adam
+from polyak.parts.ranges import Count, Whole
 from polyak.parts.sequences import Sequences, sequence_memory
 from polyak.parts.transitions import Transition
 
@@ -39,54 +39,37 @@ class RecurrentDQN:
     starts_at_reset: ClassVar[bool] = False
     vmap_seeds: ClassVar[bool] = False
 
-    learning_rate: float = 1e-4
-    """Step size of the optimizer."""
-    gamma: float = 0.997
-    """Discount per step, in [0, 1]."""
-    buffer_size: int = 100_000
+    learning_rate: hyper.LearningRate = 1e-4
+    gamma: hyper.Gamma = 0.997
+    buffer_size: Count = 100_000
     """Steps that the replay memory holds."""
-    learning_starts: int = 1_000
-    """Environment steps before the first update."""
-    batch_size: int = 32
+    learning_starts: hyper.LearningStarts = 1_000
+    batch_size: Count = 32
     """Sequences per gradient step."""
-    train_freq: int = 16
+    train_freq: Count = 16
     """Steps of every environment between two rounds of updates, and between the starts of two sequences."""
-    sequence_length: int = 32
+    sequence_length: Count = 32
     """Steps of a sequence that are learnt from."""
-    burn_in: int = 16
+    burn_in: Whole = 16
     """Steps before them that are only read; together they are a multiple of train_freq."""
-    gradient_steps: int = 1
-    """Gradient steps per round; -1 for as many as steps were collected."""
-    target_update_interval: int = 2_500
-    """Environment steps between two renewals of the target network."""
-    tau: float = 1.0
-    """How far a renewal moves the target towards the online network; 1 is a copy."""
-    exploration_fraction: float = 0.1
-    """Share of the run over which epsilon falls from its first value to its last."""
-    exploration_initial_eps: float = 1.0
-    """Epsilon at the first step."""
-    exploration_final_eps: float = 0.05
-    """Epsilon once the schedule is over."""
-    exploration: Exploration | None = None
-    """What explores in place of the three above: greedy, epsilon:FIRST:LAST:SHARE, ladder, boltzmann, noise."""
-    anneal_learning_rate: bool = False
-    """Let the learning rate fall linearly to 0 over the run, which steadies the final policy."""
-    max_grad_norm: float = 40.0
-    """Norm at which the gradient is clipped."""
-    n_steps: int = 5
-    """Rewards that are summed before a value stands for the rest (not corrected for the actions in between)."""
-    huber_delta: float = 1.0
-    """TD error beyond which the loss grows linearly; above all errors it is the squared loss."""
+    gradient_steps: hyper.GradientSteps = 1
+    target_update_interval: hyper.TargetUpdateInterval = 2_500
+    tau: hyper.Tau = 1.0
+    exploration_fraction: hyper.ExplorationFraction = 0.1
+    exploration_initial_eps: hyper.ExplorationInitialEps = 1.0
+    exploration_final_eps: hyper.ExplorationFinalEps = 0.05
+    exploration: hyper.NetworkExploration = None
+    anneal_learning_rate: hyper.AnnealLearningRate = False
+    max_grad_norm: hyper.MaxGradNorm = 40.0
+    n_steps: hyper.NStepReturn = 5
+    huber_delta: hyper.HuberDelta = 1.0
     rescale_values: bool = True
     """Learn h(Q), about the square root of Q, in place of Q: for returns that differ by orders of magnitude."""
-    double: bool = True
-    """Let the online network choose the action that the target network judges."""
+    double: hyper.Double = True
     replay: replays.Setting = replays.Prioritised(alpha=0.9, beta=0.6, final_beta=0.6)
     """Which sequences are drawn: uniform, prioritised."""
-    normalize_observation: bool = False
-    """Standardise observations by their running mean and deviation."""
-    optimizer: Optimizer = Adam(eps=1e-3)
-    """What moves the parameters: adam, radam, rmsprop."""
+    normalize_observation: hyper.NormalizeObservation = False
+    optimizer: hyper.Optimizer = Adam(eps=1e-3)
     network: networks.Recurrent = networks.Recurrent(networks.Dueling(hidden=(128,)), core="lstm", units=128)
     """What computes Q: any network, +lstm, +gru or +transformer, and the units of its memory."""
 

@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from polyak.agent import Agent, Array, Key, Spec, Step, no_memory
+from polyak.parts.ranges import Count, NotNegative, PositiveShare, Share
 from polyak.parts.tables import rows_of
 
 
@@ -26,13 +27,13 @@ class TabularCEM:
     vmap_seeds: ClassVar[bool] = False  # its sessions are a batch already
     learning_starts: ClassVar[int] = 0
 
-    session_length: int = 200
+    session_length: Count = 200
     """Steps after which a session is judged by what it has earned so far; every environment plays one a round."""
-    elite_share: float = 0.25
+    elite_share: Share = 0.25
     """Share of the sessions that are imitated."""
-    learning_rate: float = 0.5
+    learning_rate: PositiveShare = 0.5
     """How far the policy moves towards what the best did, in (0, 1]."""
-    smoothing: float = 0.1
+    smoothing: NotNegative = 0.1
     """Imagined choices of every action in every state, so that none is ruled out."""
 
     @property
