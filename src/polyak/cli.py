@@ -189,8 +189,7 @@ def evaluate(run: str, /, env: str | None = None, episodes: int = 100) -> None:
     """
     import numpy as np
 
-    from polyak.evaluation import Scores
-    from polyak.evaluation import evaluate as play
+    from polyak.evaluation import Scores, evaluate as play
 
     returns = [play(policy, env, episodes=episodes).returns[0] for policy in _policies(Path(run))]
     print(Scores(np.stack(returns)))
@@ -248,8 +247,7 @@ def play(
         show_values: show what the policy's table thinks that each move is worth, from -1, a loss, to 1, a win.
         out: the folder for the run of a policy that learns first.
     """
-    from polyak.play import opponent, turns
-    from polyak.play import play as play_games
+    from polyak.play import opponent, play as play_games, turns
 
     who_begins = turns(first, second)
     play_games(opponent(game, sys.stdout, run, seed, out), sys.stdin, sys.stdout, who_begins, show_values)
@@ -363,8 +361,7 @@ def _envs() -> list[str]:
     import gymnasium
 
     from polyak.envs import GAMES, PROBES, TWINS
-    from polyak.envs.atari import GAMES as ATARI
-    from polyak.envs.atari import PROTOCOLS
+    from polyak.envs.atari import GAMES as ATARI, PROTOCOLS
     from polyak.envs.from_envpool import TWINS as POOLED
     from polyak.envs.hidden import HIDDEN
 

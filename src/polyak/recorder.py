@@ -7,8 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from polyak import callbacks as instruments
-from polyak import errors
+from polyak import callbacks as instruments, errors
 from polyak.runs import store
 from polyak.runs.progress import Display
 from polyak.worker import Event

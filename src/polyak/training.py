@@ -11,8 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from polyak import callbacks as instruments
-from polyak import errors, presets, settings
+from polyak import callbacks as instruments, errors, presets, settings
 from polyak.agent import Algorithm
 from polyak.callbacks import protocol
 from polyak.envs import calls as env_calls

@@ -1,67 +1,38 @@
-"""One file an algorithm, grouped as a textbook does; `ALGORITHMS` names those that train on blocks of steps."""
+"""One file an algorithm, grouped as a textbook does; `ALGORITHMS` finds those that train on blocks of steps.
+
+They are listed with all public names in `polyak/__init__.pyi`. An algorithm is named as its module is, with hyphens.
+"""
+
+import ast
+import importlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 
 from polyak.agent import Algorithm
-from polyak.algorithms.linear.linear_q_learning import LinearQLearning
-from polyak.algorithms.linear.linear_sarsa import LinearSARSA
-from polyak.algorithms.policy.a2c import A2C
-from polyak.algorithms.policy.ppo import PPO
-from polyak.algorithms.policy.reinforce import REINFORCE
-from polyak.algorithms.policy.trpo import TRPO
-from polyak.algorithms.tabular.afterstate_td import AfterstateTD
-from polyak.algorithms.tabular.double_q_learning import DoubleQLearning
-from polyak.algorithms.tabular.dyna_q import DynaQ
-from polyak.algorithms.tabular.expected_sarsa import ExpectedSARSA
-from polyak.algorithms.tabular.lambda_return import LambdaReturn
-from polyak.algorithms.tabular.monte_carlo import MonteCarlo
-from polyak.algorithms.tabular.monte_carlo_prediction import MonteCarloPrediction
-from polyak.algorithms.tabular.n_step_sarsa import NStepSARSA
-from polyak.algorithms.tabular.n_step_td import NStepTD
-from polyak.algorithms.tabular.off_policy_monte_carlo import OffPolicyMonteCarlo
-from polyak.algorithms.tabular.q_lambda import QLambda
-from polyak.algorithms.tabular.q_learning import QLearning
-from polyak.algorithms.tabular.sarsa import SARSA
-from polyak.algorithms.tabular.sarsa_lambda import SARSALambda
-from polyak.algorithms.tabular.tabular_cem import TabularCEM
-from polyak.algorithms.tabular.td import TD
-from polyak.algorithms.tabular.td_lambda import TDLambda
-from polyak.algorithms.value.c51 import C51
-from polyak.algorithms.value.dqn import DQN
-from polyak.algorithms.value.iqn import IQN
-from polyak.algorithms.value.pqn import PQN
-from polyak.algorithms.value.qr_dqn import QRDQN
-from polyak.algorithms.value.rainbow import Rainbow
-from polyak.algorithms.value.recurrent_dqn import RecurrentDQN
 
-KINDS: tuple[type[Algorithm], ...] = (
-    MonteCarloPrediction,
-    TD,
-    NStepTD,
-    TDLambda,
-    LambdaReturn,
-    TabularCEM,
-    MonteCarlo,
-    OffPolicyMonteCarlo,
-    SARSA,
-    ExpectedSARSA,
-    NStepSARSA,
-    SARSALambda,
-    QLearning,
-    DoubleQLearning,
-    QLambda,
-    DynaQ,
-    AfterstateTD,
-    LinearSARSA,
-    LinearQLearning,
-    DQN,
-    C51,
-    QRDQN,
-    IQN,
-    Rainbow,
-    RecurrentDQN,
-    PQN,
-    REINFORCE,
-    A2C,
-    TRPO,
-    PPO,
-)
-ALGORITHMS: dict[str, type[Algorithm]] = {kind.name: kind for kind in KINDS}
+
+class _Registry(Mapping[str, type[Algorithm]]):
+    """The classes of algorithms by name; each is imported when it is asked for."""
+
+    def __init__(self) -> None:
+        listed = ast.parse((Path(__file__).parents[1] / "__init__.pyi").read_text())
+        imports = [node for node in listed.body if isinstance(node, ast.ImportFrom) and node.module]
+        groups = {node.module: node.names[0].name for node in imports if f"{node.module}".startswith("algorithms.")}
+        self._homes = {
+            module.rpartition(".")[2].replace("_", "-"): (f"polyak.{module}", name)
+            for module, name in groups.items()
+            if module and not module.startswith("algorithms.planning")
+        }
+
+    def __getitem__(self, name: str) -> type[Algorithm]:
+        module, kind = self._homes[name]
+        return getattr(importlib.import_module(module), kind)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._homes)
+
+    def __len__(self) -> int:
+        return len(self._homes)
+
+
+ALGORITHMS: Mapping[str, type[Algorithm]] = _Registry()

@@ -12,8 +12,7 @@ import dataclasses
 from typing import ClassVar
 
 from polyak.agent import Agent, Spec
-from polyak.parts import categorical, hyper, networks
-from polyak.parts import replay as replays
+from polyak.parts import categorical, hyper, networks, replay as replays
 from polyak.parts.optimise import Adam
 
 

@@ -22,8 +22,7 @@ import jax.numpy as jnp
 
 from polyak.agent import Agent, Array, Key, PyTree, Spec
 from polyak.ops import distributional
-from polyak.parts import deep_q, hyper, networks
-from polyak.parts import replay as replays
+from polyak.parts import deep_q, hyper, networks, replay as replays
 from polyak.parts.networks.layers import linear, uniform, with_noise
 from polyak.parts.networks.perceptrons import make_perceptron, make_streams
 from polyak.parts.optimise import Adam

@@ -17,8 +17,7 @@ import jax.numpy as jnp
 
 from polyak.agent import Agent, Array, Spec
 from polyak.ops import distributional
-from polyak.parts import deep_q, hyper, networks
-from polyak.parts import replay as replays
+from polyak.parts import deep_q, hyper, networks, replay as replays
 from polyak.parts.optimise import Adam
 from polyak.parts.ranges import Count
 

@@ -19,8 +19,7 @@ import jax.numpy as jnp
 from polyak.agent import Agent, Array, Key, PyTree, Spec, Step
 from polyak.errors import BadSetting
 from polyak.ops import returns, td, transforms
-from polyak.parts import deep_q, hyper, networks
-from polyak.parts import replay as replays
+from polyak.parts import deep_q, hyper, networks, replay as replays
 from polyak.parts.normalise import Moments
 from polyak.parts.optimise import Adam
 from polyak.parts.ranges import Count, Whole

@@ -1,0 +1,111 @@
+# The public names, each once: `import polyak` finds them here and loads their modules when they are first used, editors
+# and type checkers read the same lines, and the algorithms of the command line are those of this page, in this order.
+
+# Training, and what comes of it
+from .errors import Error as Error
+from .evaluation import Scores as Scores, evaluate as evaluate
+from .policy import Policy as Policy, load as load
+from .run import Run as Run
+from .training import resume as resume, train as train
+
+# Callbacks
+from .callbacks import (
+    Callback as Callback,
+    Film as Film,
+    JsonLines as JsonLines,
+    Stop as Stop,
+    StopAtReturn as StopAtReturn,
+    StopWithoutImprovement as StopWithoutImprovement,
+    TensorBoard as TensorBoard,
+    TimeLimit as TimeLimit,
+    WeightsAndBiases as WeightsAndBiases,
+)
+
+# Environments
+from .envs import CompiledEnv as CompiledEnv, make as make
+from .envs.check import Finding as Finding, Findings as Findings, check as check
+from .envs.masks import MaskActions as MaskActions
+from .envs.mdp import MDP as MDP
+
+# Algorithms that learn: tables, linear values, values of a network, policies
+from .algorithms.tabular.monte_carlo_prediction import MonteCarloPrediction as MonteCarloPrediction
+from .algorithms.tabular.td import TD as TD
+from .algorithms.tabular.n_step_td import NStepTD as NStepTD
+from .algorithms.tabular.td_lambda import TDLambda as TDLambda
+from .algorithms.tabular.lambda_return import LambdaReturn as LambdaReturn
+from .algorithms.tabular.tabular_cem import TabularCEM as TabularCEM
+from .algorithms.tabular.monte_carlo import MonteCarlo as MonteCarlo
+from .algorithms.tabular.off_policy_monte_carlo import OffPolicyMonteCarlo as OffPolicyMonteCarlo
+from .algorithms.tabular.sarsa import SARSA as SARSA
+from .algorithms.tabular.expected_sarsa import ExpectedSARSA as ExpectedSARSA
+from .algorithms.tabular.n_step_sarsa import NStepSARSA as NStepSARSA
+from .algorithms.tabular.sarsa_lambda import SARSALambda as SARSALambda
+from .algorithms.tabular.q_learning import QLearning as QLearning
+from .algorithms.tabular.double_q_learning import DoubleQLearning as DoubleQLearning
+from .algorithms.tabular.q_lambda import QLambda as QLambda
+from .algorithms.tabular.dyna_q import DynaQ as DynaQ
+from .algorithms.tabular.afterstate_td import AfterstateTD as AfterstateTD
+from .algorithms.linear.linear_sarsa import LinearSARSA as LinearSARSA
+from .algorithms.linear.linear_q_learning import LinearQLearning as LinearQLearning
+from .algorithms.value.dqn import DQN as DQN
+from .algorithms.value.c51 import C51 as C51
+from .algorithms.value.qr_dqn import QRDQN as QRDQN
+from .algorithms.value.iqn import IQN as IQN
+from .algorithms.value.rainbow import Rainbow as Rainbow
+from .algorithms.value.recurrent_dqn import RecurrentDQN as RecurrentDQN
+from .algorithms.value.pqn import PQN as PQN
+from .algorithms.policy.reinforce import REINFORCE as REINFORCE
+from .algorithms.policy.a2c import A2C as A2C
+from .algorithms.policy.trpo import TRPO as TRPO
+from .algorithms.policy.ppo import PPO as PPO
+
+# Planning, on an `MDP`
+from .algorithms.planning.backward_induction import (
+    backward_induction as backward_induction,
+    expected_return as expected_return,
+)
+from .algorithms.planning.policy_evaluation import (
+    policy_evaluation as policy_evaluation,
+    policy_evaluation_exact as policy_evaluation_exact,
+    policy_improvement as policy_improvement,
+)
+from .algorithms.planning.policy_iteration import (
+    modified_policy_iteration as modified_policy_iteration,
+    policy_iteration as policy_iteration,
+)
+from .algorithms.planning.prioritised_sweeping import prioritised_sweeping as prioritised_sweeping
+from .algorithms.planning.value_iteration import value_iteration as value_iteration
+
+# Parts of algorithms
+from .parts.exploration import (
+    UCB as UCB,
+    Boltzmann as Boltzmann,
+    EpsilonGreedy as EpsilonGreedy,
+    EpsilonLadder as EpsilonLadder,
+    Greedy as Greedy,
+    NoisyGreedy as NoisyGreedy,
+)
+from .parts.features import Fourier as Fourier, Polynomial as Polynomial, Radial as Radial, Raw as Raw, Tiles as Tiles
+from .parts.networks import (
+    MLP as MLP,
+    Dueling as Dueling,
+    ImpalaCNN as ImpalaCNN,
+    MinAtarCNN as MinAtarCNN,
+    NatureCNN as NatureCNN,
+    NipsCNN as NipsCNN,
+    Recurrent as Recurrent,
+)
+from .parts.optimise import Adam as Adam, RAdam as RAdam, RMSProp as RMSProp
+from .parts.policies import TabularPolicy as TabularPolicy
+from .parts.replay import Prioritised as Prioritised, Uniform as Uniform
+from .parts.schedules import StepSize as StepSize
+
+# Pictures
+from .pictures.action_values import draw_q as draw_q
+from .pictures.curves import draw_curves as draw_curves
+from .pictures.path import draw_path as draw_path
+from .pictures.picture import Picture as Picture
+from .pictures.values import draw_values as draw_values
+
+# What an algorithm of your own is made of
+from .agent import Agent as Agent, Algorithm as Algorithm, Spec as Spec, Step as Step
