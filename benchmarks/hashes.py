@@ -58,7 +58,10 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "n-step-td, visits": ("n-step-td", {"learning_rate": "1/n"}),
     "double-q-learning, boltzmann": ("double-q-learning", {"exploration": "boltzmann:1"}),
     "monte-carlo, every visit": ("monte-carlo", {"first_visit": False, "exploring_starts": True}),
-    "linear-sarsa, fourier": ("linear-sarsa", {"features": "fourier:3", "replacing_traces": True}),
+    "linear-sarsa, fourier": (
+        "linear-sarsa",
+        {"features": "fourier:3", "replacing_traces": True, "learning_rate": 1e-3},
+    ),
 }
 CONTINUOUS = ("ppo", "a2c", "reinforce", "trpo")  # these run on Pendulum too
 
@@ -116,7 +119,10 @@ def main() -> None:
         for prefix in ("", "gymnasium:"):
             case = f"{label} on {prefix}{env}"
             if args.only in case and not (prefix and env == "tic-tac-toe"):
-                hashes[case] = run_hash(name, settings, f"{prefix}{env}", args.steps)
+                try:
+                    hashes[case] = run_hash(name, settings, f"{prefix}{env}", args.steps)
+                except polyak.Error as error:
+                    hashes[case] = str(error)
                 print(f"{case}: {hashes[case]}", file=sys.stderr, flush=True)
     print(json.dumps(hashes, indent=1))
 
