@@ -16,6 +16,7 @@ from polyak.agent import Array, Key, PyTree
 from polyak.errors import BadSetting, UnknownName
 from polyak.ops import explore
 from polyak.parts.schedules import linear
+from polyak.parts.text import number_text
 
 
 class Exploration(Protocol):
@@ -288,16 +289,17 @@ STRATEGIES: dict[str, Any] = {kind.name: kind for kind in KINDS}
 
 
 def exploration_text(strategy: Any) -> str:
-    """`epsilon:0.1`, `boltzmann:1.0:0.1:0.5`: the name and the numbers, in order, up to the last that is given.
+    """`epsilon:0.1`, `boltzmann:1:0.1:0.5`, `noise:1:none:1`: the name and the numbers, in order.
 
-    `default` stands for None, where a strategy may be left out.
+    Defaults are left out from a None on. `default` stands for None, where a strategy may be left out.
     """
     if strategy is None:
         return "default"
-    values = [getattr(strategy, field.name) for field in dataclasses.fields(strategy)]
-    if len(values) > 1 and values[1] is None:
-        values = values[:1]
-    return ":".join([strategy.name, *(repr(float(value)) for value in values)])
+    fields = dataclasses.fields(strategy)
+    values = [getattr(strategy, field.name) for field in fields]
+    defaults = [field.default for field in fields]
+    end = next((at for at, value in enumerate(values) if value is None and values[at:] == defaults[at:]), None)
+    return ":".join([strategy.name, *("none" if value is None else number_text(value) for value in values[:end])])
 
 
 def exploration_or_none(text: str) -> Any:
@@ -306,14 +308,15 @@ def exploration_or_none(text: str) -> Any:
 
 
 def exploration_from_text(text: str) -> Any:
-    """Reads `epsilon`, `epsilon:0.1` or `epsilon:1.0:0.05:0.5` (first, last, share of the run)."""
+    """Reads `epsilon`, `epsilon:0.1` or `epsilon:1:0.05:0.5` (first, last or none, share of the run)."""
     name, *numbers = text.split(":")
     if name not in STRATEGIES:
         raise UnknownName("exploration", name, STRATEGIES)
     kind = STRATEGIES[name]
-    fields = [field.name for field in dataclasses.fields(kind)]
+    fields = {field.name: field.type for field in dataclasses.fields(kind)}
     try:
-        values = dict(zip(fields, map(float, numbers), strict=False))
+        given = zip(fields, numbers, strict=False)
+        values = {name: None if x == "none" and fields[name] == float | None else float(x) for name, x in given}
     except ValueError:
         values = {}
     if len(numbers) > len(fields) or len(values) < len(numbers):

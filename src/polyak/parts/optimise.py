@@ -14,6 +14,7 @@ import optax
 
 from polyak.agent import Array, PyTree
 from polyak.errors import BadSetting, UnknownName
+from polyak.parts.text import number_text
 
 
 class Moments(NamedTuple):
@@ -180,7 +181,7 @@ OPTIMIZERS: dict[str, type] = {kind.name: kind for kind in (Adam, RAdam, RMSProp
 
 def optimizer_text(optimizer: Any) -> str:
     """`adam:1e-08`, `rmsprop:0.95:0.01`: the name and the numbers, in order."""
-    numbers = (repr(float(getattr(optimizer, field.name))) for field in dataclasses.fields(optimizer))
+    numbers = (number_text(getattr(optimizer, field.name)) for field in dataclasses.fields(optimizer))
     return ":".join([optimizer.name, *numbers])
 
 

@@ -11,6 +11,7 @@ from polyak.errors import BadSetting, UnknownName
 from polyak.parts.ring import Replay, Ring
 from polyak.parts.schedules import linear
 from polyak.parts.sum_tree import SumTree, Tree
+from polyak.parts.text import number_text
 
 LARGEST = 1e30  # a priority beyond it, or one that is no number, is not taken
 LEAST = 1e-6  # added to every priority, so that nothing is forgotten for good
@@ -187,9 +188,9 @@ SETTINGS: dict[str, Any] = {kind.name: kind for kind in (Uniform, Prioritised)}
 
 
 def replay_text(setting: Setting) -> str:
-    """`uniform`, or `prioritised:0.6:0.4:1.0`: alpha, beta at the start and at the end."""
+    """`uniform`, or `prioritised:0.6:0.4:1`: alpha, beta at the start and at the end."""
     numbers = (getattr(setting, field.name) for field in dataclasses.fields(setting))
-    return ":".join([setting.name, *(repr(float(number)) for number in numbers)])
+    return ":".join([setting.name, *map(number_text, numbers)])
 
 
 def replay_from_text(text: str) -> Setting:

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 
 from polyak.agent import Array, PyTree
 from polyak.errors import BadSetting
+from polyak.parts.text import number_text
 
 
 def linear(step: Array, start: float, end: float, duration: float) -> Array:
@@ -49,9 +50,9 @@ class StepSize:
         return alpha / jnp.maximum(visits, 1.0) ** self.power if self.power else alpha
 
     def __str__(self) -> str:
-        """`0.1`, `0.5:0.01`, `1.0/n`, `1.0/n^0.8`."""
-        text = f"{self.initial:g}" + (f":{self.final:g}" if self.final is not None else "")
-        return text + ("" if not self.power else "/n" if self.power == 1 else f"/n^{self.power:g}")
+        """`0.1`, `0.5:0.01`, `1/n`, `1/n^0.8`."""
+        text = number_text(self.initial) + (f":{number_text(self.final)}" if self.final is not None else "")
+        return text + ("" if not self.power else "/n" if self.power == 1 else f"/n^{number_text(self.power)}")
 
 
 def step_size(value: float | StepSize) -> StepSize:

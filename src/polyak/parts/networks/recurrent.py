@@ -87,6 +87,8 @@ class Recurrent:
                 f"A memory has 1 to {MOST_UNITS:,} units and a window of 2 to {MOST_WINDOW:,} steps, not {self.units} "
                 f"and {self.window}."
             )
+        if self.core != "transformer":
+            object.__setattr__(self, "window", type(self).window)  # so that what acts alike is equal, and is so written
 
     def start(self, batch: int) -> PyTree:
         """The empty memory at the start of `batch` episodes: zeros."""

@@ -10,6 +10,7 @@ from polyak.parts.networks.layers import ACTIVATIONS
 from polyak.parts.networks.network import Network
 from polyak.parts.networks.perceptrons import MLP, Dueling
 from polyak.parts.networks.recurrent import Recurrent
+from polyak.parts.text import number_text
 
 MOST_LAYERS = 100  # hidden ones
 DIGITS = 12  # of a number of units
@@ -29,7 +30,7 @@ def network_text(network: Network) -> str:
     text = f"{network.name}:{','.join(map(str, network.hidden)) or 'none'}:{network.activation}"
     text += ":layer_norm" * network.layer_norm
     if network.noisy is not None:
-        text += ":noisy" if network.noisy == SIGMA else f":noisy={network.noisy!r}"
+        text += ":noisy" if network.noisy == SIGMA else f":noisy={number_text(network.noisy)}"
     return text + ":dueling" * (network.dueling and network.name in STREAMS)
 
 
