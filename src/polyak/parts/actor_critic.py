@@ -16,7 +16,7 @@ from polyak.ops import returns, td
 from polyak.parts import networks
 from polyak.parts.distributions import RULED_OUT, Categorical, Distribution, distribution
 from polyak.parts.normalise import Moments
-from polyak.parts.schedules import linear
+from polyak.parts.schedules import linear_schedule
 from polyak.spaces import choices, mask_of
 
 Critic = Literal["state", "action"] | None  # what it answers: V(s), or Q(s, a) for every action
@@ -311,7 +311,7 @@ def cut_up(leaf: Array, length: int) -> Array:
 
 def annealed(start: float, anneal: bool, state: State, spec: Spec, block_size: int) -> Array:
     """[] a number that falls linearly to 0 over the run, as it was when the present block began; or stays."""
-    return linear(state.step - block_size, start, 0.0, spec.total_steps) if anneal else jnp.float32(start)
+    return linear_schedule(state.step - block_size, start, 0.0, spec.total_steps) if anneal else jnp.float32(start)
 
 
 def standardised(advantage: Array) -> Array:

@@ -19,7 +19,7 @@ from polyak.parts import networks, replay
 from polyak.parts.exploration import Exploration, exploring, measures
 from polyak.parts.normalise import Moments
 from polyak.parts.optimise import Optimiser, polyak_average
-from polyak.parts.schedules import linear
+from polyak.parts.schedules import linear_schedule
 from polyak.spaces import mask_of
 
 METRICS = ("loss", "gradient_norm", "td_error", "q_mean", "q_max")  # means over a round of gradient steps
@@ -203,7 +203,7 @@ def learning(
         fixed = state._replace(target=target)
         learning_rate = jnp.float32(hyper.learning_rate)
         if hyper.anneal_learning_rate:
-            learning_rate = linear(state.step, hyper.learning_rate, 0.0, spec.total_steps)
+            learning_rate = linear_schedule(state.step, hyper.learning_rate, 0.0, spec.total_steps)
 
         # Drawn before the loop: inside it XLA would compute the draws of a noisy layer anew for each of its weights.
         noise_keys = jax.vmap(jax.random.fold_in, (None, 0))(key, gradient_steps + jnp.arange(gradient_steps))

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from polyak.agent import Array, Key, PyTree
 from polyak.errors import BadSetting, UnknownName
 from polyak.ops import explore
-from polyak.parts.schedules import linear
+from polyak.parts.schedules import linear_schedule
 from polyak.parts.text import number_text
 
 
@@ -281,7 +281,7 @@ def _check(strategy: Any, rule: str, holds: Callable[[float], bool]) -> None:
 def _scheduled(strategy: Any, progress: Array) -> Array | float:
     if strategy.final is None:
         return strategy.initial
-    return linear(progress, strategy.initial, strategy.final, strategy.fraction)
+    return linear_schedule(progress, strategy.initial, strategy.final, strategy.fraction)
 
 
 KINDS: tuple[type[Exploration], ...] = (EpsilonGreedy, EpsilonLadder, Boltzmann, NoisyGreedy, UCB, Greedy)

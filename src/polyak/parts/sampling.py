@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from polyak.agent import Array, Key, PyTree
 from polyak.errors import BadSetting, UnknownName
 from polyak.parts.ring import Replay, Ring
-from polyak.parts.schedules import linear
+from polyak.parts.schedules import linear_schedule
 from polyak.parts.sum_tree import SumTree, Tree
 from polyak.parts.text import number_text
 
@@ -126,7 +126,7 @@ class PrioritisedSampler:
         """Weights are (1 / (size P))^beta over the largest of them, in which size and the sum of P cancel out."""
         uniforms = jax.random.uniform(key, (len(self.tree.rows), count))
         indices, values = self.tree.sample(state.tree, uniforms)
-        beta = linear(jnp.asarray(progress), self.beta, self.final_beta, 1.0)
+        beta = linear_schedule(jnp.asarray(progress), self.beta, self.final_beta, 1.0)
         return indices, (values.min() / values) ** beta
 
     def update(self, state: Priorities, indices: Array, weights: Array, priorities: Array) -> Priorities:

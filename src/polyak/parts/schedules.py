@@ -10,7 +10,7 @@ from polyak.errors import BadSetting
 from polyak.parts.text import number_text
 
 
-def linear(step: Array, start: float, end: float, duration: float) -> Array:
+def linear_schedule(step: Array, start: float, end: float, duration: float) -> Array:
     """From start at step 0 to end at step `duration`, and end ever after; a duration of 0 is end at once."""
     fraction = jnp.clip(step / max(duration, 1e-9), 0.0, 1.0)
     return start + fraction * (end - start)
@@ -46,7 +46,7 @@ class StepSize:
 
     def at(self, progress: Array, visits: PyTree) -> Array | float:
         """alpha [] at a share of the run, [] in [0, 1], and at the n-th visit, from 1 up; () where none are counted."""
-        alpha = self.initial if self.final is None else linear(progress, self.initial, self.final, 1.0)
+        alpha = self.initial if self.final is None else linear_schedule(progress, self.initial, self.final, 1.0)
         return alpha / jnp.maximum(visits, 1.0) ** self.power if self.power else alpha
 
     def __str__(self) -> str:

@@ -24,7 +24,7 @@ from polyak.parts.minibatches import check_batch_size, shuffled
 from polyak.parts.normalise import Moments
 from polyak.parts.optimise import RAdam
 from polyak.parts.ranges import Share
-from polyak.parts.schedules import linear
+from polyak.parts.schedules import linear_schedule
 
 
 @dataclasses.dataclass(frozen=True)
@@ -117,7 +117,7 @@ class PQN:
         def learn(state: State, block: Step, key: Key) -> tuple[State, dict[str, Array]]:
             learning_rate = jnp.float32(self.learning_rate)
             if self.anneal_learning_rate:
-                learning_rate = linear(state.step - block_size, self.learning_rate, 0.0, spec.total_steps)
+                learning_rate = linear_schedule(state.step - block_size, self.learning_rate, 0.0, spec.total_steps)
             data = samples(state, block)
 
             def gradient_step(carry: tuple[PyTree, PyTree], indices: Array):
