@@ -18,7 +18,7 @@ from polyak.ops import td
 from polyak.parts import networks, replay
 from polyak.parts.exploration import Exploration, exploring, measures
 from polyak.parts.normalise import Moments
-from polyak.parts.optimise import Optimiser, polyak_average
+from polyak.parts.optimise import GradientRule, polyak_average
 from polyak.parts.schedules import linear_schedule
 from polyak.spaces import mask_of
 
@@ -175,7 +175,7 @@ def learning(
     hyper: Any,
     spec: Spec,
     memory: Any,
-    optimiser: Optimiser,
+    optimiser: GradientRule,
     strategy: Exploration,
     noise: Callable[[Key], PyTree],
     loss: Callable[..., Any],

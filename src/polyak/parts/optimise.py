@@ -25,7 +25,7 @@ class Moments(NamedTuple):
     updates: Array  # [] int32, n that were made; -1 - n once one was refused
 
 
-class Optimiser(NamedTuple):
+class GradientRule(NamedTuple):
     """A rule that moves parameters against a gradient, whose norm it clips.
 
     Where the loss or the gradient's norm is not finite the update is refused: parameters and moments stay as they were,
@@ -43,7 +43,7 @@ class Optimizer(Protocol):
 
     name: ClassVar[str]
 
-    def rule(self, max_grad_norm: float) -> Optimiser:
+    def rule(self, max_grad_norm: float) -> GradientRule:
         """The rule, after clipping by the global norm."""
         ...
 
@@ -55,7 +55,7 @@ class Adam:
     name: ClassVar[str] = "adam"
     eps: float = 1e-8
 
-    def rule(self, max_grad_norm: float) -> Optimiser:
+    def rule(self, max_grad_norm: float) -> GradientRule:
         return adam(max_grad_norm, eps=self.eps)
 
 
@@ -66,7 +66,7 @@ class RAdam:
     name: ClassVar[str] = "radam"
     eps: float = 1e-8
 
-    def rule(self, max_grad_norm: float) -> Optimiser:
+    def rule(self, max_grad_norm: float) -> GradientRule:
         return adam(max_grad_norm, eps=self.eps, rectified=True)
 
 
@@ -78,7 +78,7 @@ class RMSProp:
     decay: float = 0.95
     eps: float = 0.01
 
-    def rule(self, max_grad_norm: float) -> Optimiser:
+    def rule(self, max_grad_norm: float) -> GradientRule:
         return rmsprop(max_grad_norm, self.decay, self.eps)
 
 
@@ -108,7 +108,7 @@ def _no_moments(parameters: PyTree) -> Moments:
 
 def adam(
     max_grad_norm: float, beta1: float = 0.9, beta2: float = 0.999, eps: float = 1e-8, rectified: bool = False
-) -> Optimiser:
+) -> GradientRule:
     """Adam (Kingma and Ba, 2015, algorithm 1) after clipping by the global norm, with the rate given at each step.
 
         m <- beta1 m + (1 - beta1) g        v <- beta2 v + (1 - beta2) g^2
@@ -140,7 +140,7 @@ def adam(
         parameters = jax.tree.map(lambda p, m, v: p - rate * m / (root(v) + floor), parameters, first, second)
         return parameters, Moments(first, second, updates), norm
 
-    return Optimiser(_no_moments, update)
+    return GradientRule(_no_moments, update)
 
 
 def _rectification(step: Array, beta2: float) -> tuple[Array, Array]:
@@ -152,7 +152,7 @@ def _rectification(step: Array, beta2: float) -> tuple[Array, Array]:
     return jnp.sqrt((rho - 4) * (rho - 2) * most / ((most - 4) * (most - 2) * rho)), known
 
 
-def rmsprop(max_grad_norm: float, decay: float = 0.95, eps: float = 0.01) -> Optimiser:
+def rmsprop(max_grad_norm: float, decay: float = 0.95, eps: float = 0.01) -> GradientRule:
     """RMSProp after clipping by the global norm, with the gradient's deviation below it, as Mnih et al. (2015) used it.
 
         m <- decay m + (1 - decay) g        v <- decay v + (1 - decay) g^2
@@ -173,7 +173,7 @@ def rmsprop(max_grad_norm: float, decay: float = 0.95, eps: float = 0.01) -> Opt
         parameters = jax.tree.map(moved, parameters, gradient, first, second)
         return parameters, Moments(first, second, updates), norm
 
-    return Optimiser(_no_moments, update)
+    return GradientRule(_no_moments, update)
 
 
 OPTIMIZERS: dict[str, type] = {kind.name: kind for kind in (Adam, RAdam, RMSProp)}
