@@ -17,7 +17,7 @@ from polyak.errors import BadSetting, UnknownName
 from polyak.parts.text import number_text
 
 
-class Moments(NamedTuple):
+class GradientMoments(NamedTuple):
     """What a rule remembers of the gradients; `first` and `second` have the shape of the parameters."""
 
     first: PyTree
@@ -89,7 +89,7 @@ class _Clipped(NamedTuple):
     norm: Array  # [] before clipping
     scale: Array  # [] what clipping multiplies the gradient by
     sound: Array  # [] bool
-    updates: Array  # [] for `Moments`
+    updates: Array  # [] for `GradientMoments`
 
 
 def _clip(gradient: PyTree, updates: Array, loss: Array, max_grad_norm: float) -> _Clipped:
@@ -101,9 +101,9 @@ def _clip(gradient: PyTree, updates: Array, loss: Array, max_grad_norm: float) -
     return _Clipped(gradient, norm, scale, sound, updates)
 
 
-def _no_moments(parameters: PyTree) -> Moments:
+def _no_moments(parameters: PyTree) -> GradientMoments:
     zeros = jax.tree.map(jnp.zeros_like, parameters)
-    return Moments(zeros, zeros, jnp.int32(0))
+    return GradientMoments(zeros, zeros, jnp.int32(0))
 
 
 def adam(
@@ -122,7 +122,7 @@ def adam(
     folded into two numbers, each parameter is read and written once, in two thirds of the time.
     """
 
-    def update(parameters: PyTree, gradient: PyTree, state: Moments, learning_rate: Array | float, loss: Array):
+    def update(parameters: PyTree, gradient: PyTree, state: GradientMoments, learning_rate: Array | float, loss: Array):
         gradient, norm, scale, sound, updates = _clip(gradient, state.updates, loss, max_grad_norm)
         keep1, keep2 = jnp.where(sound, beta1, 1.0), jnp.where(sound, beta2, 1.0)
         made = jnp.maximum(updates, 1)
@@ -138,7 +138,7 @@ def adam(
         first = jax.tree.map(lambda m, g: keep1 * m + (1.0 - beta1) * scale * g, state.first, gradient)
         second = jax.tree.map(lambda v, g: keep2 * v + (1.0 - beta2) * scale**2 * g**2, state.second, gradient)
         parameters = jax.tree.map(lambda p, m, v: p - rate * m / (root(v) + floor), parameters, first, second)
-        return parameters, Moments(first, second, updates), norm
+        return parameters, GradientMoments(first, second, updates), norm
 
     return GradientRule(_no_moments, update)
 
@@ -161,7 +161,7 @@ def rmsprop(max_grad_norm: float, decay: float = 0.95, eps: float = 0.01) -> Gra
     Source: Graves (2013), "Generating sequences with recurrent neural networks", equations 38 to 41, without momentum.
     """
 
-    def update(parameters: PyTree, gradient: PyTree, state: Moments, learning_rate: Array | float, loss: Array):
+    def update(parameters: PyTree, gradient: PyTree, state: GradientMoments, learning_rate: Array | float, loss: Array):
         gradient, norm, scale, sound, updates = _clip(gradient, state.updates, loss, max_grad_norm)
         keep, rate = jnp.where(sound, decay, 1.0), jnp.where(sound, learning_rate * scale, 0.0)
         first = jax.tree.map(lambda m, g: keep * m + (1.0 - decay) * scale * g, state.first, gradient)
@@ -171,7 +171,7 @@ def rmsprop(max_grad_norm: float, decay: float = 0.95, eps: float = 0.01) -> Gra
             return p - rate * g * jax.lax.rsqrt(jnp.maximum(v - m**2, 0.0) + eps)
 
         parameters = jax.tree.map(moved, parameters, gradient, first, second)
-        return parameters, Moments(first, second, updates), norm
+        return parameters, GradientMoments(first, second, updates), norm
 
     return GradientRule(_no_moments, update)
 
