@@ -59,7 +59,7 @@ class Options:
 class Subject:
     """DQN with a full memory, ready to be updated."""
 
-    def __init__(self, setting: replay.Setting, width: int, batch_size: int, entries: int, updates: int):
+    def __init__(self, sampling: replay.Sampling, width: int, batch_size: int, entries: int, updates: int):
         box = gymnasium.spaces.Box(-1.0, 1.0, (4,), np.float32)
         self.updates = updates
         algorithm = polyak.DQN(
@@ -67,10 +67,10 @@ class Subject:
             batch_size=batch_size,
             train_freq=1,
             network=polyak.MLP((width, width)),
-            replay=setting,
+            replay=sampling,
         )
         agent = algorithm.agent(Spec(box, gymnasium.spaces.Discrete(2), 1, None, 10**9))
-        self.state = full(jax.jit(agent.init)(jax.random.key(0)), setting, entries)
+        self.state = full(jax.jit(agent.init)(jax.random.key(0)), sampling, entries)
 
         def update(i, carry):
             state, key, _ = carry
@@ -95,7 +95,7 @@ class Subject:
         return (time.process_time() - began) / self.updates
 
 
-def full(state, setting: replay.Setting, entries: int):
+def full(state, sampling: replay.Sampling, entries: int):
     """The state with random transitions in all rows of its memory, of priorities that differ."""
     keys = jax.random.split(jax.random.key(1), 4)
     store = state.replay.store
@@ -106,7 +106,7 @@ def full(state, setting: replay.Setting, entries: int):
     )
     store = store._replace(storage=storage, size=jnp.int32(entries), laps=jnp.int32(1))
     remembered = state.replay._replace(store=store)
-    if isinstance(setting, replay.Prioritised):
+    if isinstance(sampling, replay.Prioritised):
         tree = SumTree(entries)
         values = jax.random.exponential(keys[3], (entries,))
         filled = jax.jit(tree.set)(tree.init(), jnp.arange(entries), values)
@@ -128,11 +128,11 @@ def measure_time(options: Options) -> None:
             uniform, prioritised = medians(subjects, options.rounds)
             print(f"{width} x {width}, batch {batch_size}: uniform {uniform:.0f} us, ", end="")
             print(f"prioritised {prioritised:.0f} us, {100 * (prioritised / uniform - 1):+.0f} %", flush=True)
-    for setting in settings:
+    for sampling in settings:
         sizes = [options.entries // 100, options.entries, 4 * options.entries]
-        found = medians([Subject(setting, 64, 32, size, options.updates) for size in sizes], options.rounds)
+        found = medians([Subject(sampling, 64, 32, size, options.updates) for size in sizes], options.rounds)
         told = ", ".join(f"{size:,}: {microseconds:.0f} us" for size, microseconds in zip(sizes, found, strict=True))
-        print(f"{setting.name}, entries: {told}", flush=True)
+        print(f"{sampling.name}, entries: {told}", flush=True)
 
 
 def resident(kind: str) -> float:

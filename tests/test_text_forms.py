@@ -14,7 +14,7 @@ from polyak.parts.features import Features, Fourier, Polynomial, Radial, Raw, Ti
 from polyak.parts.networks import ACTIVATIONS, MLP, NETWORKS, Dueling, Network, Recurrent
 from polyak.parts.optimise import Adam, Optimizer, RAdam, RMSProp
 from polyak.parts.policies import TabularPolicy
-from polyak.parts.replay import Prioritised, Setting, Uniform
+from polyak.parts.replay import Prioritised, Sampling, Uniform
 from polyak.parts.schedules import StepSize
 from polyak.settings import PARTS, build, describe
 
@@ -81,7 +81,7 @@ FORMS = {
         *(st.builds(kind, count) for kind in (Polynomial, Fourier, Radial)),
         st.builds(Tiles, count, count),
     ),
-    Setting: st.just(Uniform()) | st.builds(Prioritised, share, share, share),
+    Sampling: st.just(Uniform()) | st.builds(Prioritised, share, share, share),
     TabularPolicy: st.just(TabularPolicy()) | given_policies(),
     float | StepSize: st.builds(StepSize, steps, st.none() | st.floats(0, 1e6), st.sampled_from([0, 1]) | share),
 }

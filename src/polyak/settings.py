@@ -28,7 +28,7 @@ from polyak.parts.networks import (
 from polyak.parts.optimise import Optimizer, optimizer_from_text, optimizer_text
 from polyak.parts.policies import TabularPolicy, policy_from_text
 from polyak.parts.ranges import LARGEST, Range
-from polyak.parts.replay import Setting, replay_from_text, replay_text
+from polyak.parts.replay import Sampling, replay_from_text, replay_text
 from polyak.parts.schedules import StepSize, step_size_from_text
 
 
@@ -50,7 +50,7 @@ PARTS: dict[Any, TextForm] = {
     Exploration | None: TextForm(exploration_or_none, exploration_text, "NAME:NUMBERS"),
     Optimizer: TextForm(optimizer_from_text, optimizer_text, "NAME:NUMBERS"),
     Features: TextForm(features_from_text, features_text, "NAME:NUMBERS"),
-    Setting: TextForm(replay_from_text, replay_text, "uniform|prioritised:ALPHA:BETA:FINAL_BETA"),
+    Sampling: TextForm(replay_from_text, replay_text, "uniform|prioritised:ALPHA:BETA:FINAL_BETA"),
     TabularPolicy: TextForm(policy_from_text, str, "uniform|ACTION,ACTION,...|ROW:ROW:..."),
     float | StepSize: TextForm(step_size_from_text, str, "NUMBER|FROM:TO|NUMBER/n"),
 }

@@ -64,7 +64,7 @@ NStepReturn = Annotated[
     BlockLength,
     Doc("Rewards that are summed before a value stands for the rest (not corrected for the actions in between)."),
 ]
-Replay = Annotated[replay.Setting, Doc("Which transitions are drawn: uniform, prioritised.")]
+Replay = Annotated[replay.Sampling, Doc("Which transitions are drawn: uniform, prioritised.")]
 FrameStack = Annotated[
     Count,
     Doc("Frames of an observation, where it is a stack of the newest ones: the memory then keeps each frame once."),

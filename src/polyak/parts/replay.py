@@ -18,14 +18,14 @@ from polyak.parts.sampling import (
     Drawable,
     Prioritised,
     Sampler,
-    Setting,
+    Sampling,
     Uniform,
     replay_from_text,
     replay_text,
 )
 from polyak.parts.transitions import Read, Transitions
 
-__all__ = ["Memory", "Prioritised", "Sample", "Setting", "Uniform", "memory", "replay_from_text", "replay_text"]
+__all__ = ["Memory", "Prioritised", "Sample", "Sampling", "Uniform", "memory", "replay_from_text", "replay_text"]
 
 
 class Store(Protocol):
@@ -140,7 +140,7 @@ class Memory:
 
 
 def memory(
-    setting: Setting,
+    sampling: Sampling,
     *,
     capacity: int,
     spec: Spec,
@@ -152,7 +152,7 @@ def memory(
     """Makes a memory.
 
     Args:
-        setting: which steps are drawn.
+        sampling: which steps are drawn.
         capacity: steps to hold, rounded up to whole blocks.
         spec: the task; from its spaces come shapes and types.
         block_length: T, the steps of each environment that are added at a time.
@@ -168,4 +168,4 @@ def memory(
         store = Frames.of(capacity, spec, block_length, n_steps, gamma, frame_stack)
     else:
         store = Transitions(Drawable(Ring.of(capacity, block_length * spec.num_envs)), spec, n_steps, gamma)
-    return Memory(store, setting.sampler(store.drawable))
+    return Memory(store, sampling.sampler(store.drawable))

@@ -183,17 +183,17 @@ class Prioritised:
         return PrioritisedSampler(drawable, tree, self.alpha, self.beta, self.final_beta)
 
 
-Setting = Uniform | Prioritised
+Sampling = Uniform | Prioritised
 SETTINGS: dict[str, Any] = {kind.name: kind for kind in (Uniform, Prioritised)}
 
 
-def replay_text(setting: Setting) -> str:
+def replay_text(sampling: Sampling) -> str:
     """`uniform`, or `prioritised:0.6:0.4:1`: alpha, beta at the start and at the end."""
-    numbers = (getattr(setting, field.name) for field in dataclasses.fields(setting))
-    return ":".join([setting.name, *map(number_text, numbers)])
+    numbers = (getattr(sampling, field.name) for field in dataclasses.fields(sampling))
+    return ":".join([sampling.name, *map(number_text, numbers)])
 
 
-def replay_from_text(text: str) -> Setting:
+def replay_from_text(text: str) -> Sampling:
     """Reads `uniform`, `prioritised` or `prioritised:0.6:0.4:1.0`; anything else is a `polyak.Error`."""
     name, *numbers = text.split(":")
     if name not in SETTINGS:

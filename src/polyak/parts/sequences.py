@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from polyak.agent import Array, Key, PyTree, Spec, Step
 from polyak.parts.replay import Remembered
 from polyak.parts.ring import Replay, Ring, take
-from polyak.parts.sampling import Drawable, Sampler, Setting
+from polyak.parts.sampling import Drawable, Sampler, Sampling
 from polyak.parts.transitions import Transition, transition_of
 
 
@@ -95,12 +95,12 @@ class SequenceMemory:
 
 
 def sequence_memory(
-    setting: Setting, *, capacity: int, spec: Spec, block_length: int, rows: int, carry: PyTree
+    sampling: Sampling, *, capacity: int, spec: Spec, block_length: int, rows: int, carry: PyTree
 ) -> SequenceMemory:
     """Makes a memory of sequences.
 
     Args:
-        setting: which sequences are drawn.
+        sampling: which sequences are drawn.
         capacity: steps to hold, rounded up to whole blocks of all environments, and to one sequence more than one.
         spec: the task; from its spaces come shapes and types.
         block_length: T, the steps of each environment that are added at a time.
@@ -111,4 +111,4 @@ def sequence_memory(
     waiting = (rows - 1) * spec.num_envs
     ring = Ring.of(max(-(-capacity // block_length), waiting + spec.num_envs), spec.num_envs)
     drawable = Drawable(ring, newest=waiting)
-    return SequenceMemory(drawable, setting.sampler(drawable), Row(step, carry), rows, spec.num_envs)
+    return SequenceMemory(drawable, sampling.sampler(drawable), Row(step, carry), rows, spec.num_envs)

@@ -65,7 +65,7 @@ class RecurrentDQN:
     rescale_values: bool = True
     """Learn h(Q), about the square root of Q, in place of Q: for returns that differ by orders of magnitude."""
     double: hyper.Double = True
-    replay: replays.Setting = replays.Prioritised(alpha=0.9, beta=0.6, final_beta=0.6)
+    replay: replays.Sampling = replays.Prioritised(alpha=0.9, beta=0.6, final_beta=0.6)
     """Which sequences are drawn: uniform, prioritised."""
     normalize_observation: hyper.NormalizeObservation = False
     optimizer: hyper.Optimizer = Adam(eps=1e-3)
