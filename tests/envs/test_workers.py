@@ -2,14 +2,15 @@
 
 import os
 import signal
+import subprocess
 
 import gymnasium
 import numpy as np
 import pytest
-from gymnasium.spaces import Discrete
+from gymnasium.spaces import Box, Discrete
 
 import polyak
-from polyak.envs import calls, make
+from polyak.envs import calls, env_process, make
 from polyak.envs.base import BATCH, EpisodeSeeds, environment_seeds
 from polyak.envs.worker_vector import WorkerVector
 from polyak.errors import BadSetting, EnvironmentFault
@@ -100,6 +101,40 @@ def test_a_worker_is_deaf_to_ctrl_c_and_ends_with_its_vector():
     vector.step(np.zeros(2, np.int32))
     del vector
     assert is_gone([pid], 0.0)
+
+
+def reading(data):
+    """A function that makes environments which observe the sum of what the function holds."""
+
+    class Reads(Moody):
+        observation_space = Box(0, 1e9, (), np.float32)
+
+        def reset(self, *, seed=None, options=None):
+            return np.float32(data.sum()), {}
+
+    return Reads
+
+
+def test_a_large_environment_function_reaches_every_worker_whole():
+    """It is larger than what a socket takes at once, and a process imports for longer than a look at it takes."""
+    vector = make(reading(np.ones(500_000)), 2, workers=2, step_timeout=0.2)
+    assert vector.reset(0).tolist() == [500_000, 500_000]
+    vector.close()
+
+
+def test_a_worker_that_never_reads_what_it_is_sent_is_told_of(monkeypatch):
+    """Its process is stopped while it imports."""
+    monkeypatch.setattr(env_process, "PATIENCE", 0.2)
+    popen = subprocess.Popen
+
+    def stopped(*words, **how):
+        process = popen(*words, **how)
+        os.kill(process.pid, signal.SIGSTOP)
+        return process
+
+    monkeypatch.setattr(subprocess, "Popen", stopped)
+    with pytest.raises(EnvironmentFault, match=r"Reads, environments 0 to 1 of 2: .* within 0.2 seconds because it was"):
+        make(reading(np.ones(500_000)), 2, workers=1, step_timeout=0.1)
 
 
 @pytest.mark.parametrize("workers", [0, 1])

@@ -13,14 +13,14 @@ from collections.abc import Iterable
 
 from polyak.envs import calls
 from polyak.envs.calls import PAGE, PATIENCE, Watch
-from polyak.envs.env_worker import FAULT, MAKE, Job, receive, send
+from polyak.envs.env_worker import FAULT, MAKE, Job, framed, receive
 from polyak.errors import EnvironmentFault, restored
 
 TERMINATE = 0.5  # seconds between asking a process to end and ending it
 
 
 class EnvProcess:
-    """One process and its environments.
+    """One process and its environments; `make` is the first thing to tell it.
 
     Args:
         job: what it makes.
@@ -51,12 +51,25 @@ class EnvProcess:
         self.pid = self._process.pid
         theirs.close()
         self._connection.settimeout(self._watch.interval)
-        self.send(MAKE, message)
+
+    def make(self) -> None:
+        """Has the environments made."""
+        self.send(MAKE, self.message)
 
     def send(self, kind: bytes, message: bytes = b"") -> None:
-        """Gives a command; if the process has gone, `receive` tells."""
+        """Gives a command; if the process has gone, `receive` tells.
+
+        Raises:
+            EnvironmentFault: the process does not read it.
+        """
+        self._watch.silent = 0.0
+        rest = memoryview(framed(kind, message))
         with contextlib.suppress(OSError):
-            send(self._connection, kind, message)
+            while rest:
+                try:
+                    rest = rest[self._connection.send(rest) :]
+                except TimeoutError:
+                    self._look()
 
     def receive(self) -> bytes:
         """The answer to the last command.

@@ -26,7 +26,7 @@ from polyak.envs.from_gymnasium import GymnasiumVector, describe
 from polyak.errors import EnvironmentFault, Error
 from polyak.spaces import row_shape, storage_type
 
-HEADER = struct.Struct("=cI")  # kind of message, length of what follows
+HEADER = struct.Struct("=cQ")  # kind of message, length of what follows
 MAKE, BEGIN, STEP, SNAPSHOT, RESTORE, CLOSE = b"m", b"b", b"s", b"p", b"r", b"c"  # the commands
 WELL, FAULT = b"w", b"f"  # the answers
 GRACE = 1.0  # seconds to close the environments in, once the parent has gone
@@ -90,9 +90,9 @@ class Rows:
         return np.ndarray(self._action_shape, dtype, self._memory, self._offsets["_action"])
 
 
-def send(connection: socket.socket, kind: bytes, message: bytes = b"") -> None:
-    """Sends a command or an answer."""
-    connection.sendall(HEADER.pack(kind, len(message)) + message)
+def framed(kind: bytes, message: bytes = b"") -> bytes:
+    """A command or an answer as it is sent."""
+    return HEADER.pack(kind, len(message)) + message
 
 
 def receive(read: Callable[[int], bytes]) -> tuple[bytes, bytes]:
@@ -207,9 +207,10 @@ def main() -> None:
         while True:
             kind, message = receive(read)
             try:
-                send(connection, WELL, server.commands[kind](message))
+                answer = framed(WELL, server.commands[kind](message))
             except Error as error:
-                send(connection, FAULT, json.dumps([type(error).__name__, str(error)]).encode())
+                answer = framed(FAULT, json.dumps([type(error).__name__, str(error)]).encode())
+            connection.sendall(answer)
             if kind == CLOSE:
                 os._exit(0)
     server.vector.close()

@@ -70,6 +70,8 @@ class WorkerVector:
             for k in range(workers):
                 job = Job(env, self.id, bounds[k], bounds[k + 1] - bounds[k], num_envs, workers * PAGE)
                 self._processes.append(EnvProcess(job, _pickled(job), self._fd, k, step_timeout))
+            for process in self._processes:  # they start side by side
+                process.make()
             made = [cloudpickle.loads(process.receive()) for process in self._processes]
             self.observation_space, self.action_space, self.max_episode_steps, self.keeps_score = made[0]
             for process, spaces in zip(self._processes, made, strict=True):
@@ -205,6 +207,7 @@ class WorkerVector:
             process = EnvProcess(lost.job, lost.message, self._fd, lost.number, self._step_timeout)
             self._processes[lost.number] = process
             try:
+                process.make()
                 self._compare_spaces(process, cloudpickle.loads(process.receive()))
                 self._begin(process)
                 process.receive()
