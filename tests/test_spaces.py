@@ -9,7 +9,7 @@ from gymnasium.spaces import Box, Dict, Discrete, MultiBinary, MultiDiscrete, Tu
 from polyak.errors import BadSetting
 from polyak.parts import networks
 from polyak.parts.networks.encoding import read_space
-from polyak.spaces import MASK, from_rows, has_parts, mask_of, parts, row_shape, storage_type, to_rows
+from polyak.spaces import MASK, from_rows, has_parts, mask_of, parts, row_shape, storage_type, to_rows, whole_range
 
 NESTED = Dict(
     {
@@ -103,3 +103,34 @@ def test_a_mask_is_not_read_and_leaves_an_image_an_image():
 def test_what_no_network_can_read_is_refused_in_a_sentence(space):
     with pytest.raises(BadSetting, match="are not supported; polyak reads Box, Discrete"):
         networks.num_features(space)
+
+
+FAR = 2**24  # float32 tells whole numbers apart up to here
+
+
+@pytest.mark.parametrize("value", [FAR + 1, -FAR - 1, np.float64(FAR + 1), np.array(FAR + 1, np.uint32), 2**63])
+def test_a_whole_number_that_a_row_cannot_hold_is_told(value):
+    space = Dict({"count": Box(-(2**63), 2**63 - 1, (), np.int64), "level": Discrete(3)})
+    with pytest.raises(ValueError, match=rf"part 'count' is .*{str(value)[-4:]}.*, and .* up to 16,777,216"):
+        to_rows(space, {"count": value, "level": 0})
+    assert to_rows(space, {"count": np.array(-FAR), "level": 2}).tolist() == [-FAR, 2]
+
+
+@pytest.mark.parametrize(
+    ("space", "range_"),
+    [
+        (Discrete(2**40), (0, 2**40 - 1)),
+        (Discrete(3, start=-(2**40)), (-(2**40), 2 - 2**40)),
+        (MultiDiscrete([2**62, 3], start=[2**62, -1]), (-1, 2**63 - 1)),
+        (Box(np.array([0, -7]), np.array([2**31, 1]), dtype=np.int64), (-7, 2**31)),
+        (Box(-np.inf, np.inf, (2,), np.int64), (0, 0)),
+        (Box(3, 2**32 - 1, (2,), np.uint32), (0, 0)),
+        (Box(0, 1e9, (2,), np.float64), (0, 0)),
+        (Box(0, 9, (0,), np.int64), (0, 0)),
+        (MultiBinary(3), (0, 0)),
+    ],
+    ids=str,
+)
+def test_whole_numbers_have_the_range_that_their_space_binds_them_to(space, range_):
+    """The last number of a type is no bound."""
+    assert whole_range(space) == range_

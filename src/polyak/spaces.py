@@ -11,8 +11,9 @@ from typing import Any, NamedTuple
 
 import gymnasium
 import numpy as np
-from gymnasium.spaces import Dict, Discrete, MultiDiscrete, Tuple
+from gymnasium.spaces import Box, Dict, Discrete, MultiDiscrete, Tuple
 
+EXACT = 2**24  # up to here float32, and so a row, holds every whole number
 MASK = "action_mask"  # the part of a Dict observation that says which actions there are, as PettingZoo calls it
 
 
@@ -60,13 +61,30 @@ def row_shape(space: gymnasium.Space) -> tuple[int, ...]:
 def storage_type(space: gymnasium.Space) -> np.dtype:
     """The type in which members of `space` are kept: bytes as they are, integers as int32, else, and in rows, float32.
 
-    Whole numbers are exact in a row up to 2^24.
+    Whole numbers are exact in a row up to `EXACT`.
     """
     if has_parts(space):
         return np.dtype(np.float32)
     if space.dtype == np.uint8 or space.dtype == np.bool_:
         return np.dtype(space.dtype)
     return np.dtype(np.int32 if np.issubdtype(space.dtype, np.integer) else np.float32)
+
+
+def whole_range(space: gymnasium.Space) -> tuple[int, int]:
+    """The least and the greatest whole number to which a space without parts binds its members; zeros where to none.
+
+    A bound that is the last number of its type binds nothing.
+    """
+    if isinstance(space, Discrete):
+        return int(space.start), int(space.start) + int(space.n) - 1
+    if isinstance(space, MultiDiscrete):
+        ends = space.start.astype(object) + space.nvec.astype(object) - 1  # Python's numbers do not wrap
+        return int(space.start.min()), int(ends.max())
+    if isinstance(space, Box) and np.dtype(space.dtype).kind in "iu":
+        last = np.iinfo(space.dtype)
+        low, high = space.low[space.low != last.min], space.high[space.high != last.max]
+        return int(low.min(initial=0)), int(high.max(initial=0))
+    return 0, 0
 
 
 def to_rows(space: gymnasium.Space, members: Any) -> np.ndarray:
@@ -93,6 +111,8 @@ def to_rows(space: gymnasium.Space, members: Any) -> np.ndarray:
             raise ValueError(f"{where} is {value!r}, which is no number")
         if array.dtype.kind == "f" and np.dtype(inner.dtype).kind in "iu" and (array != np.rint(array)).any():
             raise ValueError(f"{where} is {value!r}, which is no whole number")
+        if _is_wide(inner) and array.size and not (array.min() >= -EXACT and array.max() <= EXACT):
+            raise ValueError(f"{where} is {value!r}, and beside other parts whole numbers are kept up to {EXACT:,}")
         shape = inner.shape or ()
         front = array.shape[: array.ndim - len(shape)]
         if array.shape[len(front) :] != shape or len(front) > 1 or front != (front if lead is None else lead):
@@ -154,6 +174,12 @@ def sample(space: gymnasium.Space, observation_space: Any, obs: Any) -> Any:
         return action
     drawn = [space.np_random.choice(np.flatnonzero(one)) for one in np.split(mask, np.cumsum(counts)[:-1])]
     return (np.reshape(drawn, space.shape or ()) + space.start).astype(space.dtype)[()]  # type: ignore[attr-defined]
+
+
+def _is_wide(space: gymnasium.Space) -> bool:
+    """Whether members may hold whole numbers that a row cannot."""
+    dtype = np.dtype(space.dtype)
+    return dtype.kind in "iu" and dtype.itemsize > 2
 
 
 def _leaves(where: str, space: gymnasium.Space, value: Any) -> Iterator[tuple[str, gymnasium.Space, Any]]:

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from polyak.envs import make, make_original
+from polyak.envs import make, make_original, mdp
 from polyak.envs.base import CompiledEnv
 from polyak.envs.mdp import MDP, TWINS
 from polyak.errors import BadSetting, Error
@@ -199,3 +199,10 @@ def test_a_table_in_which_an_end_is_no_matter_of_the_state_is_refused():
 
     with pytest.raises(BadSetting, match="action 0 in state 0 goes on in a state in which others end"):
         MDP.from_gymnasium(Moody)
+
+
+def test_more_states_than_can_be_counted_exactly_are_not_played_in(monkeypatch):
+    monkeypatch.setattr(mdp, "EXACT", 6)
+    assert MDP.random_walk(4).compiled().observation_space.n == 6
+    with pytest.raises(BadSetting, match="random-walk-5 has 7 states with 14 outcomes, and to be played in"):
+        MDP.random_walk(5).compiled()

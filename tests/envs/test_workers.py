@@ -133,7 +133,9 @@ def test_a_worker_that_never_reads_what_it_is_sent_is_told_of(monkeypatch):
         return process
 
     monkeypatch.setattr(subprocess, "Popen", stopped)
-    with pytest.raises(EnvironmentFault, match=r"Reads, environments 0 to 1 of 2: .* within 0.2 seconds because it was"):
+    with pytest.raises(
+        EnvironmentFault, match=r"Reads, environments 0 to 1 of 2: .* within 0.2 seconds because it was"
+    ):
         make(reading(np.ones(500_000)), 2, workers=1, step_timeout=0.1)
 
 
@@ -179,6 +181,16 @@ def test_an_observation_that_its_space_cannot_hold_is_a_fault(answer):
         vector.step(np.ones(1, np.int32))
 
 
+@pytest.mark.parametrize("dtype", [np.int64, np.uint32], ids=["int64", "uint32"])
+def test_a_whole_number_beyond_32_bits_is_a_fault(dtype):
+    """Its space names no bound, so that it may never come; when it comes, it is not stored as another."""
+    space = Box(0, np.iinfo(dtype).max, (2,), dtype)
+    vector = make(type("Moody", (Moody,), {"observation_space": space, "answer": np.array([4e9, 1], dtype)}), 1)
+    vector.reset(0)
+    with pytest.raises(EnvironmentFault, match=r"the observation is .*4000000000.*; expected a member of Box"):
+        vector.step(np.ones(1, np.int32))
+
+
 def test_another_integer_type_with_the_same_numbers_is_none():
     vector = make(type("Moody", (Moody,), {"answer": np.array([3, 255])}))
     vector.reset(0)
@@ -196,7 +208,7 @@ def test_a_space_that_changes_is_a_fault():
 def test_environments_of_one_vector_have_the_same_spaces(workers):
     class Random(Moody):
         def __init__(self):
-            self.action_space = Discrete(2 + int.from_bytes(os.urandom(4), "big"))
+            self.action_space = Discrete(2 + int.from_bytes(os.urandom(3), "big"))
             super().__init__()
 
     with pytest.raises(EnvironmentFault, match=r"environment 1 of 2.* its action space is Discrete"):

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from polyak.envs.advice import check_spaces
 from polyak.envs.atari import Atari, atari_game
 from polyak.envs.base import HostStep, Score, environment_seeds
 from polyak.errors import EnvironmentFault, UnknownName
@@ -88,6 +89,7 @@ class EnvPoolVector:
             raise EnvironmentFault(
                 f"EnvPool's {own_id} has spaces of several parts, which polyak takes from Gymnasium only."
             )
+        check_spaces(id, self.observation_space, self.action_space)
         self.max_episode_steps = spec.config.max_episode_steps
         self._dtype = storage_type(self.observation_space)
         self._pool: Any = None  # made when it is reset, because EnvPool takes a seed only then

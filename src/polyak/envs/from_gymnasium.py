@@ -14,6 +14,7 @@ import gymnasium
 import numpy as np
 
 from polyak.envs import calls, hidden, snapshot
+from polyak.envs.advice import check_spaces
 from polyak.envs.atari import IDS, atari_game
 from polyak.envs.base import EpisodeSeeds, HostStep, Score
 from polyak.envs.calls import CLOSE, FIRST_RESET, MAKE, RESET, STEP, Call, Restarts, show_action
@@ -142,6 +143,7 @@ class GymnasiumVector:
             if i == 0:
                 self.observation_space = self.envs[0].observation_space
                 self.action_space = self.envs[0].action_space
+                check_spaces(self.id, self.observation_space, self.action_space)
             self._compare_spaces(i)
         self._spaces = [env.observation_space for env in self.envs]
         first_env = self.envs[0]
@@ -154,7 +156,8 @@ class GymnasiumVector:
         self._claim()
         self._shape = row_shape(self.observation_space)
         self._dtype = storage_type(self.observation_space)
-        self._exact = (self._dtype, self.observation_space.dtype) if self._dtype.kind != "f" else ()
+        kinds: Any = (self._dtype, self.observation_space.dtype) if self._dtype.kind != "f" else ()
+        self._lossless = [kind for kind in kinds if np.can_cast(kind, self._dtype)]  # others are compared once stored
         self._mask = mask_of(self.observation_space)
         self._obs_has_parts, self._acts_in_parts = has_parts(self.observation_space), has_parts(self.action_space)
         self._last = np.zeros((num_envs, *self._shape), self._dtype)  # the last good observations
@@ -411,7 +414,7 @@ class GymnasiumVector:
             rows[i] = seen
         except (TypeError, ValueError, OverflowError) as error:
             self._fault(i, kind, f"the observation is {seen!r}", f"a member of {self.observation_space}", error)
-        if self._exact and getattr(seen, "dtype", None) not in self._exact and not np.array_equal(rows[i], seen):
+        if self._lossless and getattr(seen, "dtype", None) not in self._lossless and not (rows[i] == seen).all():
             self._fault(i, kind, f"the observation is {seen!r}", f"a member of {self.observation_space}")
 
     def _check_mask(self, i: int, kind: int, row: np.ndarray) -> None:

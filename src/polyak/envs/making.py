@@ -5,6 +5,7 @@ from collections.abc import Callable
 import gymnasium
 
 from polyak.envs import from_envpool, from_gymnax, hidden, mdp
+from polyak.envs.advice import check_spaces
 from polyak.envs.atari import atari_game
 from polyak.envs.base import AsGymnasium, CompiledEnv, HostEnv
 from polyak.envs.calls import STEP_TIMEOUT, Restarts, check_timeout
@@ -87,7 +88,7 @@ def make(
 
     Raises:
         UnknownName: no version of that name; the message offers the nearest ones.
-        EnvironmentFault: it cannot be made, usually because a package is missing.
+        EnvironmentFault: it cannot be made, usually because a package is missing; or its spaces cannot be taken.
         BadSetting: an argument is out of range, or `workers` is given for what no worker can step.
     """
     check_timeout(step_timeout)
@@ -114,6 +115,7 @@ def make(
 def _find(env: EnvLike, num_envs: int, vector: Callable[..., HostEnv], pool: bool) -> CompiledEnv | HostEnv:
     """`vector` makes Gymnasium's version; `pool` is whether EnvPool may be chosen without being asked for."""
     if isinstance(env, CompiledEnv):
+        check_spaces(env.id, env.observation_space, env.action_space)
         return env
     if isinstance(env, MDP):
         return env.compiled()

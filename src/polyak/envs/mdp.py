@@ -19,6 +19,7 @@ from polyak.agent import Array, Key
 from polyak.envs.base import CompiledEnv
 from polyak.envs.from_gymnasium import make_one, name_of
 from polyak.errors import BadSetting
+from polyak.spaces import EXACT
 
 TWINS = ("FrozenLake-v1", "FrozenLake8x8-v1", "Taxi-v4", "CliffWalking-v1", "CliffWalkingSlippery-v1")
 DENSE_LIMIT = 2**27  # entries that `MDP.P` may have: a gigabyte
@@ -271,7 +272,17 @@ class MDP:
         )
 
     def compiled(self) -> CompiledEnv:
-        """The MDP as an environment; it observes the number of the state."""
+        """The MDP as an environment; it observes the number of the state.
+
+        Raises:
+            BadSetting: it has more states than float32 and int32 can count.
+        """
+        outcomes, most = self.probability.size, np.iinfo(np.int32).max
+        if self.num_states > EXACT or outcomes > most:
+            raise BadSetting(
+                f"{self.id} has {self.num_states:,} states with {outcomes:,} outcomes, and to be played in, an MDP may "
+                f"have up to {EXACT:,} with {most:,}; plan on it instead."
+            )
         cumulative = np.cumsum(self.probability, -1) / self.probability.sum(-1, keepdims=True)
         # A coin is below 1, so that it never passes the last outcome that can happen, whatever rounding does.
         bounds = np.where(cumulative > 1 - 1e-12, 1.0, cumulative)[..., :-1]
