@@ -415,7 +415,8 @@ class GymnasiumVector:
         except (TypeError, ValueError, OverflowError) as error:
             self._fault(i, kind, f"the observation is {seen!r}", f"a member of {self.observation_space}", error)
         if self._lossless and getattr(seen, "dtype", None) not in self._lossless and not (rows[i] == seen).all():
-            self._fault(i, kind, f"the observation is {seen!r}", f"a member of {self.observation_space}")
+            wanted = f"a member of {self.observation_space} that can be kept as {self._dtype}"
+            self._fault(i, kind, f"the observation is {seen!r}", wanted)
 
     def _check_mask(self, i: int, kind: int, row: np.ndarray) -> None:
         if not leaves_a_choice(row[self._mask], self.action_space):
