@@ -9,7 +9,18 @@ from gymnasium.spaces import Box, Dict, Discrete, MultiBinary, MultiDiscrete, Tu
 from polyak.errors import BadSetting
 from polyak.parts import networks
 from polyak.parts.networks.encoding import read_space
-from polyak.spaces import MASK, from_rows, has_parts, mask_of, parts, row_shape, storage_type, to_rows, whole_range
+from polyak.spaces import (
+    MASK,
+    from_rows,
+    has_parts,
+    in_own_type,
+    mask_of,
+    parts,
+    row_shape,
+    storage_type,
+    to_rows,
+    whole_range,
+)
 
 NESTED = Dict(
     {
@@ -134,3 +145,37 @@ def test_a_whole_number_that_a_row_cannot_hold_is_told(value):
 def test_whole_numbers_have_the_range_that_their_space_binds_them_to(space, range_):
     """The last number of a type is no bound."""
     assert whole_range(space) == range_
+
+
+TENTH = Box(-0.1, 0.1, (2,), np.float64)
+GIVEN = {
+    "bounds that rounding moved out": (TENTH, np.float32([-0.1, 0.1]), [-0.1, 0.1]),
+    "within": (TENTH, np.float32([-0.05, 0.0]), [np.float32(-0.05), 0.0]),
+    "far out": (TENTH, np.float32([-0.2, 7.0]), [np.float32(-0.2), 7.0]),
+    "out by little": (TENTH, np.float64([0.1 + 1e-6, 0.1 + 1e-9]), [0.1 + 1e-6, 0.1]),
+    "a bound that rounding moved in": (Box(-0.7, 0.7, (1,), np.float64), np.float32([0.7]), [np.float32(0.7)]),
+    "unbounded": (Box(-np.inf, 1e300, (1,), np.float64), np.float32([3e38]), [np.float32(3e38)]),
+    "float32": (Box(-0.1, 0.1, (2,), np.float32), np.float32([-0.1, 0.1]), np.float32([-0.1, 0.1])),
+    "from float64": (Box(-1.0, 1.0, (1,), np.float32), np.float64([0.1]), np.float32([0.1])),
+    "choices": (MultiDiscrete([2, 3]), np.int32([1, 2]), [1, 2]),
+}
+
+
+@pytest.mark.parametrize("title", GIVEN)
+def test_an_action_is_given_in_the_type_of_its_space_and_within_its_bounds(title):
+    """What lies within them as float32; what lies elsewhere is left there."""
+    space, action, expected = GIVEN[title]
+    for given in (in_own_type(space)(action), in_own_type(space)(np.stack([action]))[0]):
+        assert given.dtype == space.dtype
+        assert given.tolist() == np.asarray(expected, np.float64).tolist()
+    assert space.contains(given) or title in ("far out", "out by little")
+
+
+def test_fractions_are_not_cut_off_for_a_space_of_whole_numbers():
+    assert in_own_type(MultiDiscrete([2, 3]))(np.array([0.7, 1.0])).tolist() == [0.7, 1.0]
+
+
+def test_parts_of_an_action_are_within_their_bounds():
+    space = Dict({"push": TENTH, "gear": Discrete(3, start=1)})
+    for end in (TENTH.low, TENTH.high):
+        assert space.contains(from_rows(space, to_rows(space, {"push": end, "gear": 2})))

@@ -6,7 +6,7 @@ parts; networks do, and whoever gives or takes members.
 """
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import gymnasium
@@ -122,6 +122,33 @@ def to_rows(space: gymnasium.Space, members: Any) -> np.ndarray:
     return np.concatenate(found, -1).astype(np.float32) if found else np.zeros(0, np.float32)
 
 
+def in_own_type(space: gymnasium.Space) -> Callable[[np.ndarray], np.ndarray]:
+    """The function from actions [..., *shape], as agents give them, to the type of their space.
+
+    Bounds of 64 bits may lie outside of themselves as float32. What lies within those is brought within the space; what
+    lies elsewhere, or would lose fractions, is left as it is, and so are single choices and rows.
+    """
+    if isinstance(space, Discrete) or has_parts(space):
+        return lambda values: values
+    dtype = np.dtype(space.dtype)
+
+    def cast(values: np.ndarray) -> np.ndarray:
+        return values.astype(dtype, copy=False) if np.can_cast(values.dtype, dtype, "same_kind") else values
+
+    if not isinstance(space, Box) or dtype.kind != "f":
+        return cast
+    with np.errstate(over="ignore"):
+        low, high = space.low.astype(np.float32), space.high.astype(np.float32)
+    if (low >= space.low).all() and (high <= space.high).all():
+        return cast
+
+    def cast_and_clip(values: np.ndarray) -> np.ndarray:
+        within = (low <= values) & (values <= high)
+        return np.where(within, np.clip(values, space.low, space.high), cast(values))
+
+    return cast_and_clip
+
+
 def from_rows(space: gymnasium.Space, rows: np.ndarray) -> Any:
     """The members of a Dict or Tuple space that rows [..., n] stand for: each part [..., *shape], in its own type."""
     by_path = {part.path: part for part in parts(space)}
@@ -129,7 +156,9 @@ def from_rows(space: gymnasium.Space, rows: np.ndarray) -> Any:
     def member(path: tuple[str | int, ...], space: gymnasium.Space) -> Any:
         if not has_parts(space):
             value = by_path[path].of(rows)
-            value = (np.rint(value) if np.dtype(space.dtype).kind in "iu" else value).astype(space.dtype)
+            if np.dtype(space.dtype).kind != "f":
+                value = np.rint(value).astype(space.dtype)
+            value = in_own_type(space)(value)
             return value[()] if isinstance(space, Discrete) else np.asarray(value)
         inner = {key: member((*path, key), one) for key, one in _entries(space)}
         return inner if isinstance(space, Dict) else tuple(inner.values())

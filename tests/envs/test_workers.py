@@ -7,13 +7,14 @@ import subprocess
 import gymnasium
 import numpy as np
 import pytest
-from gymnasium.spaces import Box, Discrete
+from gymnasium.spaces import Box, Dict, Discrete
 
 import polyak
 from polyak.envs import calls, env_process, make
 from polyak.envs.base import BATCH, EpisodeSeeds, environment_seeds
 from polyak.envs.worker_vector import WorkerVector
 from polyak.errors import BadSetting, EnvironmentFault
+from polyak.parts.distributions import distribution
 from tests.envs.broken import Grows, Moody, is_gone
 
 
@@ -189,6 +190,46 @@ def test_a_whole_number_beyond_32_bits_is_a_fault(dtype):
     vector.reset(0)
     with pytest.raises(EnvironmentFault, match=r"the observation is .*4000000000.*; expected a member of Box"):
         vector.step(np.ones(1, np.int32))
+
+
+class Strict(Moody):
+    """Takes members of its action space alone, and observes the last one."""
+
+    action_space = Box(-0.1, 0.1, (1,), np.float64)
+    observation_space = Box(-1.0, 1.0, (1,), np.float64)
+
+    def reset(self, *, seed=None, options=None):
+        return np.zeros(1), {}
+
+    def step(self, action):
+        pushed = action if isinstance(action, np.ndarray) else action["push"]
+        if not self.action_space.contains(action):
+            raise ValueError(f"{pushed} is no member")
+        return pushed, 0.0, False, False, {}
+
+
+class StrictParts(Strict):
+    action_space = Dict({"push": Strict.action_space})
+
+
+class StrictFloats(Strict):
+    action_space = Box(-0.1, 0.1, (1,), np.float32)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+@pytest.mark.parametrize("kind", [Strict, StrictParts, StrictFloats])
+def test_the_largest_action_of_an_agent_lies_within_its_space(kind, workers):
+    """float32 0.1 lies outside of bounds of 64 bits; what a user gives that lies outside is told."""
+    vector = make(kind, 2, workers=workers)
+    vector.reset(0)
+    for squash in (False, True):
+        of_agent = distribution(vector.action_space, squash=squash)
+        draw = np.array([[-30.0], [30.0]], np.float32)
+        action = np.asarray(of_agent.action((draw,) if kind is StrictParts else draw))
+        np.testing.assert_array_equal(vector.step(action).next_obs, np.float32([[-0.1], [0.1]]))
+    with pytest.raises(EnvironmentFault, match=r"step raised ValueError: \[0.25\] is no member"):
+        vector.step(np.full((2, 1), 0.25, np.float32))
+    vector.close()
 
 
 def test_another_integer_type_with_the_same_numbers_is_none():

@@ -9,7 +9,7 @@ from polyak.envs.advice import check_spaces
 from polyak.envs.atari import Atari, atari_game
 from polyak.envs.base import HostStep, Score, environment_seeds
 from polyak.errors import EnvironmentFault, UnknownName
-from polyak.spaces import has_parts, storage_type
+from polyak.spaces import has_parts, in_own_type, storage_type
 
 # Ids that EnvPool steps some three times as fast as Gymnasium and that a test has proved to move alike. No episode of
 # theirs can be kept in a checkpoint either way, so nothing is lost where it is preferred.
@@ -92,6 +92,7 @@ class EnvPoolVector:
         check_spaces(id, self.observation_space, self.action_space)
         self.max_episode_steps = spec.config.max_episode_steps
         self._dtype = storage_type(self.observation_space)
+        self._in_own_type = in_own_type(self.action_space)
         self._pool: Any = None  # made when it is reset, because EnvPool takes a seed only then
         self._seed, self._steps = 0, 0
 
@@ -104,7 +105,7 @@ class EnvPoolVector:
 
     def step(self, action: np.ndarray) -> HostStep:
         self._steps += 1
-        next_obs, reward, terminated, truncated, info = self._pool.step(action)
+        next_obs, reward, terminated, truncated, info = self._pool.step(self._in_own_type(action))
         next_obs = obs = self._cast(next_obs)
         score = None
         if self._keeps_score:
@@ -112,7 +113,7 @@ class EnvPoolVector:
         over = np.flatnonzero(terminated | truncated)
         if over.size:
             obs = next_obs.copy()
-            obs[over] = self._pool.step(action[over], over)[0]
+            obs[over] = self._pool.step(self._in_own_type(action[over]), over)[0]
         return HostStep(next_obs, obs, reward.astype(np.float32), terminated, truncated, score)
 
     def snapshot(self) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from polyak.envs.atari import IDS, atari_game
 from polyak.envs.base import EpisodeSeeds, HostStep, Score
 from polyak.envs.calls import CLOSE, FIRST_RESET, MAKE, RESET, STEP, Call, Restarts, show_action
 from polyak.errors import EnvironmentFault, Error, UnknownName
-from polyak.spaces import from_rows, has_parts, leaves_a_choice, mask_of, row_shape, storage_type, to_rows
+from polyak.spaces import from_rows, has_parts, in_own_type, leaves_a_choice, mask_of, row_shape, storage_type, to_rows
 
 
 def make_one(env: str | Callable[..., gymnasium.Env], render_mode: str | None = None) -> gymnasium.Env:
@@ -160,6 +160,7 @@ class GymnasiumVector:
         self._lossless = [kind for kind in kinds if np.can_cast(kind, self._dtype)]  # others are compared once stored
         self._mask = mask_of(self.observation_space)
         self._obs_has_parts, self._acts_in_parts = has_parts(self.observation_space), has_parts(self.action_space)
+        self._in_own_type = in_own_type(self.action_space)
         self._last = np.zeros((num_envs, *self._shape), self._dtype)  # the last good observations
         self.seed(int(np.random.SeedSequence().generate_state(1)[0]))
 
@@ -241,6 +242,7 @@ class GymnasiumVector:
 
     def _advance(self, action: np.ndarray, active: Sequence[int]) -> tuple[HostStep, list[int]]:
         """One step of some environments, and which of their episodes ended or were cut."""
+        action = self._in_own_type(action)
         actions = self._actions = action.tolist() if self._discrete else action
         noted = actions if self._discrete and isinstance(actions[0], int) else self._nothing
         if self._note.owner != self._number:
