@@ -1,6 +1,7 @@
 """What is expected of an environment from outside, and what is said when it does otherwise."""
 
 import gymnasium
+import jax
 import numpy as np
 import pytest
 from gymnasium.spaces import Box, Discrete
@@ -158,6 +159,19 @@ def test_the_original_of_a_twin_is_gymnasiums_own():
     assert make_original("CartPole-v1").spec.id == "CartPole-v1"
     assert make_original("gymnax:CartPole-v1").spec.id == "CartPole-v1"
     assert make_original("probe/two-steps").observation_space.shape == (1,)
+
+
+@pytest.mark.parametrize("env", ["probe/two-steps", "gymnax:Catch-bsuite", "tic-tac-toe"])
+def test_what_was_compiled_for_one_original_is_there_for_the_next(env, caplog):
+    def play():
+        original = make_original(env)
+        original.reset(seed=0)
+        original.step(0)
+
+    play()
+    with jax.log_compiles():
+        play()
+    assert not [record.message for record in caplog.records if "ompil" in record.message]
 
 
 class Counter(gymnasium.Env):

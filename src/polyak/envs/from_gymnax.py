@@ -6,6 +6,7 @@ Gymnasium version does; only those may stand in for it unasked.
 """
 
 from collections.abc import Callable
+from functools import cache
 from typing import NamedTuple
 
 import gymnasium
@@ -43,6 +44,7 @@ class Noise(NamedTuple):
     start: PyTree  # the state of a fresh episode, should one begin here
 
 
+@cache  # what is made once is compiled once, however many copies are played
 def make(id: str) -> CompiledEnv:
     """The gymnax environment named `id`, either by gymnax's own name or, for a twin, by Gymnasium's.
 

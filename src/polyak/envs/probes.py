@@ -4,6 +4,7 @@ An agent that cannot solve the first has no use for the second; the first one th
 """
 
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import gymnasium
@@ -200,8 +201,9 @@ def remembered_action() -> CompiledEnv:
     return _probe("probe/remembered-action", step, see, states=2)
 
 
-PROBES = {
-    make().id: make
+# What is made once is compiled once, however many copies are played.
+PROBES: dict[str, Callable[[], CompiledEnv]] = {
+    make().id: cache(make)
     for make in (
         constant_reward,
         observed_reward,
