@@ -158,6 +158,17 @@ def test_a_player_remembers_each_episode_by_itself_and_a_call_remembers_nothing(
         both(obs[0, :4], first[0, :4])
 
 
+def test_policies_of_one_training_compile_their_step_once(caplog):
+    policy = make_policy()
+    others = [policy.with_state(make_policy(key=key).state) for key in range(1, 5)]
+    obs = np.random.default_rng(0).normal(size=(50, 2)).astype(np.float32)
+    with jax.log_compiles():
+        actions = [one(obs).tolist() for one in (policy, *others)]
+    assert sum(message.startswith("Compiling jit(step)") for message in caplog.messages) == 1
+    assert actions == [make_policy(key=key)(obs).tolist() for key in range(5)]
+    assert len(set(map(str, actions))) > 1
+
+
 def test_the_same_policy_writes_the_same_bytes(tmp_path):
     for name in ("a", "b"):
         make_policy().save(tmp_path / name)

@@ -1,5 +1,6 @@
 """What a user keeps of a training: a function from observations to actions, and the file that holds it."""
 
+import copy
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -59,6 +60,12 @@ class Policy:
             return action, carry
 
         self._step = jax.jit(step)
+
+    def with_state(self, state: PyTree) -> "Policy":
+        """The policy with another state of the same training; both share what is compiled."""
+        other = copy.copy(self)
+        other.state = state
+        return other
 
     def __call__(self, obs: Any) -> Any:
         """The action for one observation, or the actions for a batch of them (one more axis in front).
