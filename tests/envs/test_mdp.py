@@ -1,15 +1,19 @@
 """MDPs: from Gymnasium's tables, from drawings, by hand; and the proof that as environments they equal Gymnasium's."""
 
+import pickle
+
 import gymnasium
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from polyak.algorithms.planning.backward_induction import expected_return
 from polyak.envs import make, make_original, mdp
 from polyak.envs.base import CompiledEnv
-from polyak.envs.mdp import MDP, TWINS
+from polyak.envs.mdp import MDP, TWINS, Noise
 from polyak.errors import BadSetting, Error
+from polyak.evaluation import evaluate
 
 STEPS = 4_000
 
@@ -43,6 +47,25 @@ def played(env: CompiledEnv, steps: int):
         return jax.lax.scan(one, first, (jax.tree.map(lambda leaf: leaf[:-1], noise), actions))[1]
 
     return jax.device_get(play(jax.random.key(0)))
+
+
+def test_an_episode_that_begins_in_a_terminal_state_ends_at_once_and_pays_nothing():
+    mdp = MDP.from_arrays([[[0.0, 1.0]], [[1.0, 0.0]]], [[1.0], [2.0]], terminal=[1], start=[0.5, 0.5])
+    assert expected_return(mdp, np.zeros(2, int), horizon=9) == 0.5
+    played = evaluate(lambda obs: np.zeros(len(obs), int), mdp, episodes=40).returns[0]
+    assert set(played.tolist()) == {0.0, 1.0}
+    env = mdp.compiled()
+    state, _ = env.reset(Noise(jnp.float32(0.5), jnp.int32(1)))
+    state, obs, reward, terminated, _ = env.step(state, jnp.int32(0), Noise(jnp.float32(0.5), jnp.int32(0)))
+    assert (int(obs), float(reward), bool(terminated)) == (1, 0.0, True)
+
+
+def test_an_mdp_can_be_pickled_and_leaves_behind_what_was_computed_from_it():
+    mdp = MDP.random_walk(5)
+    before = len(pickle.dumps(mdp))
+    mdp.compiled(), mdp.P
+    assert len(pickle.dumps(mdp)) == before
+    assert np.array_equal(pickle.loads(pickle.dumps(mdp)).P, mdp.P)
 
 
 @pytest.mark.parametrize("id", TWINS)

@@ -74,6 +74,10 @@ class MDP:
         fair = self.start.min() >= 0 and abs(self.start.sum() - 1) < 1e-6
         _require(fair, f"start sums to {self.start.sum():g}; it must be a distribution over states")
 
+    def __getstate__(self) -> dict[str, Any]:
+        """The fields alone, for pickle: what was computed from them is larger, and computed again."""
+        return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+
     @property
     def num_states(self) -> int:
         """S."""
@@ -272,11 +276,15 @@ class MDP:
         )
 
     def compiled(self) -> CompiledEnv:
-        """The MDP as an environment; it observes the number of the state.
+        """The MDP as an environment, always the same one; it observes the number of the state.
 
         Raises:
             BadSetting: it has more states than float32 and int32 can count.
         """
+        return self._compiled
+
+    @cached_property
+    def _compiled(self) -> CompiledEnv:
         outcomes, most = self.probability.size, np.iinfo(np.int32).max
         if self.num_states > EXACT or outcomes > most:
             raise BadSetting(
@@ -289,7 +297,9 @@ class MDP:
         num_outcomes = self.probability.shape[-1]
         pairs = bounds.reshape(self.num_states * self.num_actions, num_outcomes - 1).astype(np.float32)
         # What is looked up together lies together: a step of a small world is as long as the list of its look-ups.
-        arrivals = np.stack([self.next_state, self.reward, self.terminal[self.next_state]], -1)
+        stays = self.terminal[:, None, None]
+        next_state = np.where(stays, np.arange(self.num_states)[:, None, None], self.next_state)
+        arrivals = np.stack([next_state, np.where(stays, 0.0, self.reward), self.terminal[next_state]], -1)
         arrivals = arrivals.reshape(-1, 3).astype(np.float32)
         limit = self.max_episode_steps
         first = np.flatnonzero(self.start)
