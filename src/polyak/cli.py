@@ -179,20 +179,24 @@ def check(env: str, /, episodes: int = 5, seed: int = 0, patience: float = 60.0)
     return 1 if findings.errors else 0
 
 
-def evaluate(run: str, /, env: str | None = None, episodes: int = 100) -> None:
+def evaluate(run: str, /, env: str | None = None, episodes: int = 100, num_envs: int | None = None) -> None:
     """Play the final policy of every seed in the Gymnasium environment.
 
     Args:
         run: a run folder, or one policy file.
         env: another environment than the one it was trained on.
         episodes: of each policy.
+        num_envs: environments that are open at once; by default 50 where they are light, else at most 8.
     """
     import numpy as np
 
     from polyak.evaluation import Scores, evaluate as play
+    from polyak.runs.progress import episodes_bar
 
-    returns = [play(policy, env, episodes=episodes).returns[0] for policy in _policies(Path(run))]
-    print(Scores(np.stack(returns)))
+    policies = _policies(Path(run))
+    with episodes_bar() as progress:
+        scores = [play(policy, env, episodes=episodes, num_envs=num_envs, progress=progress) for policy in policies]
+    print(Scores(np.concatenate([score.returns for score in scores])))
 
 
 def watch(
@@ -216,12 +220,14 @@ def watch(
     """
     from polyak.policy import load
     from polyak.run import Run
+    from polyak.runs.progress import episodes_bar
     from polyak.runs.video import film
 
     path = Path(run)
     policy = load(path) if path.is_file() else Run(path).policy(policy_seed)
     folder = path.parent if path.is_file() else path
-    file, returns = film(policy, Path(out) if out else None, folder, env, episodes, seed)
+    with episodes_bar() as progress:
+        file, returns = film(policy, Path(out) if out else None, folder, env, episodes, seed, progress)
     print(f"return {', '.join(f'{value:g}' for value in returns)}; film: {file}")
     print(f"Next: polyak evaluate {run}")
 
@@ -443,7 +449,8 @@ def _policies(path: Path) -> list:
         return [load(path)]
     run = Run(path)
     never_begun = [seed for seed, stop in run.stopped_early.items() if stop["step"] == 0]
-    return [run.policy(seed) for seed in run.seeds if seed not in never_begun]
+    policies = [run.policy(seed) for seed in run.seeds if seed not in never_begun]
+    return [policies[0].with_state(policy.state) for policy in policies]  # so that they share what is compiled
 
 
 def _take_names(args: list[str], most: int):

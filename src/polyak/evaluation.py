@@ -1,18 +1,24 @@
 """How good a policy is, measured in the real environment, and how sure one can be of it."""
 
+import contextlib
 import dataclasses
+import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from polyak.errors import BadSetting
-from polyak.spaces import from_rows, has_parts, to_rows
+from polyak.spaces import from_rows, has_parts, row_shape, to_rows
 
 if TYPE_CHECKING:
     from polyak.envs import EnvLike
+    from polyak.envs.from_gymnasium import GymnasiumVector
 
-PARALLEL = 50  # episodes played side by side
+MANY = 50  # environments that are open at once, where that costs next to nothing
+FEW = 8  # elsewhere
+LIGHT_SECONDS = 0.1  # in which such an environment is made and reset
 LONGEST = 27_000  # steps after which an episode without a time limit is cut: Atari's 30 minutes
 
 
@@ -86,8 +92,12 @@ def evaluate(
     *,
     episodes: int = 100,
     seed: int = 1_000_000,
+    num_envs: int | None = None,
+    progress: Callable[[int, int], None] | None = None,
 ) -> Scores:
     """Plays whole episodes with a policy in the Gymnasium environment and returns their undiscounted returns.
+
+    An episode that no time limit ends is cut after 27,000 steps.
 
     Args:
         policy: a `Policy`, or any function from a batch of observations [N, ...] to actions [N, ...]; of Dict and Tuple
@@ -95,70 +105,121 @@ def evaluate(
         env: an id, or a function that returns a `gymnasium.Env`; by default the one the policy was trained on.
         episodes: how many; each begins with a seed of its own, so that the set is the same for every policy.
         seed: where those seeds start; the default is far from any training seed.
+        num_envs: environments that are open at once, N; the returns of a `Policy` do not depend on it. By default 50
+            where opening one takes less than a tenth of a second and starts no process; else 8, or as many as the
+            policy was trained with if they were fewer.
+        progress: called as `progress(finished, episodes)` at the start and whenever an episode has ended.
 
     Raises:
-        polyak.Error: the environment is unknown, or it breaks Gymnasium's interface.
+        polyak.Error: the environment is unknown, or it breaks Gymnasium's interface, or the policy does not suit it.
     """
-    from polyak.envs import MDP, make_original, without_import
-    from polyak.envs.from_gymnasium import GymnasiumVector, name_of
+    from polyak.envs import make_original, name_of, without_import
+    from polyak.envs.from_gymnasium import GymnasiumVector
     from polyak.policy import Policy
 
-    if episodes < 1:
-        raise BadSetting(f"episodes is {episodes}; it takes at least one.")
+    for label, value in (("episodes", episodes), ("num_envs", num_envs)):
+        if value is not None and value < 1:
+            raise BadSetting(f"{label} is {value}; it takes at least one.")
     if env is None:
         env = getattr(policy, "env", None)
         env = without_import(env) if isinstance(env, str) else env
     if env is None:
         raise BadSetting("evaluate needs to know the environment: evaluate(policy, env).")
-    if isinstance(env, MDP):
-        env = env.compiled()  # once, so that its copies share what is compiled
-    count = min(episodes, PARALLEL)
-    vector = GymnasiumVector(lambda: make_original(env), count, name=name_of(env))
+
+    def opened(count: int) -> GymnasiumVector:
+        return GymnasiumVector(lambda: make_original(env), count, name_of(env))
+
+    if num_envs is None:
+        num_envs = min(FEW, policy.spec.num_envs) if isinstance(policy, Policy) else FEW
+        if num_envs < episodes and _is_light(opened):
+            num_envs = MANY
+    count = min(episodes, num_envs)
+    vector = opened(count)
     try:
         if isinstance(policy, Policy):
             policy.check_spaces(vector.observation_space, vector.action_space, vector.id)
-            return Scores(play(policy.player(count), vector, episodes, seed)[None])
-        return Scores(play(_player(policy, vector), vector, episodes, seed)[None])
+            player = policy.player(count)
+        else:
+            player = _player(policy, vector)
+        return Scores(play(player, vector, episodes, seed, progress or (lambda finished, episodes: None))[None])
     finally:
         vector.close()
 
 
-def _player(policy: Callable[[Any], Any], vector: Any) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
-    """A user's function as a `Policy.player`, which sees and gives rows where spaces have parts."""
+def _is_light(opened: Callable[[int], "GymnasiumVector"]) -> bool:
+    """Whether opening one more environment takes but a moment, and starts no process."""
+    light = False
+    for _ in range(2):  # the first of its kind may have to import what it needs
+        processes, began = _child_processes(), time.perf_counter()
+        vector = opened(1)
+        try:
+            vector.reset()
+            light = time.perf_counter() - began < LIGHT_SECONDS and _child_processes() <= processes
+        finally:
+            vector.close()
+    return light
+
+
+def _child_processes() -> int:
+    """How many there are of this process, where Linux tells; else 0."""
+    with contextlib.suppress(OSError):  # a thread that has just ended
+        return sum(len(file.read_text().split()) for file in Path("/proc/self/task").glob("*/children"))
+    return 0
+
+
+def _player(policy: Callable[[Any], Any], vector: "GymnasiumVector") -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
+    """A user's function as a `Policy.player`, which sees and gives rows where spaces have parts.
+
+    Raises, when it is called:
+        BadSetting: what the function gave are no actions.
+    """
     seen, given = vector.observation_space, vector.action_space
+    shape = (vector.num_envs, *row_shape(given))
 
     def player(obs: np.ndarray, first: np.ndarray) -> np.ndarray:
-        action = policy(from_rows(seen, obs) if has_parts(seen) else obs)
-        if not has_parts(given):
-            return action
+        answer = policy(from_rows(seen, obs) if has_parts(seen) else obs)
         try:
-            return to_rows(given, action)
+            actions = to_rows(given, answer) if has_parts(given) else np.asarray(answer)
         except ValueError as error:
             raise BadSetting(f"The actions of {vector.id} are {given}, and of what the policy gave {error}.") from None
+        if actions.shape != shape or actions.dtype.kind not in "biuf":
+            raise BadSetting(
+                f"The policy gave {actions.dtype} of shape {actions.shape} for {len(obs)} observations; the actions of "
+                f"{vector.id} are {given}, so it takes numbers of shape {shape}."
+            )
+        return actions
 
     return player
 
 
-def play(player: Callable[[np.ndarray, np.ndarray], np.ndarray], vector, episodes: int, seed: int) -> np.ndarray:
+def play(
+    player: Callable[[np.ndarray, np.ndarray], np.ndarray],
+    vector: "GymnasiumVector",
+    episodes: int,
+    seed: int,
+    progress: Callable[[int, int], None],
+) -> np.ndarray:
     """Returns [episodes] of a `Policy.player`; each begins with a seed of its own, in whichever environment is free."""
     from polyak.envs.base import environment_seeds
 
     seeds = environment_seeds(seed, episodes)
     count = vector.num_envs
+    longest = max(vector.max_episode_steps or 0, LONGEST)
     playing = list(range(count))  # the episode that each environment plays
     waiting = count
     returns, lengths = np.zeros(episodes), np.zeros(episodes, int)
+    progress(0, episodes)
     obs = vector.begin(seeds[:count])
     active, first = np.ones(count, bool), np.ones(count, bool)
     while active.any():
         outcome = vector.step_some(player(obs, first), active)
         first = np.zeros(count, bool)
         obs = outcome.next_obs.copy()
-        for i in np.flatnonzero(active):
+        for i in np.flatnonzero(active).tolist():
             episode = playing[i]
             returns[episode] += outcome.reward[i]
             lengths[episode] += 1
-            if outcome.terminated[i] or outcome.truncated[i] or lengths[episode] >= LONGEST:
+            if outcome.terminated[i] or outcome.truncated[i] or lengths[episode] >= longest:
                 if waiting < episodes:
                     playing[i] = waiting
                     vector.begin_one(i, obs, seeds[waiting])
@@ -166,4 +227,5 @@ def play(player: Callable[[np.ndarray, np.ndarray], np.ndarray], vector, episode
                     waiting += 1
                 else:
                     active[i] = False
+                progress(waiting - int(active.sum()), episodes)
     return returns

@@ -8,6 +8,7 @@ from typing import Any
 
 import gymnasium
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from polyak import settings
@@ -20,6 +21,7 @@ from polyak.runs.spaces import check_space, space_from_json, space_to_json
 from polyak.spaces import from_rows, has_parts, parts, row_shape, storage_type, to_rows
 
 FORMAT = 2  # 1 is read too: the same without a SHA-256
+BLOCK = 8  # observations that are answered together: XLA rounds otherwise in a batch of another size
 SMALL_TABLE = 2**22  # states times actions that a policy may have whatever the size of its file
 
 _DESCRIPTION = record(
@@ -53,11 +55,18 @@ class Policy:
         self._agent = agent = algorithm.agent(spec)
 
         def step(state: PyTree, carry: PyTree, obs: PyTree, first: jax.Array) -> tuple[PyTree, PyTree]:
-            batch = obs.shape[0]
-            carry = choose(first, agent.start(batch), carry)
-            noise = agent.noise(jax.random.key(0), (batch,))  # a greedy policy has no use for it
-            action, carry, _ = agent.act(state, carry, obs, noise, False)
-            return action, carry
+            noise = agent.noise(jax.random.key(0), (BLOCK,))  # a greedy policy has no use for it
+
+            def act(block: tuple[PyTree, PyTree, jax.Array]) -> tuple[PyTree, PyTree]:
+                carry, obs, first = block
+                action, carry, _ = agent.act(state, choose(first, agent.start(BLOCK), carry), obs, noise, False)
+                return action, carry
+
+            rows = len(first)
+            shape = -(-rows // BLOCK), BLOCK
+            blocks = jax.tree.map(lambda leaf: jnp.resize(leaf, (*shape, *leaf.shape[1:])), (carry, obs, first))
+            found = jax.lax.map(act, blocks)
+            return jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:])[:rows], found)
 
         self._step = jax.jit(step)
 

@@ -1,11 +1,21 @@
 """What a person sees while a run goes on: a live line in a terminal, a few complete lines anywhere else."""
 
+import contextlib
 import sys
 import time
+from collections.abc import Callable, Iterator
 from typing import Protocol
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, ProgressColumn, TaskProgressColumn, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    TaskProgressColumn,
+    TextColumn,
+    TimeRemainingColumn,
+)
 
 
 class Display(Protocol):
@@ -117,3 +127,13 @@ def display(progress: bool) -> Display:
         return Silent()
     console = Console(stderr=True)
     return Bar(console) if console.is_terminal else Lines()
+
+
+@contextlib.contextmanager
+def episodes_bar() -> Iterator[Callable[[int, int], None]]:
+    """A bar of the episodes played, in a terminal; yields what `evaluate` and `film` take as `progress`."""
+    console = Console(stderr=True)
+    columns = BarColumn(), MofNCompleteColumn(), TextColumn("episodes"), TimeRemainingColumn()
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task("", total=None)
+        yield lambda finished, episodes: bar.update(task, completed=finished, total=episodes)

@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,15 @@ HEIGHT = 420  # pixels that a film has at most, where pictures are smaller and c
 SIZE_FACTOR = 16  # video encoders want sides that are multiples of this
 
 
-def film(policy: Policy, path: Path | None, folder: Path, env: EnvLike | None = None, episodes: int = 1, seed: int = 0):
+def film(
+    policy: Policy,
+    path: Path | None,
+    folder: Path,
+    env: EnvLike | None = None,
+    episodes: int = 1,
+    seed: int = 0,
+    progress: Callable[[int, int], None] | None = None,
+) -> tuple[Path, list[float]]:
     """Plays whole episodes and writes what they look like.
 
     Args:
@@ -34,6 +42,7 @@ def film(policy: Policy, path: Path | None, folder: Path, env: EnvLike | None = 
         env: an id or a function that takes `render_mode`; by default the policy's.
         episodes: how many, one after the other.
         seed: of the first episode; the others follow.
+        progress: called as `progress(finished, episodes)` at the start and whenever an episode has ended.
 
     Returns:
         The path, and the return of each episode.
@@ -51,7 +60,8 @@ def film(policy: Policy, path: Path | None, folder: Path, env: EnvLike | None = 
     policy.check_actions(world.action_space, name_of(env or policy.env))
     returns: list[float] = []
     try:
-        frames = _frames(policy, world, name_of(env or policy.env), range(seed, seed + episodes), returns)
+        tell = progress or (lambda finished, episodes: None)
+        frames = _frames(policy, world, name_of(env or policy.env), range(seed, seed + episodes), returns, tell)
         with tempfile.TemporaryDirectory(prefix=".", suffix=".part", dir=path.parent) as own:
             unfinished = Path(own) / path.name
             rate = int(world.metadata.get("render_fps", 30))
@@ -63,14 +73,22 @@ def film(policy: Policy, path: Path | None, folder: Path, env: EnvLike | None = 
 
 
 def _frames(
-    policy: Policy, world: gymnasium.Env, name: str, seeds: Iterable[int], returns: list[float]
+    policy: Policy,
+    world: gymnasium.Env,
+    name: str,
+    seeds: Sequence[int],
+    returns: list[float],
+    progress: Callable[[int, int], None],
 ) -> Iterator[np.ndarray]:
     """The pictures of an episode a seed, while it is played: a long game's would not fit into memory all at once."""
+    progress(0, len(seeds))
+    limit = world.spec.max_episode_steps if world.spec else getattr(world, "max_episode_steps", None)
+    longest = max(limit or 0, LONGEST)
     for episode, seed in enumerate(seeds):
         obs, _ = world.reset(seed=seed)
         yield _picture(world, name)
         total, over, steps, player = 0.0, False, 0, policy.player(1)
-        while not over and steps < LONGEST:
+        while not over and steps < longest:
             action = policy.actions(player(policy.rows(obs)[None], np.array([steps == 0]))[0])
             try:
                 obs, reward, terminated, truncated, _ = world.step(action)
@@ -80,6 +98,7 @@ def _frames(
             yield _picture(world, name)
             total, over, steps = total + float(reward), terminated or truncated, steps + 1
         returns.append(total)
+        progress(len(returns), len(seeds))
 
 
 def ending() -> str:
