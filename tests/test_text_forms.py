@@ -5,8 +5,7 @@ import typing
 from dataclasses import fields
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from polyak.algorithms import ALGORITHMS
 from polyak.parts.exploration import UCB, Boltzmann, EpsilonGreedy, EpsilonLadder, Exploration, Greedy, NoisyGreedy
