@@ -69,7 +69,9 @@ def test_the_quantile_target_by_hand(compiled):
         ([0.0], [0.9], [0.5], 1.0, 0.1125),  # the estimate is too low: 0.9 * 0.125
         ([0.0], [0.9], [-0.5], 1.0, 0.0125),  # too high: 0.1 * 0.125
         ([0.0], [0.25], [3.0], 1.0, 0.625),  # linear outside: 0.25 * (3 - 1 / 2)
-        ([0.0], [0.25], [3.0], 2.0, 1.0),  # 0.25 * 2 * (3 - 1)
+        ([0.0], [0.25], [3.0], 2.0, 0.5),  # 0.25 * 2 * (3 - 1) / 2
+        ([0.0], [0.25], [3.0], 0.5, 0.6875),  # 0.25 * 0.5 * (3 - 1 / 4) / 0.5
+        ([0.0], [0.75], [-1.0], 4.0, 0.03125),  # 0.25 * 1^2 / 2 / 4
         ([0.0], [0.5], [0.5, -1.0], 1.0, 0.15625),  # the mean of 0.0625 and 0.25
         ([0.0, 1.0], [0.25, 0.75], [0.5], 1.0, 0.0625),  # the sum of 0.25 * 0.125, too low, and 0.25 * 0.125, too high
     ],
@@ -85,7 +87,7 @@ def test_the_quantile_loss_is_least_at_the_quantiles():
     descend = jax.jit(jax.grad(distributional.quantile_huber))
 
     def step(_, quantiles):
-        return quantiles - 0.05 * descend(quantiles, taus, targets, 0.01) / 0.01
+        return quantiles - 0.05 * descend(quantiles, taus, targets, 0.01)
 
     quantiles = jax.lax.fori_loop(0, 3_000, step, jnp.full(10, 4.5))
     np.testing.assert_allclose(quantiles, targets, atol=0.2)
@@ -146,7 +148,10 @@ def test_c51_is_rlax(drawn, double):
 @pytest.mark.parametrize("kappa", [1.0, 0.3])
 @pytest.mark.parametrize("kind", ["qr-dqn", "iqn"])
 def test_quantile_losses_are_rlax(drawn, kind, kappa):
-    """QR-DQN: fractions that are fixed. IQN: fractions that are drawn, and another number of targets than estimates."""
+    """QR-DQN: fractions that are fixed. IQN: fractions that are drawn, and another number of targets than estimates.
+
+    rlax leaves out the division by kappa.
+    """
     drawn = drawn | (
         {"then": drawn["then"][..., :5]} if kind == "iqn" else {"taus": jnp.tile(jnp.arange(7) / 7, (100, 1))}
     )
@@ -156,6 +161,6 @@ def test_quantile_losses_are_rlax(drawn, kind, kappa):
         return distributional.quantile_huber(now[a_tm1], taus, target, kappa)
 
     def theirs(now, taus, a_tm1, r_t, discount_t, then):
-        return rlax.quantile_q_learning(now.T, taus, a_tm1, r_t, discount_t, then.T, then.T, kappa)
+        return rlax.quantile_q_learning(now.T, taus, a_tm1, r_t, discount_t, then.T, then.T, kappa) / kappa
 
     check(mine, theirs, *(drawn[name] for name in ("now", "taus", "action", "reward", "discount", "then")))

@@ -77,9 +77,10 @@ def quantile_target(r_t: Array, discount_t: Array, quantiles_t: Array, q_t_selec
 
 
 def quantile_huber(quantiles: Array, taus: Array, targets: Array, kappa: float) -> Array:
-    """sum_i mean_j |tau_i - 1[u_ij < 0]| huber(u_ij, kappa) with u_ij = target_j - quantile_i.
+    """sum_i mean_j |tau_i - 1[u_ij < 0]| huber(u_ij, kappa) / kappa with u_ij = target_j - quantile_i.
 
-    Least where quantile i has the share tau_i of the targets below it (for kappa near 0; else nearly there).
+    Least where quantile i has the share tau_i of the targets below it (for kappa near 0; else nearly there). Beyond
+    kappa its slope is that of the quantile loss |tau_i - 1[u_ij < 0]| |u_ij|, whatever kappa is.
 
     Args:
         quantiles: [N] estimates.
@@ -87,12 +88,12 @@ def quantile_huber(quantiles: Array, taus: Array, targets: Array, kappa: float) 
         targets: [M] samples, or quantiles at other fractions, of what is estimated.
         kappa: errors beyond it count linearly; more than 0.
 
-    Source: Dabney et al. (2018a), equation 10; with fractions that are drawn, Dabney et al. (2018b), "Implicit quantile
-    networks for distributional reinforcement learning", equation 3.
+    Source: Dabney et al. (2018b), "Implicit quantile networks for distributional reinforcement learning", equation 3. In
+    Dabney et al. (2018a), equation 10, there is no division, which is the same where kappa is 1.
     """
     error = targets[None, :] - quantiles[:, None]
     weight = jnp.abs(taus[:, None] - (error < 0.0))
-    return jnp.sum(jnp.mean(weight * huber(error, kappa), axis=1))
+    return jnp.sum(jnp.mean(weight * huber(error, kappa) / kappa, axis=1))
 
 
 def midpoints(count: int) -> Array:
