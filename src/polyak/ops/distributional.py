@@ -88,8 +88,8 @@ def quantile_huber(quantiles: Array, taus: Array, targets: Array, kappa: float) 
         targets: [M] samples, or quantiles at other fractions, of what is estimated.
         kappa: errors beyond it count linearly; more than 0.
 
-    Source: Dabney et al. (2018b), "Implicit quantile networks for distributional reinforcement learning", equation 3. In
-    Dabney et al. (2018a), equation 10, there is no division, which is the same where kappa is 1.
+    Source: Dabney et al. (2018b), "Implicit quantile networks for distributional reinforcement learning", equation 3.
+    Dabney et al. (2018a), equation 10, do not divide, which is the same where kappa is 1.
     """
     error = targets[None, :] - quantiles[:, None]
     weight = jnp.abs(taus[:, None] - (error < 0.0))

@@ -70,8 +70,11 @@ def num_actions(algorithm: Any, spec: Spec) -> int:
 
 def model(network: networks.Network, spec: Spec, outputs: int | tuple[int, int]) -> Model:
     """A network with these outputs: A, or (A, K) for K numbers of each action."""
-    space = spec.observation_space
-    return Model(lambda key: network.init(key, space, outputs), networks.noise(network, space, outputs))
+
+    def init(key: Key) -> networks.Module:
+        return network.init(key, spec.observation_space, outputs)
+
+    return Model(init, networks.noise(init))
 
 
 def agent(

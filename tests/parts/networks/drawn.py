@@ -20,7 +20,7 @@ def drawn_module(network, space, outputs, seed=0):
 
 def drawn_noise(network, space, outputs, shape, seed=1):
     """What `networks.noise` draws, with other numbers."""
-    draw = networks.noise(network, space, outputs)
+    draw = networks.noise(lambda key: network.init(key, space, outputs))
     return _filled(jax.eval_shape(lambda key: draw(key, shape), KEY), seed)
 
 

@@ -49,7 +49,7 @@ def test_answers_have_the_leading_axes_of_the_observations(network, space):
     encode = networks.encode(space)
     for outputs, answers in ((3, (3,)), ((3, 4), (3, 4))):
         make = jax.eval_shape(lambda key, outputs=outputs: network.init(key, space, outputs), KEY)
-        draw = networks.noise(network, space, outputs)
+        draw = networks.noise(lambda key, outputs=outputs: network.init(key, space, outputs))
         for leading in ((), (3,), (2, 3)):
             x = jax.eval_shape(encode, jax.ShapeDtypeStruct((*leading, *space.shape), space.dtype))
             noise = jax.eval_shape(lambda key, draw=draw, leading=leading: draw(key, leading), KEY)

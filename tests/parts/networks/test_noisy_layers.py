@@ -60,7 +60,7 @@ def test_a_noisy_layer_begins_as_the_plain_one_with_sigma_0_over_the_root_of_the
 
 
 def test_noise_is_the_signed_root_of_normal_numbers_and_new_for_every_sample_and_layer():
-    draw = jax.jit(networks.noise(MLP((7,), noisy=0.5), VECTOR, 3), static_argnums=1)
+    draw = jax.jit(networks.noise(lambda key: MLP((7,), noisy=0.5).init(key, VECTOR, 3)), static_argnums=1)
     (e_in, e_out), (f_in, f_out) = draw(KEY, (2000,))
     assert (e_in.shape, e_out.shape, f_in.shape, f_out.shape) == ((2000, 5), (2000, 7), (2000, 7), (2000, 3))
     every = np.concatenate([e_in, e_out, f_in, f_out], 1)
@@ -76,7 +76,7 @@ def test_noise_of_no_shape_is_shared_by_the_batch():
 
 
 def test_a_network_without_noisy_layers_needs_no_noise():
-    assert networks.noise(MLP(), VECTOR, 3)(KEY, (4,)) == ()
+    assert networks.noise(lambda key: MLP().init(key, VECTOR, 3))(KEY, (4,)) == ()
     module, x = drawn_module(MLP((6,)), VECTOR, 3), drawn(4, 5)
     np.testing.assert_array_equal(answer(module, x, ()), answer(module, x))
     assert with_noise(module, None) is module

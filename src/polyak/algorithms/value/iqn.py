@@ -13,7 +13,8 @@ takes the middles of equal shares instead; psi includes the network's hidden lay
 """
 
 import dataclasses
-from typing import Any, ClassVar, NamedTuple
+from collections.abc import Callable
+from typing import ClassVar, NamedTuple
 
 import equinox as eqx
 import gymnasium
@@ -81,12 +82,12 @@ class IQN:
             loss = distributional.quantile_huber(taken, now.taus, target, self.huber_delta)
             return deep_q.Lesson(loss, priority=jnp.abs(target.mean() - taken.mean()))
 
-        network: Any = Implicit(self.network, self.n_quantiles)
         outputs = deep_q.num_actions(self, spec)
-        draw = networks.noise(network, spec.observation_space, outputs)
 
         def init(key: Key) -> ImplicitNetwork:
-            return network.init(key, spec.observation_space, outputs)
+            return implicit_network(self.network, key, spec.observation_space, outputs, self.n_quantiles)
+
+        draw = networks.noise(init)
 
         def noise(key: Key, shape: tuple[int, ...]) -> Noise:
             tau_key, layer_key = jax.random.split(key)
@@ -112,9 +113,9 @@ class Answer(NamedTuple):
 class ImplicitNetwork(eqx.Module):
     """f(psi(x) * phi(tau))."""
 
-    psi: Any  # x [..., n] -> [..., width]
-    phi: networks.Linear  # cosines [..., COSINES] -> [..., width]
-    f: Any  # [..., width] -> [..., A]
+    psi: Callable[[Array], Array]  # x [..., n] -> [..., width]
+    phi: Callable[[Array], Array]  # cosines [..., COSINES] -> [..., width]
+    f: networks.Module  # [..., width] -> [..., A]
     fractions: int = eqx.field(static=True)  # N, where they are not given
 
     def __call__(self, x: Array, noise: Noise | None = None) -> Answer:
@@ -129,16 +130,13 @@ class ImplicitNetwork(eqx.Module):
         return Answer(quantiles, jnp.broadcast_to(taus, (*x.shape[:-1], self.fractions)))
 
 
-class Implicit(NamedTuple):
-    """A network whose answers depend on a fraction."""
-
-    network: networks.Network
-    fractions: int  # N
-
-    def init(self, key: Key, space: gymnasium.Space, outputs: int) -> ImplicitNetwork:
-        psi_key, phi_key, f_key = jax.random.split(key, 3)
-        psi, width = self.network.torso(psi_key, space, uniform)
-        make = make_streams if self.network.dueling else make_perceptron
-        last = networks.MLP(hidden=(), noisy=self.network.noisy)
-        phi = linear(phi_key, COSINES, width, uniform)
-        return ImplicitNetwork(psi, phi, make(f_key, width, outputs, last, uniform, uniform), self.fractions)
+def implicit_network(
+    network: networks.Network, key: Key, space: gymnasium.Space, outputs: int, fractions: int
+) -> ImplicitNetwork:
+    """Makes psi from all of `network` but its last layer, which becomes f."""
+    psi_key, phi_key, f_key = jax.random.split(key, 3)
+    psi, width = network.torso(psi_key, space, uniform)
+    make = make_streams if network.dueling else make_perceptron
+    last = networks.MLP(hidden=(), noisy=network.noisy)
+    phi = linear(phi_key, COSINES, width, uniform)
+    return ImplicitNetwork(psi, phi, make(f_key, width, outputs, last, uniform, uniform), fractions)

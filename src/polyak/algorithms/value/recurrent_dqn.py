@@ -88,7 +88,7 @@ class RecurrentDQN:
         encode = networks.encode(spec.observation_space)
         network, strategy = self.network, deep_q.strategy_of(self)
         optimiser = self.optimizer.rule(self.max_grad_norm)
-        draw = networks.noise(network, spec.observation_space, count)
+        draw = networks.noise(lambda key: network.init(key, spec.observation_space, count))
         memory = sequence_memory(
             self.replay,
             capacity=self.buffer_size,

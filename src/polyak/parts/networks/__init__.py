@@ -19,7 +19,7 @@ from polyak.parts.networks.layers import (
     orthogonal,
     uniform,
 )
-from polyak.parts.networks.network import Network
+from polyak.parts.networks.network import Module, Network
 from polyak.parts.networks.perceptrons import MLP, Dueling, DuelingHeads, Perceptron
 from polyak.parts.networks.recurrent import Recurrent
 from polyak.parts.networks.text import (
@@ -44,6 +44,7 @@ __all__ = [
     "Initialiser",
     "Linear",
     "MinAtarCNN",
+    "Module",
     "NatureCNN",
     "Network",
     "NipsCNN",

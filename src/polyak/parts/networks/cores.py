@@ -5,7 +5,7 @@ is how an episode begins.
 """
 
 import math
-from typing import Any, Protocol
+from typing import Protocol
 
 import equinox as eqx
 import jax
@@ -26,7 +26,7 @@ class Core(Protocol):
         """The part of a step that needs no memory, so that many steps [..., inputs] can do it at once."""
         ...
 
-    def advance(self, carry: Any, projected: Array) -> tuple[Any, Array]:
+    def advance(self, carry: PyTree, projected: Array) -> tuple[PyTree, Array]:
         """From the memory before a step, leaves [..., *], and `project(x)` to the memory after it and an answer
         [..., units]."""
         ...

@@ -17,8 +17,15 @@ from polyak.agent import Array, Key, PyTree
 from polyak.errors import BadSetting
 from polyak.parts.networks.convolution import Convolution, Image, convolution, fitting
 from polyak.parts.networks.encoding import read_space
-from polyak.parts.networks.layers import Initialiser, Torso, layer_norm, make_torso, uniform, with_noise
-from polyak.parts.networks.perceptrons import DuelingHeads, Outputs, Perceptron, make_perceptron, make_streams
+from polyak.parts.networks.layers import Initialiser, Torso, layer_norm, uniform, with_noise
+from polyak.parts.networks.perceptrons import (
+    DuelingHeads,
+    Outputs,
+    Perceptron,
+    make_perceptron,
+    make_streams,
+    make_torso,
+)
 
 
 def activated(x: Array, normalise: bool) -> Array:

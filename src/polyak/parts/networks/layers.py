@@ -2,19 +2,14 @@
 
 import math
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeGuard, TypeVar
 
 import equinox as eqx
-import gymnasium
 import jax
 import jax.numpy as jnp
 
 from polyak.agent import Array, Key, PyTree
 from polyak.parts.networks.encoding import scaled
-
-if TYPE_CHECKING:
-    from polyak.parts.networks.network import Network
-    from polyak.parts.networks.recurrent import Recurrent
 
 ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
     "relu": jax.nn.relu,
@@ -95,7 +90,9 @@ class NoisyLinear(eqx.Module):
         return x @ self.weight.T + self.bias + e_out * ((e_in * x) @ self.weight_sigma.T + self.bias_sigma)
 
 
-def linear(key: Key, inputs: int, outputs: int, initialise: Initialiser, sigma: float | None = None) -> Any:
+def linear(
+    key: Key, inputs: int, outputs: int, initialise: Initialiser, sigma: float | None = None
+) -> Linear | NoisyLinear:
     """Makes one layer, `NoisyLinear` where `sigma` is given.
 
     Args:
@@ -115,7 +112,7 @@ def linear(key: Key, inputs: int, outputs: int, initialise: Initialiser, sigma: 
 Module = TypeVar("Module", bound=eqx.Module)
 
 
-def _is_noisy(node: Any) -> bool:
+def _is_noisy(node: Any) -> TypeGuard[NoisyLinear]:
     return isinstance(node, NoisyLinear)
 
 
@@ -133,21 +130,14 @@ def with_noise(module: Module, noise: PyTree) -> Module:
     return jax.tree.map(place, module, is_leaf=_is_noisy)
 
 
-def noise(
-    network: "Network | Recurrent", space: gymnasium.Space, outputs: int | tuple[int, int]
-) -> Callable[[Key, tuple[int, ...]], PyTree]:
-    """The function (key, shape) -> noise, for `module(x, noise)`, of the modules that `network.init` makes.
+def noise(init: Callable[[Key], PyTree]) -> Callable[[Key, tuple[int, ...]], PyTree]:
+    """The function (key, shape) -> noise, for `module(x, noise)`, of the modules that `init` makes from a key.
 
     It draws all that the noisy layers need for x [*shape, n]: for each of them f(e) for its inputs and its outputs,
     with f(e) = sign(e) sqrt|e| and e from the unit normal (Fortunato et al., 2018, equations 10 and 11). The leaves are
     [*shape, ...]; () where no layer is noisy. Noise of a shorter shape is shared along the leading axes of x.
-
-    Args:
-        network: the network.
-        space: the observations, as `init` is given them.
-        outputs: the answers, as `init` is given them.
     """
-    module = jax.eval_shape(lambda key: network.init(key, space, outputs), jax.random.key(0))
+    module = jax.eval_shape(init, jax.random.key(0))
     layers = [node for node in jax.tree.leaves(module, is_leaf=_is_noisy) if _is_noisy(node)]
     sizes = [layer.weight.shape[::-1] for layer in layers]  # (inputs, outputs) each
 
@@ -184,11 +174,3 @@ class Torso(eqx.Module):
             x = layer(x)
             x = activation(layer_norm(x) if self.normalise else x)
         return x
-
-
-def make_torso(key: Key, inputs: int, network: "Network", initialise: Initialiser) -> Torso:
-    """Makes the hidden layers that `network` asks for, on features [..., inputs]."""
-    sizes = (inputs, *network.hidden)
-    keys = jax.random.split(key, len(network.hidden))
-    layers = (linear(k, i, o, initialise, network.noisy) for k, i, o in zip(keys, sizes[:-1], sizes[1:], strict=True))
-    return Torso(tuple(layers), network.activation, network.layer_norm)

@@ -1,12 +1,20 @@
-"""What an algorithm asks of a network it is given."""
+"""The interface of a network that an algorithm is given."""
 
-from typing import Any, ClassVar, Protocol
+from collections.abc import Callable
+from typing import ClassVar, Protocol
 
-import equinox as eqx
 import gymnasium
 
-from polyak.agent import Key
+from polyak.agent import Array, Key, PyTree
 from polyak.parts.networks.layers import Initialiser, uniform
+
+
+class Module(Protocol):
+    """Parameters that can be called: an Equinox module whose leaves are all arrays."""
+
+    def __call__(self, x: Array, noise: PyTree = None) -> Array:
+        """The answers to encoded observations x [..., n]; noisy layers use their means where no noise is given."""
+        ...
 
 
 class Network(Protocol):
@@ -46,8 +54,8 @@ class Network(Protocol):
         outputs: int | tuple[int, int],
         hidden: Initialiser = uniform,
         head: Initialiser = uniform,
-    ) -> Any:
-        """Parameters: a module, called as `module(x, noise=None)`.
+    ) -> Module:
+        """Parameters.
 
         Args:
             key: for the weights.
@@ -58,14 +66,14 @@ class Network(Protocol):
             head: what the last layers begin with.
 
         Returns:
-            An Equinox module; all its leaves are arrays. Its `noise` is what `noise(self, space, outputs)` draws; with
-            None, noisy layers use their means.
+            A module for answers [..., A] or [..., A, K]. What its call takes as noise is drawn by the function that
+            `networks.noise` makes.
 
         Raises:
             BadSetting: the network cannot read such observations.
         """
         ...
 
-    def torso(self, key: Key, space: gymnasium.Space, initialise: Initialiser) -> tuple[eqx.Module, int]:
+    def torso(self, key: Key, space: gymnasium.Space, initialise: Initialiser) -> tuple[Callable[[Array], Array], int]:
         """All that comes before the answers: a module x [..., n] -> [..., width], and the width."""
         ...

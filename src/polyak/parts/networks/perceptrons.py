@@ -16,7 +16,6 @@ from polyak.parts.networks.layers import (
     NoisyLinear,
     Torso,
     linear,
-    make_torso,
     uniform,
     with_noise,
 )
@@ -58,6 +57,14 @@ class DuelingHeads(eqx.Module):
         value = self.value(x).reshape(*leading, 1, *atoms)
         advantage = self.advantage(x).reshape(*leading, *self.answers)
         return value + advantage - advantage.mean(-len(self.answers), keepdims=True)
+
+
+def make_torso(key: Key, inputs: int, network: Network, initialise: Initialiser) -> Torso:
+    """Makes the hidden layers that `network` asks for, on features [..., inputs]."""
+    sizes = (inputs, *network.hidden)
+    keys = jax.random.split(key, len(network.hidden))
+    layers = (linear(k, i, o, initialise, network.noisy) for k, i, o in zip(keys, sizes[:-1], sizes[1:], strict=True))
+    return Torso(tuple(layers), network.activation, network.layer_norm)
 
 
 def make_perceptron(

@@ -5,7 +5,8 @@ sequences.
 """
 
 import dataclasses
-from typing import Any, ClassVar
+from collections.abc import Callable
+from typing import ClassVar
 
 import equinox as eqx
 import gymnasium
@@ -25,7 +26,7 @@ MOST_WINDOW = 2**12
 class RecurrentNetwork(eqx.Module):
     """Hidden layers, a core, and heads."""
 
-    torso: Any  # x [..., n] -> [..., width]
+    torso: Callable[[Array], Array]  # x [..., n] -> [..., width]
     core: Core
     heads: Perceptron | DuelingHeads  # of no hidden layers
 
@@ -35,7 +36,7 @@ class RecurrentNetwork(eqx.Module):
         Args:
             carry: the memory, leaves [..., *].
             x: [..., n] encoded observations.
-            noise: what `noise` draws for x, or None for the means of noisy layers.
+            noise: noise drawn for x, or None for the means of noisy layers.
 
         Returns:
             The memory after it, and the answers [..., A] or [..., A, K].
@@ -51,7 +52,7 @@ class RecurrentNetwork(eqx.Module):
             carry: the memory before them, leaves [B, *].
             x: [T, B, n] encoded observations.
             first: [T, B] bool, where an episode begins: its memory is empty before that step.
-            noise: what `noise` draws for x, or None for the means of noisy layers.
+            noise: noise drawn for x, or None for the means of noisy layers.
 
         Returns:
             The memory after each step, leaves [T, B, *], and the answers [T, B, A] or [T, B, A, K].
