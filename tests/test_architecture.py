@@ -14,7 +14,7 @@ MAY_IMPORT = {
     "errors": set(),
     "spaces": set(),
     "ops": {"agent", "ops"},
-    "parts/networks": {"agent", "errors", "spaces", "parts.networks"},
+    "parts/networks": {"agent", "errors", "spaces", "parts.networks", "parts.ranges", "parts.text"},
     "parts": {"agent", "errors", "spaces", "ops", "parts"},
     "algorithms": {"agent", "errors", "spaces", "ops", "parts"},
     "algorithms/planning": {"errors", "envs.mdp", "algorithms.planning"},  # a model is all that it works on
