@@ -5,8 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from polyak.parts.replay import Prioritised, Uniform
-from polyak.parts.sequences import sequence_memory
+from polyak.parts.replay import Prioritised, Uniform, sequence_memory
 from tests.parts.worlds import World
 
 LENGTH, ROWS, NUM_ENVS, BLOCKS = 2, 3, 3, 5  # the memory holds 5 blocks of 2 steps
@@ -27,7 +26,8 @@ def test_sequences_are_what_a_plain_list_tells(setting):
 
     @jax.jit
     def go_on(state, block, carry, which, key):
-        state = memory.cut(memory.add(state, block, carry), which)
+        before = jax.tree.map(lambda leaf: jnp.stack([leaf + 100 * t for t in range(LENGTH)]), carry)
+        state = memory.cut(memory.add(state, block._replace(extras=before)), which)
         drawn = memory.sample(state, key, DRAWS, 0.0)
         drawable = memory.size(state) > 0
         changed = memory.update(state, drawn, jnp.ones(DRAWS))
@@ -47,7 +47,7 @@ def test_sequences_are_what_a_plain_list_tells(setting):
             continue
         found = set()
         for i in range(DRAWS):
-            steps, carry, weight, _ = jax.tree.map(lambda leaf, i=i: leaf[i], drawn)
+            (steps, carry), weight, _ = jax.tree.map(lambda leaf, i=i: leaf[i], drawn)
             first, b = map(int, carry["memory"])
             row = [step[b] for step in world.steps[first * LENGTH : (first + ROWS) * LENGTH]]
             for name, leaf in zip(steps._fields, steps, strict=True):
@@ -60,4 +60,4 @@ def test_sequences_are_what_a_plain_list_tells(setting):
 def test_there_is_room_for_a_sequence_of_every_environment():
     world = World(NUM_ENVS, 2, seed=0)
     memory = sequence_memory(Uniform(), capacity=1, spec=world.spec, block_length=LENGTH, rows=ROWS, carry=())
-    assert memory.drawable.ring.capacity == ROWS * NUM_ENVS
+    assert memory.store.drawable.ring.capacity == ROWS * NUM_ENVS

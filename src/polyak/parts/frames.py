@@ -17,7 +17,7 @@ from polyak.agent import Array, Spec, Step
 from polyak.errors import BadSetting
 from polyak.parts.ring import Replay, Ring, take
 from polyak.parts.sampling import Drawable
-from polyak.parts.transitions import Read, transition_of
+from polyak.parts.transitions import NStepTransitions, transition_of
 
 FOLLOWS, REPEATED, BLANK, PUSHED = range(4)  # what stands before a step's newest frame
 STEPS_A_FINAL = 50  # the length of episodes for which all final frames find room
@@ -59,7 +59,7 @@ class Place(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
-class Frames:
+class FrameStore:
     """Keeps every frame once. A million of 84 x 84 take 7.06 GB, and 0.14 GB the final ones.
 
     Where episodes are shorter than 50 steps, final frames run out of room before the steps do. Old steps that would
@@ -74,7 +74,7 @@ class Frames:
     finals: Ring
 
     @staticmethod
-    def of(capacity: int, spec: Spec, block_length: int, n_steps: int, gamma: float, stack: int) -> "Frames":
+    def of(capacity: int, spec: Spec, block_length: int, n_steps: int, gamma: float, stack: int) -> "FrameStore":
         """For `capacity` steps, rounded up to whole blocks; raises `BadSetting` where observations are no stacks."""
         shape = spec.observation_space.shape or ()
         if len(shape) < 2 or shape[0] != stack:
@@ -86,7 +86,7 @@ class Frames:
         oldest = (stack - 1) * spec.num_envs  # whose older frames are overwritten
         ring = Ring.of(max(capacity, block + oldest), block)
         finals = Ring(max(ring.capacity // STEPS_A_FINAL, block), block)
-        return Frames(Drawable(ring, oldest=oldest), spec, n_steps, gamma, stack, finals)
+        return FrameStore(Drawable(ring, oldest=oldest), spec, n_steps, gamma, stack, finals)
 
     def init(self) -> Kept:
         obs, action, reward, terminated, truncated, _ = transition_of(self.spec)
@@ -143,7 +143,7 @@ class Frames:
     def sound(self, state: Kept) -> Array:
         return state.sound
 
-    def read(self, state: Kept, indices: Array) -> Read:
+    def read(self, state: Kept, indices: Array) -> tuple[NStepTransitions, Array]:
         ring, storage, num_envs = self.drawable.ring, state.steps.storage, self.spec.num_envs
         r_t, discount_t, last = ring.n_step(state.steps, indices, self.n_steps, num_envs, self.gamma)
         no = jnp.zeros_like(indices, bool)
@@ -157,7 +157,7 @@ class Frames:
         # Else XLA chooses between frames anew wherever the first layer of a network reads a pixel.
         obs, next_obs = jax.lax.optimization_barrier((obs, next_obs))
         factor = jnp.where(state.sound, known.astype(jnp.float32), jnp.nan)
-        return Read(obs, take(storage.action, indices), r_t, discount_t, next_obs, factor)
+        return NStepTransitions(obs, take(storage.action, indices), r_t, discount_t, next_obs), factor
 
     def _stacks(self, state: Kept, place: Place) -> tuple[Array, Array]:
         """The stacks [N, k, ...] that end with the frames at `place`, and [N] whether nothing they need is gone."""

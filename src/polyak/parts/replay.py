@@ -1,4 +1,4 @@
-"""Memories of past steps for value-based agents: what is kept, and which of it is drawn.
+"""Replay memories: a store that keeps steps, and a sampler that draws from it.
 
 memory = replay.memory(Prioritised(), capacity=..., spec=spec, block_length=..., n_steps=..., gamma=...)
 state = memory.add(memory.init(), block)
@@ -12,7 +12,7 @@ from typing import NamedTuple, Protocol
 import jax.numpy as jnp
 
 from polyak.agent import Array, Key, PyTree, Spec, Step
-from polyak.parts.frames import Frames
+from polyak.parts.frames import FrameStore
 from polyak.parts.ring import Replay, Ring
 from polyak.parts.sampling import (
     Drawable,
@@ -23,13 +23,24 @@ from polyak.parts.sampling import (
     replay_from_text,
     replay_text,
 )
-from polyak.parts.transitions import Read, Transitions
+from polyak.parts.sequences import SequenceStore
+from polyak.parts.transitions import TransitionStore
 
-__all__ = ["Memory", "Prioritised", "Sample", "Sampling", "Uniform", "memory", "replay_from_text", "replay_text"]
+__all__ = [
+    "Memory",
+    "Prioritised",
+    "Sample",
+    "Sampling",
+    "Uniform",
+    "memory",
+    "replay_from_text",
+    "replay_text",
+    "sequence_memory",
+]
 
 
 class Store(Protocol):
-    """What is kept of each step, and how it is read."""
+    """Keeps steps, and reads them."""
 
     @property
     def drawable(self) -> Drawable:
@@ -56,28 +67,25 @@ class Store(Protocol):
         """[] whether all that was added can be read again."""
         ...
 
-    def read(self, state: PyTree, indices: Array) -> Read:
-        """The steps at `indices` [N]."""
+    def read(self, state: PyTree, indices: Array) -> tuple[PyTree, Array | float]:
+        """What is learnt from the rows at `indices` [N], leaves [N, ...]; and [N] factors of their weights: 0 where
+        something of a row is lost, NaN where what was added was not what it was said to be."""
         ...
 
 
 class Remembered(NamedTuple):
-    """All that a memory holds."""
+    """The state of a memory."""
 
     store: PyTree
     sampler: PyTree
 
 
 class Sample(NamedTuple):
-    """What a gradient step is made of; N = batch_size."""
+    """Rows of a memory, for one gradient step; N = batch_size."""
 
-    obs: Array  # [N, ...]
-    action: Array  # [N, ...] counted from 0
-    r_t: Array  # [N] the reward, or the discounted sum of up to n
-    discount_t: Array  # [N] of the value of next_obs
-    next_obs: Array  # [N, ...] of the step reached after up to n steps
-    weights: Array  # [N] importance weights, the largest of them 1; 0 where a step could not be rebuilt
-    indices: Array  # [N] int32, which rows of the memory
+    steps: PyTree  # what the store reads: `NStepTransitions`, or `Sequences`
+    weights: Array  # [N] importance weights, the largest of them 1; 0 where a row could not be read
+    indices: Array  # [N] int32, the rows
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,23 +96,23 @@ class Memory:
     sampler: Sampler
 
     def init(self) -> Remembered:
-        """Nothing is remembered."""
+        """An empty memory."""
         return Remembered(self.store.init(), self.sampler.init())
 
     def add(self, state: Remembered, block: Step) -> Remembered:
-        """Remembers a block of steps [T, B, ...] of which all follow on those of the block before.
+        """Adds a block of steps [T, B, ...], which follow on those of the block before.
 
-        Actions are counted from 0. New steps have the highest priority so far.
+        Actions are counted from 0. New rows have the highest priority so far.
         """
         store = self.store.add(state.store, block)
         return Remembered(store, self.sampler.added(state.sampler, self.store.steps(store)))
 
     def size(self, state: Remembered) -> Array:
-        """[] how many steps may be drawn; while it is 0, `sample` must not be asked."""
+        """[] how many rows may be drawn; while it is 0, `sample` must not be called."""
         return self.store.drawable.count(self.store.steps(state.store))
 
     def sample(self, state: Remembered, key: Key, batch_size: int, progress: Array | float) -> Sample:
-        """Draws steps, with repetition.
+        """Draws rows, with repetition.
 
         Args:
             state: the memory, not empty.
@@ -114,13 +122,13 @@ class Memory:
         """
         steps = self.store.steps(state.store)
         indices, weights = self.sampler.draw(state.sampler, steps, key, batch_size, progress)
-        obs, action, r_t, discount_t, next_obs, factor = self.store.read(state.store, indices)
-        return Sample(obs, action, r_t, discount_t, next_obs, weights * factor, indices)
+        read, factor = self.store.read(state.store, indices)
+        return Sample(read, weights * factor, indices)
 
     def update(self, state: Remembered, sample: Sample, priorities: Array) -> Remembered:
-        """Gives the steps of a sample new priorities [N], 0 or more, such as |TD error|.
+        """Gives the rows of a sample new priorities [N], 0 or more, such as |TD error|.
 
-        Of one that is not finite, the highest so far is taken. Uniform memories stay as they are.
+        One that is not finite becomes the highest so far. Uniform memories stay as they are.
         """
         sampler = self.sampler.update(state.sampler, sample.indices, sample.weights, priorities)
         return state._replace(sampler=sampler)
@@ -130,8 +138,8 @@ class Memory:
         return state._replace(store=self.store.cut(state.store, which))
 
     def metrics(self, state: Remembered) -> dict[str, Array]:
-        """[] each: `replay_size`, the steps that may be drawn, NaN where a frame store was given observations that are
-        no stacks; of a prioritised memory `priority_mean`, over those steps, and `priority_max`, the highest so far,
+        """[] each: `replay_size`, the rows that may be drawn, NaN where a frame store was given observations that are
+        no stacks; of a prioritised memory `priority_mean`, over those rows, and `priority_max`, the highest so far,
         both to the power of alpha.
         """
         size = self.size(state)
@@ -149,7 +157,7 @@ def memory(
     gamma: float = 1.0,
     frame_stack: int = 1,
 ) -> Memory:
-    """Makes a memory.
+    """Makes a memory of transitions.
 
     Args:
         sampling: which steps are drawn.
@@ -165,7 +173,25 @@ def memory(
     """
     store: Store
     if frame_stack > 1:
-        store = Frames.of(capacity, spec, block_length, n_steps, gamma, frame_stack)
+        store = FrameStore.of(capacity, spec, block_length, n_steps, gamma, frame_stack)
     else:
-        store = Transitions(Drawable(Ring.of(capacity, block_length * spec.num_envs)), spec, n_steps, gamma)
+        store = TransitionStore(Drawable(Ring.of(capacity, block_length * spec.num_envs)), spec, n_steps, gamma)
+    return Memory(store, sampling.sampler(store.drawable))
+
+
+def sequence_memory(
+    sampling: Sampling, *, capacity: int, spec: Spec, block_length: int, rows: int, carry: PyTree
+) -> Memory:
+    """Makes a memory of sequences, for recurrent agents.
+
+    Args:
+        sampling: which sequences are drawn.
+        capacity: steps to hold, rounded up to whole blocks of all environments, and to one sequence more than one.
+        spec: the task; from its spaces come shapes and types.
+        block_length: T, the steps of each environment that are added at a time; their extras are the carries before
+            them.
+        rows: m, the blocks of a sequence.
+        carry: the carry of one environment, leaves [...], for shapes and types.
+    """
+    store = SequenceStore.of(capacity, spec, block_length, rows, carry)
     return Memory(store, sampling.sampler(store.drawable))

@@ -11,7 +11,7 @@ from polyak.parts.sampling import Drawable
 from polyak.spaces import row_shape, storage_type
 
 
-class Read(NamedTuple):
+class NStepTransitions(NamedTuple):
     """Steps and what follows them, up to n steps later."""
 
     obs: Array  # [N, ...]
@@ -19,11 +19,10 @@ class Read(NamedTuple):
     r_t: Array  # [N] the discounted sum of the rewards
     discount_t: Array  # [N] of the value of next_obs: gamma^m after m steps, 0 after an end
     next_obs: Array  # [N, ...] the true successor of the last of those steps
-    factor: Array | float  # [N] of the weights: 0 where observations are lost, NaN where they never were what was said
 
 
 class Transition(NamedTuple):
-    """What is kept of a step; leaves [...] alone, [capacity, ...] in a memory."""
+    """A step as it is kept; leaves [...] alone, [capacity, ...] in a memory."""
 
     obs: Array
     action: Array
@@ -42,7 +41,7 @@ def transition_of(spec: Spec) -> Transition:
 
 
 @dataclasses.dataclass(frozen=True)
-class Transitions:
+class TransitionStore:
     """Keeps each step with the observations on both sides of it."""
 
     drawable: Drawable
@@ -65,7 +64,7 @@ class Transitions:
     def sound(self, state: Replay) -> bool:
         return True
 
-    def read(self, state: Replay, indices: Array) -> Read:
+    def read(self, state: Replay, indices: Array) -> tuple[NStepTransitions, float]:
         r_t, discount_t, last = self.drawable.ring.n_step(state, indices, self.n_steps, self.spec.num_envs, self.gamma)
         obs, action = take((state.storage.obs, state.storage.action), indices)
-        return Read(obs, action, r_t, discount_t, take(state.storage.next_obs, last), 1.0)
+        return NStepTransitions(obs, action, r_t, discount_t, take(state.storage.next_obs, last)), 1.0

@@ -3,7 +3,7 @@
     theta <- theta - alpha d/dtheta KL(projection of r + gamma (1 - terminated) Z_target(s', a*) || Z_theta(s, a))
 
 The network answers with a distribution of the return for each action: probabilities of `n_atoms` returns at equal
-distances from `v_min` to `v_max`. Actions are judged by the mean. The rest is DQN with all its arguments.
+distances from `v_min` to `v_max`. The value of an action is the mean. The rest is DQN with all its arguments.
 
 Deviation: Adam's eps is 1e-8 by default; the paper has 0.01 / 32.
 """

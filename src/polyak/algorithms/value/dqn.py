@@ -3,10 +3,10 @@
     theta <- theta - alpha d/dtheta huber(r + gamma (1 - terminated) max_a Q_target(s', a) - Q_theta(s, a))
 
 on transitions drawn from a replay memory, with Q_target a copy of Q_theta that is renewed now and then. What came later
-is an argument each: `double` lets Q_theta choose the action that Q_target judges (van Hasselt et al., 2016); `n_steps`
-sums that many rewards before Q_target stands for the rest (Hessel et al., 2018); `replay="prioritised"` draws what errs
-most (Schaul et al., 2016); `network="dueling"` splits value and advantage (Wang et al., 2016); a `noisy` network with
-`exploration="greedy"` explores by noise in its weights (Fortunato et al., 2018).
+is an argument each: `double` lets Q_theta choose the action that Q_target evaluates (van Hasselt et al., 2016);
+`n_steps` sums that many rewards before Q_target stands for the rest (Hessel et al., 2018); `replay="prioritised"` draws
+what errs most (Schaul et al., 2016); `network="dueling"` splits value and advantage (Wang et al., 2016); a `noisy`
+network with `exploration="greedy"` explores by noise in its weights (Fortunato et al., 2018).
 
 Deviations: Adam by default, RMSProp by `optimizer`; the gradient's norm is clipped, besides the Huber loss that clips
 each error; the steps before `learning_starts` follow the epsilon schedule, which is near 1 there, instead of a uniform
@@ -22,6 +22,7 @@ from polyak.agent import Agent, Array, Spec
 from polyak.ops import td
 from polyak.parts import deep_q, hyper, networks, replay as replays
 from polyak.parts.optimise import Adam
+from polyak.parts.q_network import num_actions, q_network
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,9 +64,9 @@ class DQN:
         return self.train_freq
 
     def agent(self, spec: Spec) -> Agent:
-        def lesson(q_tm1: Array, a_tm1: Array, r_t: Array, discount_t: Array, q_t: Array, q_t_selector: Array):
+        def loss(q_tm1: Array, a_tm1: Array, r_t: Array, discount_t: Array, q_t: Array, q_t_selector: Array):
             error = td.double_q_learning(q_tm1, a_tm1, r_t, discount_t, q_t, q_t_selector)
-            return deep_q.Lesson(loss=td.huber(error, self.huber_delta), priority=jnp.abs(error))
+            return deep_q.Loss(loss=td.huber(error, self.huber_delta), priority=jnp.abs(error))
 
-        model = deep_q.model(self.network, spec, deep_q.num_actions(self, spec))
-        return deep_q.agent(self, spec, model, values=lambda q: q, lesson=lesson)
+        network = q_network(self.network, spec, num_actions(self, spec))
+        return deep_q.agent(self, spec, network, values=lambda q: q, loss=loss)

@@ -5,7 +5,7 @@
     u_ij = r + gamma (1 - terminated) Z_target(s', a*; tau'_j) - Z_theta(s, a; tau_i)
 
 QR-DQN for every fraction tau at once: tau is an input of the network, and is drawn anew each time the network is asked.
-Actions are judged by the mean over the fractions drawn. The rest is DQN with all its arguments.
+The value of an action is the mean over the fractions drawn. The rest is DQN with all its arguments.
 
 Deviations: as many fractions are drawn for acting as for either side of the loss (K = N = N'); the transitions of a
 batch share them, so that phi is computed for N fractions and not for N times the batch; a policy that does not explore
@@ -27,6 +27,7 @@ from polyak.parts import deep_q, hyper, networks, replay as replays
 from polyak.parts.networks.layers import linear, uniform, with_noise
 from polyak.parts.networks.perceptrons import make_perceptron, make_streams
 from polyak.parts.optimise import Adam
+from polyak.parts.q_network import QNetwork, num_actions
 from polyak.parts.ranges import Count
 
 COSINES = 64  # that show a fraction to the network
@@ -76,13 +77,15 @@ class IQN:
         def values(answer: Answer) -> Array:
             return answer.quantiles.mean(-1)
 
-        def lesson(now: Answer, a_tm1: Array, r_t: Array, discount_t: Array, then: Answer, selector: Array):
+        def loss(now: Answer, a_tm1: Array, r_t: Array, discount_t: Array, then: Answer, selector: Array):
             target = distributional.quantile_target(r_t, discount_t, then.quantiles, selector)
             taken = now.quantiles[a_tm1]
-            loss = distributional.quantile_huber(taken, now.taus, target, self.huber_delta)
-            return deep_q.Lesson(loss, priority=jnp.abs(target.mean() - taken.mean()))
+            return deep_q.Loss(
+                loss=distributional.quantile_huber(taken, now.taus, target, self.huber_delta),
+                priority=jnp.abs(target.mean() - taken.mean()),
+            )
 
-        outputs = deep_q.num_actions(self, spec)
+        outputs = num_actions(self, spec)
 
         def init(key: Key) -> ImplicitNetwork:
             return implicit_network(self.network, key, spec.observation_space, outputs, self.n_quantiles)
@@ -93,7 +96,7 @@ class IQN:
             tau_key, layer_key = jax.random.split(key)
             return Noise(jax.random.uniform(tau_key, (*shape, self.n_quantiles)), draw(layer_key, shape))
 
-        return deep_q.agent(self, spec, deep_q.Model(init, noise), values, lesson)
+        return deep_q.agent(self, spec, QNetwork(init, noise), values, loss)
 
 
 class Noise(NamedTuple):

@@ -19,11 +19,12 @@ import jax.numpy as jnp
 from polyak.agent import Agent, Array, Key, PyTree, Spec, Step, no_memory
 from polyak.ops import returns, td
 from polyak.parts import deep_q, hyper, networks
-from polyak.parts.exploration import Exploration, exploring, measures
+from polyak.parts.exploration import Exploration
 from polyak.parts.minibatches import check_batch_size, shuffled
-from polyak.parts.normalise import Moments
 from polyak.parts.optimise import RAdam
+from polyak.parts.q_network import acting, first_action, num_actions, q_network
 from polyak.parts.ranges import Share
+from polyak.parts.reader import reader
 from polyak.parts.schedules import linear_schedule
 
 
@@ -61,58 +62,36 @@ class PQN:
         return self.n_steps
 
     def agent(self, spec: Spec) -> Agent:
-        num_actions = deep_q.num_actions(self, spec)
-        first_action = int(spec.action_space.start)  # type: ignore[attr-defined]
         check_batch_size("PQN", self.batch_size, self.n_steps, spec.num_envs)
+        networks.refuse_noisy("PQN", self.network)
         block_size = self.n_steps * spec.num_envs
-        encode = networks.encode(spec.observation_space)
-        strategy = exploring(
-            self.exploration, self.exploration_initial_eps, self.exploration_final_eps, self.exploration_fraction
-        )
+        network = q_network(self.network, spec, num_actions(self, spec))
+        read = reader(spec.observation_space, self.normalize_observation)
+        choose = acting(self, spec, network, read)
         optimiser = self.optimizer.rule(self.max_grad_norm)
 
         def init(key: Key) -> State:
-            parameters = self.network.init(key, spec.observation_space, num_actions)
-            moments = Moments.of((networks.num_features(spec.observation_space),)) if self.normalize_observation else ()
-            return State(parameters, optimiser.init(parameters), moments, jnp.int32(0))
-
-        def noise(key: Key, shape: tuple[int, ...]) -> PyTree:
-            return strategy.noise(key, shape, num_actions)
-
-        def features(state: State, obs: Array) -> Array:
-            return state.features.standardise(encode(obs)) if self.normalize_observation else encode(obs)
-
-        def act(state: State, carry: tuple[()], obs: Array, noise: PyTree, explore: bool):
-            q = state.parameters(features(state, obs))
-            if explore:
-                action = jax.vmap(strategy.choose, (0, None, None, 0))(q, (), state.step / spec.total_steps, noise)
-            else:
-                action = jnp.argmax(q, -1).astype(jnp.int32)
-            return action + first_action, carry, ()
+            parameters = network.init(key)
+            return State(parameters, optimiser.init(parameters), read.init(), jnp.int32(0))
 
         def observe(state: State, block: Step) -> State:
-            if self.normalize_observation:
-                state = state._replace(features=state.features.update(encode(block.obs).reshape(block_size, -1)))
-            return state._replace(step=state.step + block_size)
+            return state._replace(features=read.update(state.features, block.obs), step=state.step + block_size)
 
         def samples(state: State, block: Step) -> Samples:
-            v_t = state.parameters(features(state, block.next_obs)).max(-1)
+            v_t = state.parameters(read.features(state.features, block.next_obs)).max(-1)
             discount_t = td.discount(block.terminated, self.gamma)
             continues_t = 1.0 - (block.terminated | block.truncated)
             target = jax.vmap(returns.lambda_return, (1, 1, 1, 1, None), 1)(
                 block.reward, discount_t, v_t, continues_t, self.trace_lambda
             )
-            batch = Samples(features(state, block.obs), block.action - first_action, target)
+            x = read.features(state.features, block.obs)
+            batch = Samples(x, block.action - first_action(spec), target)
             return jax.tree.map(lambda leaf: leaf.reshape(block_size, *leaf.shape[2:]), batch)
 
         def loss(parameters: PyTree, batch: Samples) -> tuple[Array, dict[str, Array]]:
             q = parameters(batch.x)
             error = batch.target - jnp.take_along_axis(q, batch.action[:, None], -1)[:, 0]
-            return 0.5 * jnp.square(error).mean(), {
-                "td_error": jnp.abs(error).mean(),
-                "q_mean": q.mean(),
-                "q_max": q.max(),
-            }
+            return 0.5 * jnp.square(error).mean(), deep_q.measured(error, q)
 
         def learn(state: State, block: Step, key: Key) -> tuple[State, dict[str, Array]]:
             learning_rate = jnp.float32(self.learning_rate)
@@ -132,13 +111,13 @@ class PQN:
                 gradient_step, (state.parameters, state.optimiser), orders
             )
             metrics = {name: values.mean() for name, values in metrics.items()} | {"learning_rate": learning_rate}
-            metrics |= measures(strategy, state.step / spec.total_steps)
+            metrics |= choose.measures(state.step / spec.total_steps)
             return state._replace(parameters=parameters, optimiser=optimiser_state), metrics
 
         def policy(state: State) -> State:
             return state._replace(optimiser=())
 
-        return Agent(init, no_memory, noise, act, observe, learn, policy)
+        return Agent(init, no_memory, choose.noise, choose.act, observe, learn, policy)
 
 
 class State(NamedTuple):

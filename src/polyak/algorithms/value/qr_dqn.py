@@ -4,8 +4,8 @@
     u_ij = r + gamma (1 - terminated) quantile_j of Z_target(s', a*) - quantile_i of Z_theta(s, a)
 
 The network answers with quantiles of the return for each action, at the middles tau_i of `n_quantiles` equal shares.
-Actions are judged by the mean. No range of returns has to be known, as C51 wants it. The rest is DQN with all its
-arguments.
+The value of an action is their mean. No range of returns has to be known, as it has for C51. The rest is DQN with all
+its arguments.
 
 Deviation: Adam's eps is 1e-8 by default; the paper has 0.01 / 32.
 """
@@ -19,6 +19,7 @@ from polyak.agent import Agent, Array, Spec
 from polyak.ops import distributional
 from polyak.parts import deep_q, hyper, networks, replay as replays
 from polyak.parts.optimise import Adam
+from polyak.parts.q_network import num_actions, q_network
 from polyak.parts.ranges import Count
 
 
@@ -68,11 +69,13 @@ class QRDQN:
         def values(quantiles: Array) -> Array:
             return quantiles.mean(-1)
 
-        def lesson(theta_tm1: Array, a_tm1: Array, r_t: Array, discount_t: Array, theta_t: Array, selector: Array):
+        def loss(theta_tm1: Array, a_tm1: Array, r_t: Array, discount_t: Array, theta_t: Array, selector: Array):
             target = distributional.quantile_target(r_t, discount_t, theta_t, selector)
             taken = theta_tm1[a_tm1]
-            loss = distributional.quantile_huber(taken, taus, target, self.huber_delta)
-            return deep_q.Lesson(loss, priority=jnp.abs(target.mean() - taken.mean()))
+            return deep_q.Loss(
+                loss=distributional.quantile_huber(taken, taus, target, self.huber_delta),
+                priority=jnp.abs(target.mean() - taken.mean()),
+            )
 
-        model = deep_q.model(self.network, spec, (deep_q.num_actions(self, spec), self.n_quantiles))
-        return deep_q.agent(self, spec, model, values, lesson)
+        network = q_network(self.network, spec, (num_actions(self, spec), self.n_quantiles))
+        return deep_q.agent(self, spec, network, values, loss)

@@ -11,19 +11,20 @@ sequence is learnt from, the last ones with fewer than n rewards, because the tr
 """
 
 import dataclasses
-from typing import ClassVar
+from collections.abc import Callable
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
 
-from polyak.agent import Agent, Array, Key, PyTree, Spec, Step
+from polyak.agent import Agent, Array, PyTree, Spec
 from polyak.errors import BadSetting
 from polyak.ops import returns, td, transforms
 from polyak.parts import deep_q, hyper, networks, replay as replays
-from polyak.parts.normalise import Moments
 from polyak.parts.optimise import Adam
+from polyak.parts.q_network import num_actions, q_network
 from polyak.parts.ranges import Count, Whole
-from polyak.parts.sequences import Sequences, sequence_memory
+from polyak.parts.replay import Sample, sequence_memory
 from polyak.parts.transitions import Transition
 
 LARGEST_SHARE = 0.9  # of the largest error in a sequence's priority; the rest is their mean's
@@ -83,12 +84,7 @@ class RecurrentDQN:
                 f"RecurrentDQN's train_freq {self.train_freq} does not divide burn_in {self.burn_in} and "
                 f"sequence_length {self.sequence_length} together, {length}."
             )
-        count, first_action = deep_q.num_actions(self, spec), int(spec.action_space.start)  # type: ignore[attr-defined]
-        block_size = self.train_freq * spec.num_envs
-        encode = networks.encode(spec.observation_space)
-        network, strategy = self.network, deep_q.strategy_of(self)
-        optimiser = self.optimizer.rule(self.max_grad_norm)
-        draw = networks.noise(lambda key: network.init(key, spec.observation_space, count))
+        network = q_network(self.network, spec, num_actions(self, spec))
         memory = sequence_memory(
             self.replay,
             capacity=self.buffer_size,
@@ -98,48 +94,17 @@ class RecurrentDQN:
             carry=jax.tree.map(lambda leaf: leaf[0], network.start(1)),
         )
 
-        def init(key: Key) -> deep_q.State:
-            parameters = network.init(key, spec.observation_space, count)
-            moments = Moments.of((networks.num_features(spec.observation_space),)) if self.normalize_observation else ()
-            opt_state = optimiser.init(parameters)
-            return deep_q.State(parameters, parameters, opt_state, moments, memory.init(), jnp.int32(0))
-
-        def noise(key: Key, shape: tuple[int, ...]) -> deep_q.Noise:
-            choice_key, model_key = jax.random.split(key)
-            return deep_q.Noise(strategy.noise(choice_key, shape, count), draw(model_key, shape))
-
-        def features(state: deep_q.State, obs: Array) -> Array:
-            return state.features.standardise(encode(obs)) if self.normalize_observation else encode(obs)
-
-        def act(state: deep_q.State, carry: PyTree, obs: Array, noise: deep_q.Noise, explore: bool):
-            before = carry
-            carry, q = state.parameters.step(carry, features(state, obs), (noise.model or None) if explore else None)
-            if explore:
-                progress = state.step / spec.total_steps
-                action = jax.vmap(strategy.choose, (0, None, None, 0))(q, (), progress, noise.choice)
-            else:
-                action = jnp.argmax(q, -1).astype(jnp.int32)
-            return action + first_action, carry, before if explore else ()
-
-        def observe(state: deep_q.State, block: Step) -> deep_q.State:
-            if self.normalize_observation:
-                state = state._replace(features=state.features.update(encode(block.obs).reshape(block_size, -1)))
-            carry = jax.tree.map(lambda leaf: leaf[0], block.extras)  # before the first step of the block
-            counted = block._replace(action=block.action - first_action)
-            return state._replace(replay=memory.add(state.replay, counted, carry), step=state.step + block_size)
-
-        def learning_noise(key: Key) -> list[PyTree]:
-            return [draw(key, ()) or None for key in jax.random.split(key)]  # all steps of all sequences share it
-
-        def loss(parameters: PyTree, state: deep_q.State, sample: Sequences, noises: list[PyTree]):
-            steps = jax.tree.map(lambda leaf: jnp.swapaxes(leaf, 0, 1), sample.steps)  # [L, N, ...]
-            x, x_next = features(state, steps.obs), features(state, steps.next_obs)
+        def loss(
+            parameters: Any, target: Any, features: Callable[[Array], Array], sample: Sample, noises: list[PyTree]
+        ):
+            steps = jax.tree.map(lambda leaf: jnp.swapaxes(leaf, 0, 1), sample.steps.steps)  # [L, N, ...]
+            x, x_next = features(steps.obs), features(steps.next_obs)
             over = steps.terminated | steps.truncated
             first = jnp.concatenate([jnp.zeros_like(over[:1]), over[:-1]])
 
-            def read(module, noise: PyTree) -> tuple[Array, Array]:
-                """Values before and after each step that is learnt from."""
-                at, carry = self.burn_in, sample.carry
+            def read(module: Any, noise: PyTree) -> tuple[Array, Array]:
+                """Values before and after each step that is learnt from; the steps share the noise."""
+                at, carry = self.burn_in, sample.steps.carry
                 if at:
                     carries, _ = jax.lax.stop_gradient(module.unroll(carry, x[:at], first[:at], noise))
                     carry = jax.tree.map(lambda leaf: leaf[-1], carries)
@@ -147,7 +112,7 @@ class RecurrentDQN:
                 return q, module.step(carries, x_next[at:], noise)[1]
 
             q_tm1, q_t_selector = read(parameters, noises[0])
-            _, q_t = read(state.target, noises[1])
+            _, q_t = read(target, noises[1])
             q_t_selector = jax.lax.stop_gradient(q_t_selector) if self.double else q_t
             learnt = jax.tree.map(lambda leaf: leaf[self.burn_in :], steps)
             errors = jax.vmap(sequence_errors, 1, 1)(q_tm1, learnt.action, learnt, q_t, q_t_selector)
@@ -168,12 +133,4 @@ class RecurrentDQN:
             error = transforms.squashed_double_q_learning if self.rescale_values else td.double_q_learning
             return jax.vmap(error)(q_tm1, a_tm1, r_t, discount_t, q_t[reached], q_t_selector[reached])
 
-        learn = deep_q.learning(self, spec, memory, optimiser, strategy, learning_noise, loss)
-
-        def policy(state: deep_q.State) -> deep_q.State:
-            return state._replace(target=(), optimiser=(), replay=())
-
-        def cut(state: deep_q.State, which: Array) -> deep_q.State:
-            return state._replace(replay=memory.cut(state.replay, which))
-
-        return Agent(init, network.start, noise, act, observe, learn, policy, cut)
+        return deep_q.agent_from(self, spec, network, lambda q: q, memory, loss, calls=2)

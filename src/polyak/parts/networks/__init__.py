@@ -21,7 +21,7 @@ from polyak.parts.networks.layers import (
 )
 from polyak.parts.networks.network import Module, Network
 from polyak.parts.networks.perceptrons import MLP, Dueling, DuelingHeads, Perceptron
-from polyak.parts.networks.recurrent import Recurrent
+from polyak.parts.networks.recurrent import Recurrent, RecurrentNetwork, refuse_noisy
 from polyak.parts.networks.text import (
     NETWORKS,
     any_network_from_text,
@@ -51,6 +51,7 @@ __all__ = [
     "NoisyLinear",
     "Perceptron",
     "Recurrent",
+    "RecurrentNetwork",
     "Torso",
     "Transformer",
     "any_network_from_text",
@@ -64,5 +65,6 @@ __all__ = [
     "orthogonal",
     "recurrent_from_text",
     "recurrent_text",
+    "refuse_noisy",
     "uniform",
 ]

@@ -91,6 +91,11 @@ class Recurrent:
         if self.core != "transformer":
             object.__setattr__(self, "window", type(self).window)  # so that what acts alike is equal, and is so written
 
+    @property
+    def noisy(self) -> float | None:
+        """sigma_0 of the layers before and after the memory; None for plain ones."""
+        return self.network.noisy
+
     def start(self, batch: int) -> PyTree:
         """The empty memory at the start of `batch` episodes: zeros."""
         return empty(self.core, batch, self.units, self.window)
@@ -110,3 +115,11 @@ class Recurrent:
         make = make_streams if self.network.dueling else make_perceptron
         last = MLP((), noisy=self.network.noisy)
         return RecurrentNetwork(torso, core, make(head_key, self.units, outputs, last, hidden, head))
+
+
+def refuse_noisy(algorithm: str, network: Network | Recurrent) -> None:
+    """Raises `BadSetting` for a noisy network, where an algorithm would never draw its noise."""
+    if network.noisy is not None:
+        raise BadSetting(
+            f"{algorithm} draws no noise for its network, so that noisy={network.noisy} would do nothing; leave it out."
+        )
