@@ -164,7 +164,7 @@ def test_without_a_baseline_an_episode_that_the_block_does_not_see_to_its_end_te
     obs = jax.random.uniform(jax.random.key(1), (4, 1, 3))
     action, never = jnp.array([[0], [1], [1], [0]]), jnp.zeros((4, 1), bool)
     extras = agent.act(state, (), obs[:, 0], agent.noise(jax.random.key(2), (4,)), True)[2]
-    extras = extras._replace(draw=action, log_prob=extras.log_prob[:, None])
+    extras = extras._replace(sample=action, log_prob=extras.log_prob[:, None])
 
     def taught(rewards) -> list[np.ndarray]:
         reward = jnp.array(rewards)[:, None]
@@ -274,6 +274,18 @@ def test_a_penalty_is_halved_while_the_policy_hardly_moves():
 def test_settings_that_do_not_suit_the_task_are_told_in_a_sentence(algorithm, error, says):
     with pytest.raises(error, match=says):
         algorithm.agent(Spec(BOX, BOX, 8, None, 1000))
+
+
+@pytest.mark.parametrize("kind", [REINFORCE, A2C, TRPO, PPO])
+def test_a_noisy_network_whose_noise_would_never_be_drawn_is_refused_in_a_sentence(kind):
+    algorithm = kind(network=MLP((8,), noisy=0.5))
+    with pytest.raises(BadSetting, match=f"{kind.__name__} draws no noise for its network, so that noisy=0.5 would do"):
+        algorithm.agent(Spec(BOX, BOX, 8, None, 1000))
+
+
+def test_a_noisy_network_with_a_memory_is_refused_too():
+    with pytest.raises(BadSetting, match="PPO draws no noise for its network"):
+        PPO(network=Recurrent(MLP((8,), noisy=0.5), "gru", 8)).agent(Spec(BOX, BOX, 8, None, 1000))
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from polyak.algorithms.value.rainbow import Rainbow
 from polyak.algorithms.value.recurrent_dqn import RecurrentDQN
 from polyak.errors import BadSetting
 from polyak.ops import transforms
-from polyak.parts.exploration import UCB, Boltzmann, EpsilonLadder
+from polyak.parts.exploration import UCB, Boltzmann, EpsilonLadder, Greedy
 from polyak.parts.networks import MLP, Dueling, Recurrent
 from polyak.parts.optimise import Adam, RAdam, RMSProp
 from polyak.parts.replay import Prioritised, Uniform
@@ -119,6 +119,12 @@ def test_actions_that_are_not_discrete_are_refused_in_a_sentence(algorithm):
         (Rainbow(v_min=3.0, v_max=2.0), "Rainbow's v_min"),
         (RecurrentDQN(train_freq=7, burn_in=6, sequence_length=7), "train_freq 7 does not divide burn_in 6"),
         (PQN(n_steps=8, batch_size=30), "batch_size 30 does not divide n_steps x num_envs = 32; 32 does"),
+        (DQN(exploration=Greedy()), "DQN's exploration is greedy, which never tries another action unless"),
+        (IQN(exploration=Greedy()), "IQN's exploration is greedy"),
+        (Rainbow(network=Dueling((8,))), "Rainbow's exploration is greedy"),
+        (RecurrentDQN(exploration=Greedy()), "RecurrentDQN's exploration is greedy"),
+        (PQN(exploration=Greedy()), "PQN's exploration is greedy"),
+        (PQN(network=MLP((8,), noisy=0.5)), "PQN draws no noise for its network, so that noisy=0.5 would do nothing"),
     ],
     ids=lambda part: getattr(part, "name", ""),
 )
@@ -127,13 +133,21 @@ def test_settings_that_do_not_fit_are_refused_in_a_sentence(algorithm, said):
         algorithm.agent(spec_of(4))
 
 
-def test_noisy_networks_explore_without_an_epsilon_and_not_at_all_when_judged():
-    agent = Rainbow(buffer_size=100, network=Dueling((8,), noisy=0.5), n_atoms=5).agent(spec_of(500))
-    state, obs = agent.init(jax.random.key(0)), jnp.zeros((500, 1))
-    chosen, _, _ = agent.act(state, (), obs, agent.noise(jax.random.key(1), (500,)), True)
-    judged, _, _ = agent.act(state, (), obs, agent.noise(jax.random.key(1), (500,)), False)
-    assert len(np.unique(chosen)) == 2
-    assert len(np.unique(judged)) == 1
+@pytest.mark.parametrize(
+    "algorithm",
+    [
+        Rainbow(buffer_size=100, network=Dueling((8,), noisy=0.5), n_atoms=5),
+        RecurrentDQN(exploration=Greedy(), network=Recurrent(MLP((8,), noisy=0.5), "gru", 8)),
+    ],
+    ids=lambda algorithm: algorithm.name,
+)
+def test_noisy_networks_explore_without_an_epsilon_and_not_at_all_in_evaluation(algorithm):
+    agent = algorithm.agent(spec_of(500))
+    state, carry, obs = agent.init(jax.random.key(0)), agent.start(500), jnp.zeros((500, 1))
+    exploring, _, _ = agent.act(state, carry, obs, agent.noise(jax.random.key(1), (500,)), True)
+    greedy, _, _ = agent.act(state, carry, obs, agent.noise(jax.random.key(1), (500,)), False)
+    assert len(np.unique(exploring)) == 2
+    assert len(np.unique(greedy)) == 1
 
 
 def test_a_prioritised_memory_draws_by_the_errors_and_the_loss_makes_up_for_it():

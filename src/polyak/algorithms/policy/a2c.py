@@ -23,8 +23,9 @@ import jax.numpy as jnp
 
 from polyak.agent import Agent, Array, Key, Spec
 from polyak.parts import actor_critic, hyper, networks
-from polyak.parts.actor_critic import Estimated, Parameters, Samples, State, gae, standardised
+from polyak.parts.actor_critic import Parameters, Rollout, State, Trajectories, gae, standardised
 from polyak.parts.optimise import RMSProp
+from polyak.parts.policy_and_value import policy_and_value
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,25 +63,25 @@ class A2C:
         return self.n_steps
 
     def agent(self, spec: Spec) -> Agent:
-        model = actor_critic.model(self, spec, critic="action" if self.weight == "q" else "state")
+        model = policy_and_value(self, spec, critic="action" if self.weight == "q" else "state")
         optimiser = self.optimizer.rule(self.max_grad_norm)
 
-        def estimate(steps: Estimated) -> tuple[Array, Array]:
+        def estimate(steps: Trajectories) -> tuple[Array, Array]:
             advantage, g = gae(steps, self.gae_lambda)
             td_error = steps.r_t + steps.discount_t * steps.v_t - steps.v_tm1
-            return {"return": g, "advantage": advantage, "td_error": td_error, "q": steps.judged_tm1}[self.weight], g
+            return {"return": g, "advantage": advantage, "td_error": td_error, "q": steps.q_tm1}[self.weight], g
 
-        def loss(parameters: Parameters, batch: Samples) -> tuple[Array, dict[str, Array]]:
-            pi, judged = model.chances(parameters, batch.seen), model.judged(parameters, batch.seen, batch.draw)
+        def loss(parameters: Parameters, batch: Rollout) -> tuple[Array, dict[str, Array]]:
+            pi, value = model.policy(parameters, batch.inputs), model.value(parameters, batch.inputs, batch.sample)
             advantage = standardised(batch.advantage) if self.normalize_advantage else batch.advantage
-            policy_loss = -(model.actions.log_prob(pi, batch.draw) * advantage).mean()
-            value_loss = 0.5 * jnp.square(judged - batch.target).mean()
+            policy_loss = -(model.actions.log_prob(pi, batch.sample) * advantage).mean()
+            value_loss = 0.5 * jnp.square(value - batch.target).mean()
             entropy = model.actions.entropy(pi).mean()
             metrics = {"policy_loss": policy_loss, "value_loss": value_loss, "entropy": entropy}
             return policy_loss + self.vf_coef * value_loss - self.ent_coef * entropy, metrics
 
-        def improve(state: State, data: Samples, learning_rate: Array, key: Key):
-            (value, metrics), gradient = jax.value_and_grad(loss, has_aux=True)(state.parameters, data)
+        def improve(state: State, rollout: Rollout, learning_rate: Array, key: Key):
+            (value, metrics), gradient = jax.value_and_grad(loss, has_aux=True)(state.parameters, rollout)
             parameters, optimiser_state, norm = optimiser.update(
                 state.parameters, gradient, state.optimiser, learning_rate, value
             )

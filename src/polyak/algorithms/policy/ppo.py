@@ -25,16 +25,17 @@ from polyak.agent import Agent, Array, Key, PyTree, Spec
 from polyak.errors import BadSetting
 from polyak.ops import policy_gradient
 from polyak.parts import actor_critic, hyper, networks
-from polyak.parts.actor_critic import Parameters, Samples, State, annealed, gae, standardised
+from polyak.parts.actor_critic import Parameters, Rollout, State, annealed, gae, standardised
 from polyak.parts.minibatches import check_batch_size, check_sequence_length, shuffled
 from polyak.parts.optimise import adam
+from polyak.parts.policy_and_value import policy_and_value
 from polyak.parts.ranges import Count, Positive, Rate
 
 
 class Batch(NamedTuple):
-    """Samples, and what a penalty needs besides."""
+    """A rollout or a minibatch of it, and what a penalty needs besides."""
 
-    data: Samples
+    steps: Rollout
     pi_old: PyTree  # parameters of the distribution that the round began with; () where updates are clipped
 
 
@@ -87,7 +88,7 @@ class PPO:
     def agent(self, spec: Spec) -> Agent:
         block_size = self.n_steps * spec.num_envs
         check_batch_size("PPO", self.batch_size, self.n_steps, spec.num_envs)
-        model = actor_critic.model(self, spec)
+        model = policy_and_value(self, spec)
         length = self.sequence_length if isinstance(self.network, networks.Recurrent) else 1
         check_sequence_length("PPO", length, self.n_steps, self.batch_size)
         penalised = self.kl_coef is not None
@@ -101,10 +102,10 @@ class PPO:
         def loss(
             parameters: Parameters, batch: Batch, clip_range: Array, kl_coef: Array
         ) -> tuple[Array, dict[str, Array]]:
-            data = batch.data
-            pi, value = model.chances(parameters, data.seen), model.judged(parameters, data.seen, data.draw)
-            advantage = standardised(data.advantage) if self.normalize_advantage else data.advantage
-            log_ratio = model.actions.log_prob(pi, data.draw) - data.log_prob
+            steps = batch.steps
+            pi, value = model.policy(parameters, steps.inputs), model.value(parameters, steps.inputs, steps.sample)
+            advantage = standardised(steps.advantage) if self.normalize_advantage else steps.advantage
+            log_ratio = model.actions.log_prob(pi, steps.sample) - steps.log_prob
             if penalised:
                 kl = model.actions.kl(batch.pi_old, pi)
                 policy_loss = policy_gradient.penalised_surrogate(log_ratio, advantage, kl, kl_coef).mean()
@@ -113,15 +114,15 @@ class PPO:
                 policy_loss = policy_gradient.clipped_surrogate(log_ratio, advantage, clip_range).mean()
                 outside = jnp.abs(jnp.expm1(log_ratio)) > clip_range
                 moved = {"kl": policy_gradient.approximate_kl(log_ratio).mean(), "clip_fraction": outside.mean()}
-            value_loss = policy_gradient.clipped_value_loss(value, data.judged, data.target, self.clip_range_vf).mean()
+            value_loss = policy_gradient.clipped_value_loss(value, steps.value, steps.target, self.clip_range_vf).mean()
             entropy = model.actions.entropy(pi).mean()
             metrics = {"policy_loss": policy_loss, "value_loss": value_loss, "entropy": entropy, **moved}
             return policy_loss + self.vf_coef * value_loss - self.ent_coef * entropy, metrics
 
-        def improve(state: State, data: Samples, learning_rate: Array, key: Key):
+        def improve(state: State, rollout: Rollout, learning_rate: Array, key: Key):
             clip_range = annealed(self.clip_range, self.anneal_clip_range, state, spec, block_size)
             optimiser_state, kl_coef = state.optimiser if penalised else (state.optimiser, jnp.float32(0))
-            block = Batch(data, model.chances(state.parameters, data.seen) if penalised else ())
+            block = Batch(rollout, model.policy(state.parameters, rollout.inputs) if penalised else ())
 
             def gradient_step(carry: tuple[Parameters, PyTree, Array], indices: Array):
                 parameters, optimiser_state, near = carry
@@ -145,7 +146,7 @@ class PPO:
             start = (state.parameters, optimiser_state, jnp.bool_(True))
             (parameters, optimiser_state, _), metrics = jax.lax.scan(gradient_step, start, orders)
             if penalised:
-                kl = model.actions.kl(block.pi_old, model.chances(parameters, data.seen)).mean()
+                kl = model.actions.kl(block.pi_old, model.policy(parameters, rollout.inputs)).mean()
                 optimiser_state = (
                     optimiser_state,
                     policy_gradient.adapted_kl_coef(kl_coef, kl, jnp.float32(self.target_kl)),

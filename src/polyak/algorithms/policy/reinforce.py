@@ -20,8 +20,9 @@ import jax.numpy as jnp
 from polyak.agent import Agent, Array, Key, Spec
 from polyak.ops import returns
 from polyak.parts import actor_critic, hyper, networks
-from polyak.parts.actor_critic import Estimated, Parameters, Samples, State, gae
+from polyak.parts.actor_critic import Parameters, Rollout, State, Trajectories, gae
 from polyak.parts.optimise import Adam
+from polyak.parts.policy_and_value import policy_and_value
 from polyak.parts.ranges import BlockLength, NotNegative
 
 
@@ -62,10 +63,10 @@ class REINFORCE:
         return self.n_steps
 
     def agent(self, spec: Spec) -> Agent:
-        model = actor_critic.model(self, spec, critic="state" if self.baseline else None)
+        model = policy_and_value(self, spec, critic="state" if self.baseline else None)
         optimiser = self.optimizer.rule(self.max_grad_norm)
 
-        def estimate(steps: Estimated) -> tuple[Array, Array]:
+        def estimate(steps: Trajectories) -> tuple[Array, Array]:
             if self.baseline:
                 weight, g = gae(steps, 1.0)
                 known = jnp.ones_like(g)
@@ -79,21 +80,20 @@ class REINFORCE:
                 weight /= jnp.sqrt((known * jnp.square(weight)).sum() / count) + 1e-8
             return known * weight * (known.size / count), g
 
-        def loss(parameters: Parameters, batch: Samples) -> tuple[Array, dict[str, Array]]:
-            pi = model.chances(parameters, batch.seen)
-            policy_loss = -(model.actions.log_prob(pi, batch.draw) * batch.advantage).mean()
+        def loss(parameters: Parameters, batch: Rollout) -> tuple[Array, dict[str, Array]]:
+            pi = model.policy(parameters, batch.inputs)
+            policy_loss = -(model.actions.log_prob(pi, batch.sample) * batch.advantage).mean()
             entropy = model.actions.entropy(pi).mean()
             metrics = {"policy_loss": policy_loss, "entropy": entropy}
             total = policy_loss - self.ent_coef * entropy
             if self.baseline:
-                metrics["value_loss"] = (
-                    0.5 * jnp.square(model.judged(parameters, batch.seen, batch.draw) - batch.target).mean()
-                )
+                value = model.value(parameters, batch.inputs, batch.sample)
+                metrics["value_loss"] = 0.5 * jnp.square(value - batch.target).mean()
                 total += self.vf_coef * metrics["value_loss"]
             return total, metrics
 
-        def improve(state: State, data: Samples, learning_rate: Array, key: Key):
-            (value, metrics), gradient = jax.value_and_grad(loss, has_aux=True)(state.parameters, data)
+        def improve(state: State, rollout: Rollout, learning_rate: Array, key: Key):
+            (value, metrics), gradient = jax.value_and_grad(loss, has_aux=True)(state.parameters, rollout)
             parameters, optimiser_state, norm = optimiser.update(
                 state.parameters, gradient, state.optimiser, learning_rate, value
             )

@@ -21,9 +21,10 @@ import jax.numpy as jnp
 from polyak.agent import Agent, Array, Key, PyTree, Spec
 from polyak.ops import natural_gradient
 from polyak.parts import actor_critic, hyper, networks
-from polyak.parts.actor_critic import Parameters, Samples, State, gae, standardised
+from polyak.parts.actor_critic import Parameters, Rollout, State, gae, standardised
 from polyak.parts.minibatches import check_batch_size, shuffled
 from polyak.parts.optimise import adam
+from polyak.parts.policy_and_value import policy_and_value
 from polyak.parts.ranges import Count, NotNegative, OpenShare, Positive, Rate, Whole
 
 
@@ -75,19 +76,20 @@ class TRPO:
     def agent(self, spec: Spec) -> Agent:
         check_batch_size("TRPO", self.batch_size, self.n_steps, spec.num_envs)
         block_size = self.n_steps * spec.num_envs
-        model = actor_critic.model(self, spec)
+        model = policy_and_value(self, spec)
         optimiser = adam(self.max_grad_norm, eps=1e-5)
 
-        def improve_policy(actor: Parameters, data: Samples) -> tuple[Parameters, dict[str, Array]]:
-            advantage = standardised(data.advantage) if self.normalize_advantage else data.advantage
-            pi_old = model.chances(actor, data.seen)
+        def improve_policy(actor: Parameters, rollout: Rollout) -> tuple[Parameters, dict[str, Array]]:
+            advantage = standardised(rollout.advantage) if self.normalize_advantage else rollout.advantage
+            pi_old = model.policy(actor, rollout.inputs)
 
             def objective(actor: Parameters) -> Array:
-                log_ratio = model.actions.log_prob(model.chances(actor, data.seen), data.draw) - data.log_prob
+                pi = model.policy(actor, rollout.inputs)
+                log_ratio = model.actions.log_prob(pi, rollout.sample) - rollout.log_prob
                 return (jnp.exp(log_ratio) * advantage).mean()
 
             def mean_kl(actor: Parameters) -> Array:
-                return model.actions.kl(pi_old, model.chances(actor, data.seen)).mean()
+                return model.actions.kl(pi_old, model.policy(actor, rollout.inputs)).mean()
 
             def fisher(vector: PyTree) -> PyTree:
                 return natural_gradient.fisher_product(mean_kl, actor, vector, self.cg_damping)
@@ -117,13 +119,13 @@ class TRPO:
             }
             return moved, metrics
 
-        def value_loss(critic: Parameters, batch: Samples) -> Array:
-            return 0.5 * jnp.square(model.judged(critic, batch.seen, batch.draw) - batch.target).mean()
+        def value_loss(critic: Parameters, batch: Rollout) -> Array:
+            return 0.5 * jnp.square(model.value(critic, batch.inputs, batch.sample) - batch.target).mean()
 
-        def fit_value(state: State, data: Samples, learning_rate: Array, key: Key):
+        def fit_value(state: State, rollout: Rollout, learning_rate: Array, key: Key):
             def gradient_step(carry: tuple[Parameters, PyTree], indices: Array):
                 critic, optimiser_state = carry
-                batch = jax.tree.map(lambda leaf: leaf[indices], data)
+                batch = jax.tree.map(lambda leaf: leaf[indices], rollout)
                 loss, gradient = jax.value_and_grad(value_loss)(critic, batch)
                 critic, optimiser_state, norm = optimiser.update(critic, gradient, optimiser_state, learning_rate, loss)
                 return (critic, optimiser_state), {"value_loss": loss, "gradient_norm": norm}
@@ -133,9 +135,9 @@ class TRPO:
             (critic, optimiser_state), metrics = jax.lax.scan(gradient_step, start, orders)
             return critic, optimiser_state, {name: values.mean() for name, values in metrics.items()}
 
-        def improve(state: State, data: Samples, learning_rate: Array, key: Key):
-            actor, improving = improve_policy(state.parameters._replace(value=()), data)
-            critic, optimiser_state, fitting = fit_value(state, data, learning_rate, key)
+        def improve(state: State, rollout: Rollout, learning_rate: Array, key: Key):
+            actor, improving = improve_policy(state.parameters._replace(value=()), rollout)
+            critic, optimiser_state, fitting = fit_value(state, rollout, learning_rate, key)
             return actor._replace(value=critic.value), optimiser_state, improving | fitting
 
         def init_optimiser(parameters: Parameters) -> PyTree:
