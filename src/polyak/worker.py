@@ -84,6 +84,7 @@ def train_seeds(
     from polyak.engines.compiled import CompiledEngine
     from polyak.engines.host import HostEngine
     from polyak.envs.from_gymnasium import GymnasiumVector
+    from polyak.parts.capacity import check_fits
     from polyak.runs.keeper import Keeper
     from polyak.runs.spaces import check_can_be_kept
 
@@ -105,6 +106,7 @@ def train_seeds(
         engine = CompiledEngine(job.algorithm, agent, env, spec, chunk, batched)
     else:
         engine = HostEngine(job.algorithm, agent, env, spec, chunk)
+    check_fits(job.algorithm, agent, copies=len(job.seeds) if batched else 1)
     emit(
         {
             "kind": "hello",
