@@ -82,14 +82,14 @@ def double_q_learning(
 ) -> Array:
     """r_t + discount_t q_t_value(argmax_a q_t_selector(a)) - q_tm1(a_tm1).
 
-    One set of values chooses the action and another judges it, which removes the upward bias of the maximum.
+    One set of values chooses the action and another evaluates it, which removes the upward bias of the maximum.
 
     Args:
         q_tm1: [A] action values of the state left.
         a_tm1: [] the action taken there.
         r_t: [] the reward received.
         discount_t: [] see the module.
-        q_t_value: [A] the judging values of the state reached (the target network's).
+        q_t_value: [A] the evaluating values of the state reached (the target network's).
         q_t_selector: [A] the choosing values of the state reached (the online network's).
 
     Source: van Hasselt, Guez and Silver (2016), "Deep reinforcement learning with double Q-learning", equation 4.

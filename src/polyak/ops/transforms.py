@@ -43,7 +43,7 @@ def squashed_double_q_learning(
         a_tm1: [] the action taken there.
         r_t: [] the reward received, on its own scale.
         discount_t: [] see the module.
-        q_t_value: [A] the judging squashed values of the state reached.
+        q_t_value: [A] the evaluating squashed values of the state reached.
         q_t_selector: [A] the choosing values of the state reached; squashed or not, the largest is the same.
 
     Source: Pohlen et al. (2018), equation 3.

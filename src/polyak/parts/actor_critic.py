@@ -38,7 +38,7 @@ class Hyper(policy_and_value.Hyper, Protocol):
 
 
 class RewardScale(NamedTuple):
-    """What `normalize_reward` measures."""
+    """The running scale of rewards, where they are normalised."""
 
     moments: Moments  # of the discounted sums
     total: Array  # [B] the discounted sum of each environment's episode so far
@@ -55,7 +55,7 @@ class State(NamedTuple):
 
 
 class Extras(NamedTuple):
-    """What acting tells learning."""
+    """What acting hands on to learning, in the extras of a block."""
 
     sample: PyTree  # [T, B, ...] of the distribution, of which the action was made
     log_prob: Array  # [T, B] of it, under the policy that sampled it
@@ -74,7 +74,7 @@ class Rollout(NamedTuple):
 
 
 class Trajectories(NamedTuple):
-    """What advantages are estimated from; leaves [T, B]."""
+    """Rewards and values along the steps of a block; leaves [T, B]."""
 
     r_t: Array
     discount_t: Array  # gamma (1 - terminated)

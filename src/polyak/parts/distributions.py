@@ -1,9 +1,9 @@
-"""Distributions over actions: what the answers of a network make likely.
+"""Distributions over actions, whose parameters are the answers of a network.
 
-`distribution(space)` knows how many numbers a network must answer, and what parameters they make: logits for choices,
-means and deviations for numbers, one after the other for a space of several. What is sampled is a *draw*, a function of
-parameters and noise; `action` makes a member of the space of it, by clipping for example. Learning needs the draw, the
-environment the action.
+`distribution(space)` knows how many numbers a network must answer, and which parameters they make: logits for choices,
+means and deviations for numbers, one after the other for a space of several. A *sample* is a function of parameters and
+noise; `action` makes a member of the space of it, by clipping for example. Learning needs the sample, the environment
+the action.
 """
 
 import dataclasses
@@ -20,7 +20,7 @@ from polyak.agent import Array, Key, PyTree
 from polyak.errors import BadSetting
 from polyak.spaces import row_shape, storage_type
 
-RULED_OUT = -1e30  # the logit of what is never drawn; finite, because infinity times a chance of zero is no number
+RULED_OUT = -1e30  # the logit of what is never sampled; finite, because infinity times zero is no number
 LOG_STD = (-20.0, 2.0)  # between these a deviation stays that depends on the observation (Haarnoja et al., 2018)
 LOG_2, HALF_LOG_2_PI = math.log(2.0), 0.5 * math.log(2.0 * math.pi)
 NODES, WEIGHTS = np.polynomial.hermite_e.hermegauss(16)  # of a mean over the unit normal, by Gauss and Hermite
@@ -31,35 +31,35 @@ class Distribution(Protocol):
 
     @property
     def outputs(self) -> int:
-        """How many numbers a network answers."""
+        """The length of a network's answer."""
         ...
 
     def free(self) -> PyTree:
-        """Parameters that are learnt but depend on no observation: what they begin with, () where there are none."""
+        """The initial values of parameters that are learnt but depend on no observation; () where there are none."""
         ...
 
     def parameters(self, answers: Array, free: PyTree) -> PyTree:
-        """The parameters, from answers [..., outputs] and what `free` has become."""
+        """The parameters, from answers [..., outputs] and the present values of `free`."""
         ...
 
     def noise(self, key: Key, shape: tuple[int, ...]) -> PyTree:
-        """Draws what `prod(shape)` draws need."""
+        """Draws the noise of `prod(shape)` samples."""
         ...
 
     def sample(self, parameters: PyTree, noise: PyTree) -> PyTree:
-        """A draw."""
+        """A sample."""
         ...
 
     def mode(self, parameters: PyTree) -> PyTree:
-        """The likeliest draw."""
+        """The likeliest sample."""
         ...
 
-    def action(self, draw: PyTree) -> PyTree:
-        """The member of the space that a draw stands for."""
+    def action(self, sample: PyTree) -> PyTree:
+        """The member of the space that a sample stands for."""
         ...
 
-    def log_prob(self, parameters: PyTree, draw: PyTree) -> Array:
-        """[...] log p(draw), or log of the density where actions are numbers."""
+    def log_prob(self, parameters: PyTree, sample: PyTree) -> Array:
+        """[...] log p(sample), or log of the density where actions are numbers."""
         ...
 
     def entropy(self, parameters: PyTree) -> Array:
@@ -92,17 +92,17 @@ class Categorical:
         return jax.random.gumbel(key, (*shape, self.n))
 
     def sample(self, parameters: Array, noise: Array) -> Array:
-        """argmax(logits + Gumbel noise), which is an exact draw (Gumbel, 1954); [...] int32 from 0."""
+        """argmax(logits + Gumbel noise), which is an exact sample (Gumbel, 1954); [...] int32 from 0."""
         return jnp.argmax(parameters + noise, -1).astype(jnp.int32)
 
     def mode(self, parameters: Array) -> Array:
         return jnp.argmax(parameters, -1).astype(jnp.int32)
 
-    def action(self, draw: Array) -> Array:
-        return draw + self.start
+    def action(self, sample: Array) -> Array:
+        return sample + self.start
 
-    def log_prob(self, parameters: Array, draw: Array) -> Array:
-        return jnp.take_along_axis(jax.nn.log_softmax(parameters), draw[..., None], -1)[..., 0]
+    def log_prob(self, parameters: Array, sample: Array) -> Array:
+        return jnp.take_along_axis(jax.nn.log_softmax(parameters), sample[..., None], -1)[..., 0]
 
     def entropy(self, parameters: Array) -> Array:
         log_probs = jax.nn.log_softmax(parameters)
@@ -117,7 +117,7 @@ class Categorical:
 class Categoricals:
     """Several choices at once, of ns[i] actions each; its parameters are logits [..., len(ns), max(ns)].
 
-    Rows of fewer choices than the longest are filled up with what is never drawn.
+    Rows of fewer choices than the longest are filled up with logits of what is never sampled.
     """
 
     ns: tuple[int, ...]
@@ -149,11 +149,11 @@ class Categoricals:
     def mode(self, parameters: Array) -> Array:
         return self._row.mode(parameters)
 
-    def action(self, draw: Array) -> Array:
-        return (draw + np.array(self.start, np.int32)).reshape(*draw.shape[:-1], *self.shape)
+    def action(self, sample: Array) -> Array:
+        return (sample + np.array(self.start, np.int32)).reshape(*sample.shape[:-1], *self.shape)
 
-    def log_prob(self, parameters: Array, draw: Array) -> Array:
-        return self._row.log_prob(parameters, draw).sum(-1)
+    def log_prob(self, parameters: Array, sample: Array) -> Array:
+        return self._row.log_prob(parameters, sample).sum(-1)
 
     def entropy(self, parameters: Array) -> Array:
         return self._row.entropy(parameters).sum(-1)
@@ -187,11 +187,11 @@ class Bernoullis:
     def mode(self, parameters: Array) -> Array:
         return (parameters > 0).astype(jnp.int8)
 
-    def action(self, draw: Array) -> Array:
-        return draw.reshape(*draw.shape[:-1], *self.shape)
+    def action(self, sample: Array) -> Array:
+        return sample.reshape(*sample.shape[:-1], *self.shape)
 
-    def log_prob(self, parameters: Array, draw: Array) -> Array:
-        return jnp.sum(jax.nn.log_sigmoid(jnp.where(draw == 1, parameters, -parameters)), -1)
+    def log_prob(self, parameters: Array, sample: Array) -> Array:
+        return jnp.sum(jax.nn.log_sigmoid(jnp.where(sample == 1, parameters, -parameters)), -1)
 
     def entropy(self, parameters: Array) -> Array:
         return jnp.sum(jax.nn.softplus(parameters) - parameters * jax.nn.sigmoid(parameters), -1)
@@ -203,7 +203,7 @@ class Bernoullis:
 
 
 class Normal(NamedTuple):
-    """Of independent numbers."""
+    """The parameters of independent normal numbers."""
 
     mean: Array  # [..., k]
     log_std: Array  # [..., k] log of the standard deviation
@@ -213,8 +213,8 @@ class Normal(NamedTuple):
 class Gaussian:
     """Independent numbers, each normal about a mean.
 
-    Actions are the draws, clipped to the space's bounds; or, squashed, tanh of the draws stretched over the bounds, and
-    the density is that of the actions (Haarnoja et al., 2018, "Soft actor-critic", appendix C).
+    Actions are the samples, clipped to the space's bounds; or, squashed, tanh of the samples stretched over the bounds,
+    and the density is that of the actions (Haarnoja et al., 2018, "Soft actor-critic", appendix C).
     """
 
     space: gymnasium.spaces.Box
@@ -249,20 +249,20 @@ class Gaussian:
         """The mean; where it is squashed, its image, which is the median of the actions."""
         return parameters.mean
 
-    def action(self, draw: Array) -> Array:
-        draw = draw.reshape(*draw.shape[:-1], *self.space.shape)
+    def action(self, sample: Array) -> Array:
+        sample = sample.reshape(*sample.shape[:-1], *self.space.shape)
         if not self.squash:
-            return jnp.clip(draw, self.space.low, self.space.high)
+            return jnp.clip(sample, self.space.low, self.space.high)
         low, high = self.space.low, self.space.high
-        return jnp.clip(low + (high - low) * 0.5 * (1.0 + jnp.tanh(draw)), low, high)  # rounding may pass a bound
+        return jnp.clip(low + (high - low) * 0.5 * (1.0 + jnp.tanh(sample)), low, high)  # rounding may pass a bound
 
-    def log_prob(self, parameters: Normal, draw: Array) -> Array:
-        error = (draw - parameters.mean) * jnp.exp(-parameters.log_std)
+    def log_prob(self, parameters: Normal, sample: Array) -> Array:
+        error = (sample - parameters.mean) * jnp.exp(-parameters.log_std)
         density = -0.5 * jnp.square(error) - parameters.log_std - HALF_LOG_2_PI
-        return jnp.sum(density - self._log_stretch(draw), -1)
+        return jnp.sum(density - self._log_stretch(sample), -1)
 
     def entropy(self, parameters: Normal) -> Array:
-        """In closed form; what squashing changes in it by Gauss-Hermite quadrature."""
+        """[...] in closed form; the change by squashing is computed by Gauss-Hermite quadrature."""
         entropy = parameters.log_std + 0.5 + HALF_LOG_2_PI
         if self.squash:
             mean, std = parameters.mean[..., None], jnp.exp(parameters.log_std)[..., None]
@@ -271,17 +271,19 @@ class Gaussian:
         return jnp.sum(entropy, -1)
 
     def kl(self, parameters: Normal, others: Normal) -> Array:
-        """Of the draws, which is that of the actions where nothing is clipped: a bijection leaves it as it is."""
+        """[...] of the samples; that of the actions is the same where none is clipped, as tanh is a bijection."""
         ratio = jnp.exp(2.0 * (parameters.log_std - others.log_std))
         distance = jnp.square((parameters.mean - others.mean) * jnp.exp(-others.log_std))
         return jnp.sum(0.5 * (ratio + distance - 1.0) + others.log_std - parameters.log_std, -1)
 
-    def _log_stretch(self, draw: Array) -> Array | float:
-        """log |d action / d draw|: zero unless squashed, as clipping is left to the environment's side."""
+    def _log_stretch(self, sample: Array) -> Array | float:
+        """log |d action / d sample|: zero unless squashed, as clipping is left to the environment's side."""
         if not self.squash:
             return 0.0
         stretch = np.log(0.5 * (self.space.high - self.space.low)).reshape(-1)
-        return stretch + 2.0 * (LOG_2 - draw - jax.nn.softplus(-2.0 * draw))  # log(1 - tanh^2), without its rounding
+        return stretch + 2.0 * (
+            LOG_2 - sample - jax.nn.softplus(-2.0 * sample)
+        )  # log(1 - tanh^2), without its rounding
 
 
 @dataclasses.dataclass(frozen=True)
@@ -312,17 +314,17 @@ class Joint:
     def mode(self, parameters: tuple[PyTree, ...]) -> tuple[PyTree, ...]:
         return tuple(part.mode(given) for part, given in zip(self.parts, parameters, strict=True))
 
-    def action(self, draw: tuple[PyTree, ...]) -> Array:
+    def action(self, sample: tuple[PyTree, ...]) -> Array:
         """[..., n] a row: see `polyak.spaces`."""
 
         def flat(action: Array, rank: int) -> Array:
             return action.reshape(*action.shape[: action.ndim - rank], -1).astype(jnp.float32)
 
-        actions = [part.action(given) for part, given in zip(self.parts, draw, strict=True)]
+        actions = [part.action(given) for part, given in zip(self.parts, sample, strict=True)]
         return jnp.concatenate(list(map(flat, actions, self.ranks)), -1)
 
-    def log_prob(self, parameters: tuple[PyTree, ...], draw: tuple[PyTree, ...]) -> Array:
-        return _sum(part.log_prob(*given) for part, *given in zip(self.parts, parameters, draw, strict=True))
+    def log_prob(self, parameters: tuple[PyTree, ...], sample: tuple[PyTree, ...]) -> Array:
+        return _sum(part.log_prob(*given) for part, *given in zip(self.parts, parameters, sample, strict=True))
 
     def entropy(self, parameters: tuple[PyTree, ...]) -> Array:
         return _sum(part.entropy(given) for part, given in zip(self.parts, parameters, strict=True))
@@ -342,7 +344,7 @@ def distribution(
 
     Args:
         space: Discrete, Box, MultiDiscrete, MultiBinary, or a Dict or Tuple of such.
-        log_std_init: log of the standard deviation that numbers begin with, in units of the draws.
+        log_std_init: log of the standard deviation that numbers begin with, in units of the samples.
         state_dependent_std: whether the network answers the deviations too; else they are parameters of their own.
         squash: whether tanh keeps numbers within the bounds; else they are clipped.
 
@@ -369,6 +371,6 @@ def distribution(
             entries = list(space.values()) if isinstance(space, gymnasium.spaces.Dict) else list(space.spaces)
             return Joint(tuple(map(of, entries)), tuple(len(row_shape(entry)) for entry in entries))
     raise BadSetting(
-        f"Actions of {space} are not supported; polyak draws from Discrete, Box of floats, MultiDiscrete, MultiBinary, "
+        f"Actions of {space} are not supported; polyak samples Discrete, MultiDiscrete and MultiBinary, Box of floats, "
         "and Dict and Tuple of these."
     )

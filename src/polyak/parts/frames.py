@@ -1,10 +1,26 @@
 """A store of steps whose observations are stacks of frames: each frame is kept once, and stacks are rebuilt when read.
 
-A stack [k, ...] holds the k newest frames, newest last. Of each step the newest frame is kept, in a ring; the frames
-before it are those of the steps before. Two things break that chain, and both are at the ends of episodes. The frame
-after a last step is in no observation: such final frames have a ring of their own. And a first stack is filled up in a
-way that differs from one environment to the next, so each first step tells its `start`: with copies of its only frame,
-with blank frames, or by pushing that frame on the stack of the episode before (as EnvPool does after a lost life).
+A stack [k, ...] holds the k newest frames, newest last. The newest frame of each step is kept in a ring of steps; the
+other frames of its stack are those of the steps before. Stacks of k = 3 frames of one environment, whose first episode
+ends with step 4:
+
+    step                0         1         2         3         4      |     5         6
+    observation       a a a     a a b     a b c     b c d     c d e    |   g g g     g g h
+    next              a a b     a b c     b c d     c d e     d e f    |   g g h      ...
+                                                                       |
+    ring of steps       a         b         c         d         e      |     g         h
+      start          REPEATED  FOLLOWS   FOLLOWS   FOLLOWS   FOLLOWS   |  REPEATED  FOLLOWS
+      finals            0         0         0         0         0      |     1         1
+    ring of finals                                              f      |
+
+The chain breaks at the end of an episode, in two ways. The frame after a last step, f, is in no observation: such final
+frames have a ring of their own, and a step counts in `finals` how many came before it, so that the one after it is
+found. And environments fill up a first stack in different ways, so each first step tells in `start` what stands before
+its frame:
+
+    REPEATED   g g g   copies of it
+    BLANK      0 0 g   blank frames
+    PUSHED     e f g   the last frames of the episode before (EnvPool, after a lost life)
 """
 
 import dataclasses
@@ -24,7 +40,7 @@ STEPS_A_FINAL = 50  # the length of episodes for which all final frames find roo
 
 
 class Frame(NamedTuple):
-    """What is kept of a step; leaves [...] alone, [capacity, ...] in a memory."""
+    """A step as it is kept; leaves [...] alone, [capacity, ...] in a memory."""
 
     frame: Array  # [...] the newest of its observation
     action: Array
@@ -42,7 +58,7 @@ class Final(NamedTuple):
 
 
 class Kept(NamedTuple):
-    """All that the store holds."""
+    """The state of the store."""
 
     steps: Replay  # of Frame
     finals: Replay  # of Final
@@ -60,10 +76,10 @@ class Place(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class FrameStore:
-    """Keeps every frame once. A million of 84 x 84 take 7.06 GB, and 0.14 GB the final ones.
+    """Keeps every frame once. A million of 84 x 84 take 7.06 GB, and their final frames 0.14 GB.
 
     Where episodes are shorter than 50 steps, final frames run out of room before the steps do. Old steps that would
-    need one that is gone get a factor of 0, but for steps that ended: no one asks for a value after them.
+    need one that is gone get a factor of 0, unless they ended: the value after an end is not asked for.
     """
 
     drawable: Drawable

@@ -44,7 +44,7 @@ class Hyper(Protocol):
 
 
 class State(Protocol):
-    """What `learning` knows of an agent's state, a NamedTuple."""
+    """The fields of an agent's state, a NamedTuple, that `learning` reads."""
 
     @property
     def replay(self) -> PyTree: ...  # the memory

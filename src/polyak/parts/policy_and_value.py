@@ -30,7 +30,7 @@ class Hyper(Protocol):
 
 
 class Parameters(NamedTuple):
-    """Of policy and value."""
+    """The parameters of policy and value."""
 
     policy: PyTree  # its network
     free: PyTree  # what its distribution has besides: log-deviations that no observation changes

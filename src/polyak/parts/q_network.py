@@ -71,7 +71,7 @@ class Noise(NamedTuple):
 
 
 class Acting(NamedTuple):
-    """How an agent chooses actions."""
+    """The functions that choose actions."""
 
     noise: Callable[[Key, tuple[int, ...]], Noise]  # `Agent.noise`
     act: Callable[..., tuple[Array, PyTree, PyTree]]
@@ -95,7 +95,7 @@ def first_action(spec: Spec) -> int:
 
 
 def strategy_of(hyper: Hyper) -> Exploration:
-    """How actions are chosen while collecting.
+    """The exploration while steps are collected.
 
     Raises:
         BadSetting: it counts visits; or it is greedy, and nothing else makes the agent explore.

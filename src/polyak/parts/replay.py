@@ -68,8 +68,8 @@ class Store(Protocol):
         ...
 
     def read(self, state: PyTree, indices: Array) -> tuple[PyTree, Array | float]:
-        """What is learnt from the rows at `indices` [N], leaves [N, ...]; and [N] factors of their weights: 0 where
-        something of a row is lost, NaN where what was added was not what it was said to be."""
+        """The rows at `indices` [N] as learning reads them, leaves [N, ...]; and factors [N] of their weights: 0 where
+        part of a row is lost, NaN where the store was given what it cannot keep."""
         ...
 
 

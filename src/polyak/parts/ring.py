@@ -14,7 +14,7 @@ LARGE = 256  # numbers in a row, from which on a CPU copies rows faster than it 
 
 
 class Replay(NamedTuple):
-    """What a ring holds; the oldest rows make room for the newest. Checkpoints keep it in pieces."""
+    """The contents of a ring; the oldest rows make room for the newest. Checkpoints keep it in pieces."""
 
     storage: PyTree  # leaves [capacity, ...]
     position: Array  # [] int32, where the next row goes
@@ -24,7 +24,7 @@ class Replay(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Ring:
-    """How a ring is written and read. The rows of a block [T, B] follow each other as time goes on, B at a time."""
+    """The functions that write and read a ring. The rows of a block [T, B] follow each other in time, B at a time."""
 
     capacity: int  # rows; a multiple of block_size, so that a block is always written in one piece
     block_size: int  # rows added at a time
@@ -49,7 +49,7 @@ class Ring:
         return self._moved(replay, jax.tree.map(write, replay.storage, block), self.block_size)
 
     def add_some(self, replay: Replay, rows: PyTree, which: Array) -> Replay:
-        """Stores those of the rows [M, ...] that `which` [M] names, in their order; M is at most the capacity."""
+        """Stores the rows [M, ...] where `which` [M] is true, in their order; M is at most the capacity."""
         place = (replay.position + jnp.cumsum(which) - which) % self.capacity
         place = jnp.where(which, place, self.capacity)  # beyond the end, where nothing is written
 
@@ -64,15 +64,15 @@ class Ring:
         return Replay(storage, end % self.capacity, size, replay.laps + end // self.capacity)
 
     def index(self, replay: Replay, age: Array) -> Array:
-        """Where the rows are after which `age` [...] others were written; the newest has age 0."""
+        """The index of rows by their age [...], the number of rows written after them; the newest has age 0."""
         return (replay.position - 1 - age) % self.capacity
 
     def age(self, replay: Replay, index: Array) -> Array:
-        """How many rows were written after those at `index` [...]."""
+        """The number of rows that were written after those at `index` [...]."""
         return (replay.position - 1 - index) % self.capacity
 
     def newest(self, replay: Replay, num_envs: int) -> Array:
-        """[B] where the newest step of each of B environments is."""
+        """[B] the index of the newest step of each of B environments."""
         return (replay.position - num_envs + jnp.arange(num_envs)) % self.capacity
 
     def cut(self, replay: Replay, which: Array) -> Replay:
@@ -105,7 +105,7 @@ class Ring:
     def n_step(
         self, replay: Replay, indices: Array, count: int, num_envs: int, gamma: float
     ) -> tuple[Array, Array, Array]:
-        """What n steps from each of the indices [N] pay, up to an end, a cut, or the newest step that is known.
+        """The n-step returns from each of the indices [N], up to an end, a cut, or the newest step that is known.
 
         Rows are single steps here, with the fields `reward`, `terminated` and `truncated`.
 

@@ -56,7 +56,7 @@ class Sampler(Protocol):
         ...
 
     def metrics(self, state: PyTree, count: Array) -> dict[str, Array]:
-        """What a user may want to see, with `count` [] rows that may be drawn."""
+        """Metrics [] of a memory with `count` [] rows that may be drawn."""
         ...
 
 
@@ -92,7 +92,7 @@ class UniformSampler:
 
 
 class Priorities(NamedTuple):
-    """What decides how likely each row is."""
+    """The priorities of all rows."""
 
     tree: Tree  # (priority + LEAST)^alpha of each row, 0 where it may not be drawn
     highest: Array  # [] the largest of them so far

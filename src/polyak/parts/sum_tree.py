@@ -1,4 +1,4 @@
-"""Numbers that can be drawn in proportion to their size, and changed, in time that grows with their logarithm."""
+"""A tree of sums: numbers are drawn in proportion to their size, and changed, in time logarithmic in their count."""
 
 import dataclasses
 
@@ -25,7 +25,7 @@ class SumTree:
 
     @property
     def rows(self) -> tuple[int, ...]:
-        """How many nodes have children at each level, from the root down."""
+        """The number of nodes that have children at each level, from the root down."""
         rows = [-(-self.capacity // FANOUT)]
         while rows[0] > 1:
             rows.insert(0, -(-rows[0] // FANOUT))

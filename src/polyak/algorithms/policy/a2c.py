@@ -8,7 +8,7 @@ sums the rewards to the end of the block, as the paper does. A network with a me
 
 In place of A another weight of the score d/dtheta log pi(a|s) may stand (Schulman et al., 2016, "High-dimensional
 continuous control using generalized advantage estimation", section 2): the return G; the TD error r + gamma V(s') -
-V(s); or Q(s, a) of a critic that judges actions, for which V(s) is its mean over pi (Sutton et al., 2000, "Policy
+V(s); or Q(s, a) of a critic of actions, for which V(s) is its mean over pi (Sutton et al., 2000, "Policy
 gradient methods for reinforcement learning with function approximation").
 
 Deviations: V is computed for the true successor of every step, so a step cut by the clock keeps its bootstrap; policy
@@ -43,9 +43,9 @@ class A2C:
     gamma: hyper.Gamma = 0.99
     gae_lambda: hyper.GaeLambda = 1.0
     weight: Literal["return", "q", "advantage", "td_error"] = "advantage"
-    """What says how good an action was: return, advantage, td_error, or q for a critic of actions."""
+    """The weight of the score: return, advantage, td_error, or q for a critic of actions."""
     normalize_advantage: bool = False
-    """Give the advantages of each block, or what else weighs, mean 0 and deviation 1."""
+    """Give the weights of each block mean 0 and deviation 1."""
     ent_coef: hyper.EntCoef = 0.0
     vf_coef: hyper.VfCoef = 0.5
     max_grad_norm: hyper.MaxGradNorm = 0.5

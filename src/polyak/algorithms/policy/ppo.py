@@ -57,7 +57,7 @@ class PPO:
     gamma: hyper.Gamma = 0.99
     gae_lambda: hyper.GaeLambda = 0.95
     clip_range: Positive = 0.2
-    """How far the probability of an action may move, as a share, before its gradient is cut."""
+    """Change of an action's probability, as a share, beyond which its gradient is cut."""
     clip_range_vf: Positive | None = None
     """The same for the value's prediction, in units of return; None leaves it free."""
     normalize_advantage: bool = True
@@ -66,7 +66,7 @@ class PPO:
     vf_coef: hyper.VfCoef = 0.5
     max_grad_norm: hyper.MaxGradNorm = 0.5
     target_kl: Positive | None = None
-    """How far a round of updates should move the policy, in nats: clipped ones end 1.5 times as far; see kl_coef."""
+    """Divergence in nats that a round of updates aims at: clipped ones end at 1.5 times as much; see kl_coef."""
     kl_coef: Rate | None = None
     """First weight of a penalty on that distance in place of clipping, then adapted to target_kl; None clips."""
     anneal_learning_rate: hyper.AnnealLearningRate = False

@@ -4,7 +4,7 @@
 
 once for each block of fresh steps: the natural gradient F^-1 g by conjugate gradients (appendix C), as far along it as
 the divergence is delta to second order, and back along it until the objective has grown and the divergence itself is
-within delta. With `line_search_steps` 0 nothing is looked back at: that is the natural policy gradient (Kakade, 2001,
+within delta. With `line_search_steps` 0 there is no such search: that is the natural policy gradient (Kakade, 2001,
 "A natural policy gradient") with a step of a given divergence. V is fitted by Adam.
 
 Deviations: advantages come from generalised advantage estimation; V is computed for the true successor of every step,
@@ -52,11 +52,11 @@ class TRPO:
     cg_iterations: Count = 15
     """Iterations of conjugate gradients."""
     cg_damping: NotNegative = 0.1
-    """What is added to the diagonal of the Fisher information."""
+    """Number added to the diagonal of the Fisher information."""
     line_search_steps: Whole = 10
-    """How often a step that is no good is made shorter before it is given up; 0 takes every step as it is."""
+    """Times that a step which does not improve is shortened before it is given up; 0 takes every step as it is."""
     line_search_shrink: OpenShare = 0.8
-    """By how much it is made shorter, in (0, 1)."""
+    """Factor by which it is shortened, in (0, 1)."""
     normalize_advantage: bool = True
     """Give the advantages of each block mean 0 and deviation 1."""
     max_grad_norm: Positive = 0.5

@@ -50,7 +50,7 @@ class C51:
     normalize_observation: hyper.NormalizeObservation = False
     optimizer: hyper.Optimizer = Adam()
     network: networks.Network = networks.MLP(hidden=(256, 256))
-    """What computes the distributions: mlp, dueling, minatar, nips, nature, impala."""
+    """The network that computes the distributions: mlp, dueling, minatar, nips, nature, impala."""
 
     @property
     def block_length(self) -> int:

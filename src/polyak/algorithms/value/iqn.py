@@ -67,7 +67,7 @@ class IQN:
     normalize_observation: hyper.NormalizeObservation = False
     optimizer: hyper.Optimizer = Adam()
     network: networks.Network = networks.MLP(hidden=(256, 256))
-    """What computes psi(s), all but its last layer, and how it ends: mlp, dueling, minatar, nips, nature, impala."""
+    """The network whose last layer is f and all before it psi: mlp, dueling, minatar, nips, nature, impala."""
 
     @property
     def block_length(self) -> int:
@@ -100,14 +100,14 @@ class IQN:
 
 
 class Noise(NamedTuple):
-    """What one look at a state draws."""
+    """The noise of one call of the network."""
 
     taus: Array  # [..., N], or [N] for a whole batch
     layers: PyTree  # of noisy layers
 
 
 class Answer(NamedTuple):
-    """What is known of the returns from a state."""
+    """Quantiles of the returns from a state."""
 
     quantiles: Array  # [..., A, N]
     taus: Array  # [..., N] their fractions

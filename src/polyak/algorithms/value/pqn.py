@@ -49,13 +49,13 @@ class PQN:
     exploration_initial_eps: hyper.ExplorationInitialEps = 1.0
     exploration_final_eps: hyper.ExplorationFinalEps = 0.05
     exploration: Exploration | None = None
-    """What explores in place of the three above: epsilon:FIRST:LAST:SHARE, ladder, boltzmann, noise."""
+    """The exploration in place of the three above: epsilon:FIRST:LAST:SHARE, ladder, boltzmann, noise."""
     max_grad_norm: hyper.MaxGradNorm = 10.0
     anneal_learning_rate: hyper.AnnealLearningRate = False
     normalize_observation: hyper.NormalizeObservation = False
     optimizer: hyper.Optimizer = RAdam()
     network: networks.Network = networks.MLP(hidden=(128, 128), layer_norm=True)
-    """What computes Q; without layer_norm the values may diverge."""
+    """The network that computes Q; without layer_norm the values may diverge."""
 
     @property
     def block_length(self) -> int:
@@ -121,7 +121,7 @@ class PQN:
 
 
 class State(NamedTuple):
-    """All that a PQN agent knows."""
+    """The state of a PQN agent."""
 
     parameters: PyTree  # of Q
     optimiser: PyTree

@@ -57,7 +57,7 @@ class QRDQN:
     normalize_observation: hyper.NormalizeObservation = False
     optimizer: hyper.Optimizer = Adam()
     network: networks.Network = networks.MLP(hidden=(256, 256))
-    """What computes the quantiles: mlp, dueling, minatar, nips, nature, impala."""
+    """The network that computes the quantiles: mlp, dueling, minatar, nips, nature, impala."""
 
     @property
     def block_length(self) -> int:

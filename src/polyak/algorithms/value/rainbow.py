@@ -54,7 +54,7 @@ class Rainbow:
     normalize_observation: hyper.NormalizeObservation = False
     optimizer: hyper.Optimizer = Adam(eps=1.5e-4)
     network: networks.Network = networks.Dueling(hidden=(256, 256), noisy=0.5)
-    """What computes the distributions: dueling, mlp, minatar, nips, nature, impala; noisy, as nothing else explores."""
+    """The network that computes the distributions: dueling, mlp, minatar, nips, nature, impala; noisy, to explore."""
 
     @property
     def block_length(self) -> int:

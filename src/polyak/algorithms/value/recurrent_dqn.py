@@ -71,7 +71,7 @@ class RecurrentDQN:
     normalize_observation: hyper.NormalizeObservation = False
     optimizer: hyper.Optimizer = Adam(eps=1e-3)
     network: networks.Recurrent = networks.Recurrent(networks.Dueling(hidden=(128,)), core="lstm", units=128)
-    """What computes Q: any network, +lstm, +gru or +transformer, and the units of its memory."""
+    """The network that computes Q: any network, +lstm, +gru or +transformer, and the units of its memory."""
 
     @property
     def block_length(self) -> int:

@@ -51,7 +51,7 @@ def convolution(
 
 
 def fitting(length: int, size: int, stride: int) -> int:
-    """How many places filters of `size` have along a side of `length`; 0 or less where they do not fit."""
+    """The number of places that filters of `size` have along a side of `length`; 0 or less where they do not fit."""
     return (length - size) // stride + 1
 
 
@@ -124,7 +124,7 @@ ON_CPU = as_products  # a name, so that a benchmark can set the other form besid
 
 
 class Image(NamedTuple):
-    """How an observation [height, width, channels] or [channels, height, width] lies in its features."""
+    """The layout of an observation [height, width, channels] or [channels, height, width] in its features."""
 
     height: int
     width: int

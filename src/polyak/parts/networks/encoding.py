@@ -15,7 +15,7 @@ from polyak.spaces import MASK, Part, has_parts, mask_of, parts
 
 
 def read_space(space: gymnasium.Space) -> gymnasium.Space:
-    """What networks read of such observations: of a Dict or Tuple with a single part besides a mask, that part."""
+    """The space of what networks read: of a Dict or Tuple with a single part besides a mask, that part."""
     read = _read_parts(space)
     return read[0].space if len(read) == 1 else space
 
