@@ -9,6 +9,8 @@ import pytest
 
 import polyak
 from polyak.callbacks import from_notes, to_notes
+from polyak.runs.events import CheckpointSaved
+from tests.jobs import job
 
 LEARNER = polyak.QLearning(learning_rate=0.5, initial_value=1.0)
 CHUNK = 20  # environment steps of one, in 1000 steps of one environment
@@ -222,9 +224,7 @@ def stops(callback, tmp_path, values):
     from polyak.runs import store
 
     folder = store.new_folder(tmp_path, "q-learning", "by-hand")
-    about = {"format": 1, "status": "running", "algorithm": "q-learning", "env": "by-hand", "custom_env": True}
-    about |= {"steps": 99, "seeds": [0, 7], "num_envs": 1, "eval_every": 1, "eval_episodes": 1, "settings": {}}
-    store.write_about(folder, about | {"wall_seconds": 0.0, "steps_per_second": 0.0, "returns": {}})
+    store.write_about(folder, job(LEARNER, "by-hand", folder, (0, 7), steps=99, eval_every=1).about)
     run, writer = polyak.Run(folder), store.MetricWriter(folder)
     callback.on_start(run)
     writer.write([(0, step, callback.metric, 1e9) for step in range(50)])  # another seed's
@@ -326,5 +326,5 @@ def test_policies_are_written_while_training_goes_on_and_checkpoints_are_told_of
     half = train(tmp_path, steps=800, callbacks=[Log(("chunk", 400), polyak.Stop("half"))])
     assert (keeps.policies[400] == half.policy()(np.arange(16))).all()
     calls = polyak.callbacks.Calls([keeps], run, print)
-    calls.take({"kind": "checkpoint", "seed": 0, "step": 400, "path": str(tmp_path)})
+    calls.take(CheckpointSaved(0, 400, str(tmp_path), bytes=0, seconds=0.0))
     assert keeps.checkpoints == [(0, 400, tmp_path)]

@@ -16,7 +16,9 @@ import pytest
 
 import polyak
 from polyak.runs import checkpoint
-from polyak.worker import Job, train_seeds
+from polyak.runs.events import CheckpointSaved, Chunk, Evaluation, Event, Notice
+from polyak.worker import train_seeds
+from tests.jobs import job
 from tests.torture import killed
 
 TABLE = polyak.QLearning(learning_rate=0.5, initial_value=1.0)
@@ -42,24 +44,22 @@ class Killed(Exception):
     """In the middle of training."""
 
 
-def train(folder: Path, chunks: int = 10**9, stop: bool = False, **how) -> list[dict]:
+def train(folder: Path, chunks: int = 10**9, stop: bool = False, seeds: tuple[int, ...] = (0,), **asked) -> list[Event]:
     """Trains a table until so many chunks are over, then stops as after Ctrl-C, or as if it was killed."""
     folder.mkdir(parents=True, exist_ok=True)
-    plan = {"steps": 4_000, "seeds": (0,), "eval_every": None, "checkpoint_every": 400} | how
-    job = Job(TABLE, "FrozenLake-v1", "FrozenLake-v1", plan["steps"], plan["seeds"], 1, plan["eval_every"], 2, 2,
-              str(folder), plan["checkpoint_every"])  # fmt: skip
-    events: list[dict] = []
+    asked = {"steps": 4_000, "eval_episodes": 2, "final_episodes": 2, "checkpoint_every": 400} | asked
+    events: list[Event] = []
 
     def past() -> bool:
-        return sum(event["kind"] == "chunk" for event in events) >= chunks
+        return sum(isinstance(event, Chunk) for event in events) >= chunks
 
-    def emit(event: dict) -> None:
+    def emit(event: Event) -> None:
         events.append(event)
         if past() and not stop:
             raise Killed
 
     with contextlib.suppress(Killed):
-        train_seeds(job, emit, lambda: stop and past())
+        train_seeds(job(TABLE, "FrozenLake-v1", folder, seeds, **asked), emit, lambda: stop and past())
     return events
 
 
@@ -67,8 +67,8 @@ def policy(folder: Path, seed: int = 0) -> str:
     return hashlib.sha256((folder / f"policy-{seed}.safetensors").read_bytes()).hexdigest()
 
 
-def notices(events: list[dict]) -> list[str]:
-    return [event["text"] for event in events if event["kind"] == "notice"]
+def notices(events: list[Event]) -> list[str]:
+    return [event.text for event in events if isinstance(event, Notice)]
 
 
 def test_a_damaged_checkpoint_costs_a_line_and_the_way_from_the_one_before(tmp_path):
@@ -105,12 +105,12 @@ def newest_steps(folder: Path, seeds: tuple[int, ...]) -> list[Path]:
     return [checkpoint.all_of(checkpoint.folder_of(folder, seed))[0] for seed in seeds]
 
 
-def first_steps(events: list[dict]) -> dict[int, int]:
+def first_steps(events: list[Event]) -> dict[int, int]:
     """Where each seed's first chunk ended."""
     found: dict[int, int] = {}
     for event in events:
-        if event["kind"] == "chunk":
-            found.setdefault(event["seed"], event["step"])
+        if isinstance(event, Chunk):
+            found.setdefault(event.seed, event.step)
     return found
 
 
@@ -138,11 +138,11 @@ def test_a_seed_that_lost_its_checkpoints_does_not_take_the_others_back(tmp_path
 
 def test_the_checkpoint_with_the_best_evaluation_is_kept(tmp_path):
     events = train(tmp_path, eval_every=800, checkpoint_every=200, chunks=10**6)
-    returns = {e["step"]: sum(e["returns"]) / len(e["returns"]) for e in events if e["kind"] == "evaluation"}
+    returns = {e.step: sum(e.returns) / len(e.returns) for e in events if isinstance(e, Evaluation)}
     best = min(step for step, score in returns.items() if score == max(returns.values()))
     kept = [int(path.name[5:]) for path in checkpoint.all_of(checkpoint.folder_of(tmp_path, 0))]
     assert best in kept and len(kept) <= 3
-    assert kept[0] == max(e["step"] for e in events if e["kind"] == "checkpoint")
+    assert kept[0] == max(e.step for e in events if isinstance(e, CheckpointSaved))
 
 
 def test_a_checkpoint_of_other_settings_is_refused(tmp_path):

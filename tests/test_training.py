@@ -12,18 +12,15 @@ import pytest
 
 import polyak
 from polyak.presets import preset
-from polyak.worker import Job, train_seeds
+from polyak.runs.events import Chunk, Finished
+from polyak.worker import train_seeds
+from tests.jobs import job
 
 QUICK = polyak.PPO(n_steps=16, batch_size=64, n_epochs=2, network=polyak.MLP((16,)))
 
 
-@pytest.fixture(autouse=True)
-def few_final_episodes(monkeypatch):
-    monkeypatch.setattr("polyak.training.FINAL_EPISODES", 20)
-
-
 def quick(tmp_path, algorithm=QUICK, env="CartPole-v1", **how):
-    how = {"steps": 1024, "num_envs": 4, "out": tmp_path, "progress": False, "processes": 0} | how
+    how = {"steps": 1024, "num_envs": 4, "out": tmp_path, "progress": False, "processes": 0, "final_episodes": 20} | how
     return polyak.train(algorithm, env, **how)
 
 
@@ -79,14 +76,14 @@ def test_seeds_that_were_stopped_together_go_on_in_other_company(tmp_path):
     learner = polyak.QLearning(learning_rate=0.5, initial_value=1.0)
     (tmp_path / "stopped").mkdir()
     (tmp_path / "whole").mkdir()
-    job = Job(learner, "FrozenLake-v1", "FrozenLake-v1", 4_000, (0, 1, 2, 3), 1, None, 1, 1, str(tmp_path / "stopped"))
-    chunks = []
-    train_seeds(job, lambda event: chunks.append(event["kind"]), lambda: chunks.count("chunk") > 40)
-    assert "finished" not in chunks
+    four = job(learner, "FrozenLake-v1", tmp_path / "stopped", (0, 1, 2, 3), steps=4_000)
+    events = []
+    train_seeds(four, events.append, lambda: sum(isinstance(event, Chunk) for event in events) > 40)
+    assert not any(isinstance(event, Finished) for event in events)
     for seeds in ((0, 3), (1,), (2,)):
-        train_seeds(dataclasses.replace(job, seeds=seeds), lambda event: None, lambda: False)
-    train_seeds(dataclasses.replace(job, folder=str(tmp_path / "whole")), lambda event: None, lambda: False)
-    for seed in job.seeds:
+        train_seeds(dataclasses.replace(four, seeds=seeds), lambda event: None, lambda: False)
+    train_seeds(dataclasses.replace(four, folder=tmp_path / "whole"), lambda event: None, lambda: False)
+    for seed in four.seeds:
         resumed, whole = (tmp_path / name / f"policy-{seed}.safetensors" for name in ("stopped", "whole"))
         assert resumed.read_bytes() == whole.read_bytes()
 
@@ -118,10 +115,10 @@ def test_a_preset_is_used_for_a_name_and_defaults_for_the_rest(tmp_path):
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"steps": 0}, "steps is 0"),
-        ({"seeds": 0}, "seeds is 0"),
-        ({"seed": -1}, "seed is -1"),
-        ({"num_envs": 0}, "num_envs is 0"),
+        ({"steps": 0}, "steps=0 is not"),
+        ({"seeds": 0}, "seeds=0 is not"),
+        ({"seed": -1}, "seed=-1 is not"),
+        ({"num_envs": 0}, "num_envs=0 is not"),
         ({"env": "CartPol-v1"}, "CartPole-v1"),
         ({"algorithm": "dqn", "env": "Pendulum-v1"}, "discrete actions"),
         ({"algorithm": "pppo"}, "did you mean ppo"),

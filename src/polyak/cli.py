@@ -6,9 +6,9 @@ import functools
 import io
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal, TextIO
+from typing import Any, TextIO
 
 from polyak.errors import BadSetting, Error, UnknownName, printable
 
@@ -33,37 +33,9 @@ polyak COMMAND --help tells more; polyak train ALGORITHM --help lists that algor
 
 
 @dataclasses.dataclass(frozen=True)
-class TrainOptions:
-    """How long, how often and where to."""
+class Instruments:
+    """What watches, films and reports; in Python these are callbacks."""
 
-    steps: int | None = None
-    """Environment steps of each seed; by default the preset's."""
-    seed: int = 0
-    """The first seed."""
-    seeds: int = 1
-    """How many seeds: seed, seed + 1, ..."""
-    num_envs: int | None = None
-    """Environments stepped side by side; by default the preset's or the algorithm's."""
-    eval_every: int | None = None
-    """Environment steps between two evaluations of the greedy policy; None for none but the last."""
-    eval_episodes: int = 20
-    """Episodes of each of those."""
-    out: str = "runs"
-    """The folder in which the run's own folder is made."""
-    processes: int | None = None
-    """Worker processes on a CPU; by default one a core, and 0 trains in this process."""
-    checkpoint_every: int | None = None
-    """Environment steps between two checkpoints of a seed; by default one is made every minute."""
-    keep_checkpoints: int = 2
-    """How many checkpoints are kept, the newest; besides them the one with the best evaluation."""
-    workers: int = 0
-    """Processes of each seed that step its Gymnasium environments in parallel; 0 steps them where it is trained."""
-    step_timeout: float = 60.0
-    """Seconds that a call of an environment may take before it counts as hanging."""
-    on_fault: Literal["stop", "restart"] = "stop"
-    """What to do when an environment breaks: stop, or restart it."""
-    progress: bool = True
-    """Show how it goes."""
     stop_at_return: float | None = None
     """End a seed once the mean return of an evaluation reaches this; needs --eval-every."""
     stop_without_improvement: int | None = None
@@ -77,28 +49,37 @@ class TrainOptions:
     json: bool = False
     """Print every event as one line of JSON on standard output, the result on the last."""
 
-    def training(self) -> dict[str, Any]:
-        """The arguments of `polyak.train` that these are."""
+    def callbacks(self) -> list[Any]:
+        """The callbacks that these stand for."""
         from polyak import callbacks
 
-        given = {name: value for name, value in vars(self).items() if name not in INSTRUMENTS}
-        chosen: list[Any] = []
-        if self.stop_at_return is not None:
-            chosen.append(callbacks.StopAtReturn(self.stop_at_return))
-        if self.stop_without_improvement is not None:
-            chosen.append(callbacks.StopWithoutImprovement(self.stop_without_improvement))
-        if self.time_limit is not None:
-            chosen.append(callbacks.TimeLimit(self.time_limit))
-        if self.film_every is not None:
-            chosen.append(callbacks.Film(self.film_every))
-        if self.tensorboard:
-            chosen.append(callbacks.TensorBoard())
-        if self.json:
-            chosen.append(callbacks.JsonLines(_standard_output_for_json()))
-        return given | {"callbacks": chosen}
+        makers: dict[str, Callable[[Any], Any]] = {
+            "stop_at_return": callbacks.StopAtReturn,
+            "stop_without_improvement": callbacks.StopWithoutImprovement,
+            "time_limit": callbacks.TimeLimit,
+            "film_every": callbacks.Film,
+            "tensorboard": lambda wanted: callbacks.TensorBoard(),
+            "json": lambda wanted: callbacks.JsonLines(_standard_output_for_json()),
+        }
+        return [make(value) for name, make in makers.items() if (value := getattr(self, name)) not in (None, False)]
 
 
-INSTRUMENTS = ("stop_at_return", "stop_without_improvement", "time_limit", "film_every", "tensorboard", "json")
+@functools.cache
+def _train_options() -> Any:
+    """A dataclass of the options of `polyak.train`, whose docstring is their help."""
+    import inspect
+
+    from polyak import training
+
+    given = inspect.signature(training.train).parameters.values()
+    fields = [
+        (one.name, str if one.name == "out" else one.annotation, dataclasses.field(default=one.default))
+        for one in given
+        if one.kind is one.KEYWORD_ONLY and one.name != "callbacks"
+    ]
+    arguments = inspect.cleandoc(training.train.__doc__ or "").partition("Args:")[2].partition("Returns:")[0]
+    head = "How long, how often and where to.\n\nArgs:"
+    return dataclasses.make_dataclass("TrainOptions", fields, namespace={"__doc__": head + arguments}, frozen=True)
 
 
 def _standard_output_for_json() -> TextIO:
@@ -125,14 +106,12 @@ def train(args: list[str]) -> None:
     env = names[1] if len(names) > 1 else None
     preset = presets.preset(kind.name, env) if env else None
     default = settings.build(kind.name, preset.settings) if preset else kind()
-    options = TrainOptions(steps=preset.steps, num_envs=preset.num_envs) if preset else TrainOptions()
-    chosen_options, algorithm = _parse_training(args, options, default, f"polyak train {' '.join(names)}")
+    options = {"steps": preset.steps, "num_envs": preset.num_envs} if preset else {}
+    groups = (_train_options()(**options), Instruments(), default)
+    chosen, instruments, algorithm = _parse_training(args, groups, f"polyak train {' '.join(names)}")
     if env is None:
         raise BadSetting(f"On which environment? For instance: polyak train {kind.name} CartPole-v1")
-    given = chosen_options.training()
-    if given["num_envs"] is None:
-        given["num_envs"] = kind.default_num_envs
-    run = training.train(algorithm, env, **given)
+    run = training.train(algorithm, _environment(env), callbacks=instruments.callbacks(), **vars(chosen))
     if run.about["status"] == "stopped":
         raise KeyboardInterrupt
 
@@ -146,7 +125,7 @@ def resume(
 
     Args:
         run: the run folder.
-        env: the environment, where its name in the run folder is not to be trusted; by default that one.
+        env: the environment, an id or package.module:MyEnv, where the run folder cannot name it, or must not.
         progress: show how it goes.
         processes: worker processes on a CPU; by default one a core, and 0 trains in this process.
         json: print every event as one line of JSON on standard output, the result on the last.
@@ -156,9 +135,9 @@ def resume(
 
     chosen = None
     if json:
-        noted = callbacks.from_notes(Run(run).about.get("callbacks", []))
+        noted = callbacks.from_notes(Run(run).about["callbacks"])
         chosen = [*noted, callbacks.JsonLines(_standard_output_for_json())]
-    resumed = training.resume(run, env, progress=progress, processes=processes, callbacks=chosen)
+    resumed = training.resume(run, _environment(env), progress=progress, processes=processes, callbacks=chosen)
     if resumed.about["status"] == "stopped":
         raise KeyboardInterrupt
 
@@ -184,7 +163,7 @@ def evaluate(run: str, /, env: str | None = None, episodes: int = 100, num_envs:
 
     Args:
         run: a run folder, or one policy file.
-        env: another environment than the one it was trained on.
+        env: another environment than the one it was trained on, an id or package.module:MyEnv.
         episodes: of each policy.
         num_envs: environments that are open at once; by default 50 where they are light, else at most 8.
     """
@@ -193,9 +172,10 @@ def evaluate(run: str, /, env: str | None = None, episodes: int = 100, num_envs:
     from polyak.evaluation import Scores, evaluate as play
     from polyak.runs.progress import episodes_bar
 
-    policies = _policies(Path(run))
-    with episodes_bar() as progress:
-        scores = [play(policy, env, episodes=episodes, num_envs=num_envs, progress=progress) for policy in policies]
+    path, world = Path(run), _environment(env)
+    policies = _policies(path)
+    with _of_your_own(path), episodes_bar() as progress:
+        scores = [play(policy, world, episodes=episodes, num_envs=num_envs, progress=progress) for policy in policies]
     print(Scores(np.concatenate([score.returns for score in scores])))
 
 
@@ -212,7 +192,7 @@ def watch(
 
     Args:
         run: a run folder, or one policy file.
-        env: another environment than the one it was trained on.
+        env: another environment than the one it was trained on, an id or package.module:MyEnv.
         episodes: how many, one after the other.
         seed: of the first episode.
         policy_seed: which seed's policy; by default the best one's.
@@ -226,8 +206,8 @@ def watch(
     path = Path(run)
     policy = load(path) if path.is_file() else Run(path).policy(policy_seed)
     folder = path.parent if path.is_file() else path
-    with episodes_bar() as progress:
-        file, returns = film(policy, Path(out) if out else None, folder, env, episodes, seed, progress)
+    with _of_your_own(path), episodes_bar() as progress:
+        file, returns = film(policy, Path(out) if out else None, folder, _environment(env), episodes, seed, progress)
     print(f"return {', '.join(f'{value:g}' for value in returns)}; film: {file}")
     print(f"Next: polyak evaluate {run}")
 
@@ -412,13 +392,13 @@ def _checks() -> list[str]:
     return [f"{name_of_check(look):28} {severity:8} {look.__doc__}" for look, severity in CHECKS]
 
 
-def _environment(name: str) -> Any:
+def _environment(name: str | None) -> Any:
     """An id as it is; `package.module:name` as what it names, which is imported because the user asked for it."""
     import importlib
 
     from polyak.envs import BACKENDS
 
-    module_name, colon, attribute = name.partition(":")
+    module_name, colon, attribute = (name or "").partition(":")
     if not colon or module_name in BACKENDS:
         return name
     sys.path.insert(0, "")  # this folder, as `python -m` does it
@@ -441,6 +421,20 @@ def _environment(name: str) -> Any:
     return getattr(module, attribute)
 
 
+@contextlib.contextmanager
+def _of_your_own(run: Path) -> Iterator[None]:
+    """Says how to give the environment of a run, where it was an object and its name is not enough to make it."""
+    from polyak.run import Run
+
+    try:
+        yield
+    except UnknownName as error:
+        if run.is_dir() and Run(run).about["custom_env"]:
+            hint = "give it with --env package.module:MyEnv."
+            raise BadSetting(f"{run} was trained on an environment of your own; {hint}") from error
+        raise
+
+
 def _policies(path: Path) -> list:
     from polyak.policy import load
     from polyak.run import Run
@@ -460,8 +454,8 @@ def _take_names(args: list[str], most: int):
         most -= 1
 
 
-def _parse_training(args: list[str], options: TrainOptions, default: Any, prog: str) -> tuple[TrainOptions, Any]:
-    """Reads options and settings, which share one flat list of flags."""
+def _parse_training(args: list[str], groups: Sequence[Any], prog: str) -> list[Any]:
+    """Reads dataclasses, the last of them an algorithm, whose fields share one flat list of flags."""
     import tyro
 
     from polyak.settings import PARTS
@@ -481,15 +475,17 @@ def _parse_training(args: list[str], options: TrainOptions, default: Any, prog: 
             str_from_instance=lambda value: [form.write(value)],
         )
 
-    flat = tyro.conf.OmitArgPrefixes
-    group = default.name.replace("-", "_")  # the heading of the settings in `--help`
-    fields = [("options", flat[TrainOptions], options), (group, flat[type(default)], default)]
-    command = dataclasses.make_dataclass("Train", [(n, t, dataclasses.field(default=d)) for n, t, d in fields])
-    command.__doc__ = f"{type(default).__doc__}\n\nThe defaults shown are those that this command will use."
-    known = [field.name for part in (options, default) for field in dataclasses.fields(part)]
-    _refuse_unknown(args, known, prog)
+    flat: Any = tyro.conf.OmitArgPrefixes
+    headings = ("options", "instruments", groups[-1].name.replace("-", "_"))  # in `--help`
+    fields = [
+        (heading, flat[type(group)], dataclasses.field(default=group))
+        for heading, group in zip(headings, groups, strict=True)
+    ]
+    command = dataclasses.make_dataclass("Train", fields)
+    command.__doc__ = f"{type(groups[-1]).__doc__}\n\nThe defaults shown are those that this command will use."
+    _refuse_unknown(args, [field.name for group in groups for field in dataclasses.fields(group)], prog)
     parsed = _tyro(command, args, prog, registry=registry)
-    return parsed.options, getattr(parsed, group)
+    return [getattr(parsed, heading) for heading in headings]
 
 
 def _refuse_unknown(args: list[str], known: list[str], prog: str) -> None:

@@ -54,9 +54,11 @@ class Diverged(Error):
         )
 
 
-def restored(kind: str, message: str) -> Error:
-    """An error that was raised in another process, from the name of its class and its sentence."""
-    known = {one.__name__: one for one in (UnknownName, BadSetting, BadFile, EnvironmentFault, Diverged)}
+def restored(kind: str, message: str) -> Exception:
+    """An error that was raised in another process, from the name of its class, "" for one that is not polyak's."""
+    if not kind:
+        return RuntimeError(f"training failed in a worker:\n{message}")
+    known = {one.__name__: one for one in Error.__subclasses__()}
     error = Error.__new__(known.get(kind, Error))
     Exception.__init__(error, message)
     return error

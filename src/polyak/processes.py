@@ -1,22 +1,37 @@
-"""Worker processes: started, listened to, stopped, and never left behind."""
+"""Worker processes: started, listened to, stopped, and never left behind; and what runs in each of them.
+
+A worker and its parent talk over a socket that nothing else in the worker knows of. The parent sends the work, and
+then, to a worker that waits, an answer to each event: the seeds that are to finish, as a line of JSON. When it says no
+more, the worker stops. The worker sends its events, also as lines, and they are all that the parent takes from it.
+"""
 
 import contextlib
-import dataclasses
 import importlib.util
 import json
 import os
-import queue
+import signal
+import socket
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterable, Iterator
-from typing import Any
+import traceback
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from multiprocessing import connection
+from typing import Protocol
 
 import cloudpickle  # what is pickled goes to our own child process; no file is ever read this way
 
 from polyak.envs import calls
 from polyak.errors import BadSetting, Error
+from polyak.runs.events import Closing, Emit, Event, Failed, Notice, from_json, to_json
+
+Work = Callable[[Emit, Callable[[], bool], Callable[[int], bool]], None]
+"""(emit, stopping, finishing) -> None: tells of what it does in events, the last of them `Closing`; asks between chunks
+whether it is to stop, or to finish a seed."""
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)  # Ctrl-C, and what a cluster sends before it kills
+TURN = 0.2  # seconds that `receive` waits at most, so that a signal is soon seen, and an end without a word
 
 
 def cores() -> int:
@@ -32,139 +47,261 @@ def accelerator_expected() -> bool:
     return any(importlib.util.find_spec(plugin) is not None for plugin in plugins)
 
 
-@dataclasses.dataclass
-class _Worker:
-    """A process, the note of the call that its environments are in, and what it has told."""
+class Transport(Protocol):
+    """How `train` talks with those who train for it, wherever they run; they are numbered from 0."""
 
-    process: subprocess.Popen
-    note: calls.CallNote
-    watch: calls.Watch
-    name: str  # of the environment
-    closing: bool = False  # training is over, and the environments are taken down
-    looked: float = 0.0
-    told: bool = False  # that it hangs
+    @property
+    def running(self) -> bool:
+        """Whether any of them has not ended."""
+        ...
 
-    def say(self, line: str) -> None:
-        """Writes a line to its standard input, if it still listens."""
-        with contextlib.suppress(OSError, ValueError):  # it has ended already, or was told to
-            self.process.stdin.write(f"{line}\n".encode())  # type: ignore[union-attr]
-            self.process.stdin.flush()  # type: ignore[union-attr]
+    def receive(self) -> list[tuple[int, Event]]:
+        """What has come since the last call, and from whom; waits a moment for it.
+
+        Each ends once. Where that is neither after `Closing` nor after `Failed`, a `Failed` is made for it.
+        """
+        ...
+
+    def answer(self, worker: int, finishing: Iterable[int]) -> None:
+        """Lets a worker that waits for this go on after its event, and tells it all seeds that are to finish."""
+        ...
+
+    def stop(self) -> None:
+        """Asks all to save what they have and end; they do so after the present chunk."""
+        ...
+
+    def kill(self) -> None:
+        """Ends all at once, also those that hang; returns when they have gone."""
+        ...
 
 
 class Workers:
-    """One process a job; iterate over it for their events until all have ended.
+    """A `Transport` to processes of this machine, one for each piece of work.
 
-    A process whose environment takes longer than the job's `step_timeout` for a call, or takes the process with it, is
-    ended, and its last event names the call. While nothing is asked of an environment a process may take its time: it
-    may be compiling.
+    A process whose environment takes longer than it may for a call, or takes the process with it, is ended, and its
+    last event names the call. While nothing is asked of an environment a process may take its time: it may be
+    compiling.
 
     Each gets one XLA thread: with more, the small matrix products of reinforcement learning wait for threads to wake
-    up, and DQN on CartPole ran at a third of its speed. Setting NPROC overrides this.
+    up, and DQN on CartPole ran at a third of its speed. Setting NPROC overrides this. Nor is work handed from one
+    thread to another, which costs time.
+
+    Args:
+        works: what they do.
+        env: the environment's name, for messages.
+        step_timeout: seconds that a call of an environment may take.
+        waits: whether each waits after every event until it is answered.
+
+    Raises:
+        BadSetting: the work cannot be sent, because of the environment in it.
     """
 
-    def __init__(self, jobs: list[Any]):
-        self._events: queue.Queue[dict[str, Any] | None] = queue.Queue()
-        environment = {"NPROC": "1", **os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    def __init__(self, works: Sequence[Work], env: str, step_timeout: float, waits: bool):
+        try:
+            messages = [cloudpickle.dumps((work, waits)) for work in works]
+        except Exception as error:
+            raise BadSetting(
+                f"The environment function cannot be sent to a worker process ({error}); "
+                "make what it needs inside it, or train with processes=0."
+            ) from error
+        self._waits = waits
         self._workers: list[_Worker] = []
-        self._finishing: set[int] = set()  # seeds that were asked to
-        for job in jobs:
-            try:
-                message = cloudpickle.dumps(job)
-            except Exception as error:
-                self.kill()
-                raise BadSetting(
-                    f"The environment function cannot be sent to a worker process ({error}); "
-                    "make what it needs inside it, or train with processes=0."
-                ) from error
-            shared = [calls.shared_memory(calls.PAGE)] if os.name == "posix" else []
-            process = subprocess.Popen(
-                [sys.executable, "-m", "polyak.worker", *map(str, shared)],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                env=environment,
-                pass_fds=shared,
-            )
-            note = calls.CallNote(*shared)
-            for fd in shared:
-                os.close(fd)  # it stays mapped
-            worker = _Worker(process, note, calls.Watch(note, job.step_timeout), job.name)
-            self._workers.append(worker)
-            assert process.stdin  # as asked for
-            process.stdin.write(len(message).to_bytes(8, "big") + message)
-            process.stdin.flush()
-            threading.Thread(target=self._listen, args=(worker,), daemon=True).start()
+        try:
+            for _ in works:
+                self._workers.append(_Worker(env, step_timeout))
+            for worker, message in zip(self._workers, messages, strict=True):
+                worker.say(len(message).to_bytes(8, "big") + message)
+        except BaseException:
+            self.kill()
+            raise
 
-    def __iter__(self) -> Iterator[dict[str, Any]]:
-        running = len(self._workers)
-        interval = min((worker.watch.interval for worker in self._workers), default=1.0)
-        while running:
-            try:
-                event = self._events.get(timeout=interval)
-            except queue.Empty:
-                pass
-            else:
-                if event is None:
-                    running -= 1
-                else:
-                    yield event
-            for worker in self._workers:
-                self._look(worker)
+    @property
+    def running(self) -> bool:
+        return any(worker.running for worker in self._workers)
 
-    def _look(self, worker: _Worker) -> None:
-        """Ends a process whose environment hangs."""
-        now = time.monotonic()
-        if worker.told or worker.process.poll() is not None or now < worker.looked + worker.watch.interval:
-            return
-        worker.looked = now
-        if call := worker.watch.overdue():
-            worker.told = True
-            self._tell(worker, worker.watch.hang(worker.name, call, worker.process.pid))
-            worker.process.kill()
+    def receive(self) -> list[tuple[int, Event]]:
+        running = [(number, worker) for number, worker in enumerate(self._workers) if worker.running]
+        timeout = min([TURN, *(worker.patience.interval for _, worker in running)])
+        connection.wait([worker.connection for _, worker in running if worker.talks], timeout)
+        return [(number, event) for number, worker in running for event in worker.receive()]
 
-    def _listen(self, worker: _Worker) -> None:
-        process = worker.process
-        assert process.stdout  # as asked for
-        with process.stdout:
-            for line in process.stdout:
-                event = json.loads(line)
-                worker.closing |= event["kind"] == "closing"
-                self._events.put(event | {"worker": process.pid})
-        status = process.wait()
-        if worker.told:
-            pass
-        elif call := worker.note.read():
-            self._tell(worker, calls.death(worker.name, call, status))
-        elif status != 0:
-            reason = f"A worker process ended with status {status}, killed or out of memory"
-            self._tell(worker, Error(f"{reason}; what it wrote is above."))
-        self._events.put(None)
-
-    def answer(self, event: dict[str, Any], finishing: Iterable[int]) -> None:
-        """Lets the worker whose event it was go on, which waits for that; but first says which seeds are to finish."""
-        for seed in set(finishing) - self._finishing:
-            self._finishing.add(seed)
-            for worker in self._workers:
-                worker.say(f"finish {seed}")
-        for worker in self._workers:
-            if worker.process.pid == event.get("worker"):
-                worker.say("go")
-
-    def _tell(self, worker: _Worker, error: Error) -> None:
-        """Puts an error where all events go; once everything is learnt and saved, it is only worth a line."""
-        if worker.closing:
-            self._events.put({"kind": "notice", "text": str(error), "fault": True})
-        else:
-            self._events.put({"kind": "error", "type": type(error).__name__, "message": str(error)})
+    def answer(self, worker: int, finishing: Iterable[int]) -> None:
+        if self._waits:
+            self._workers[worker].say(json.dumps(list(finishing)).encode() + b"\n")
 
     def stop(self) -> None:
-        """Asks every worker to save what it has and end; it does so after its present chunk."""
         for worker in self._workers:
-            with contextlib.suppress(OSError):  # it has ended already
-                worker.process.stdin.close()  # type: ignore[union-attr]
+            worker.say_no_more()
 
     def kill(self) -> None:
-        """Ends every worker at once; those that have ended are only cleared away."""
-        self.stop()
         for worker in self._workers:
             worker.process.kill()
+        for worker in self._workers:
             worker.process.wait()
+            worker.close()
+
+
+class _Worker:
+    """A process, what it has told, and whether it has ended.
+
+    Attributes:
+        running: whether its end has not been seen.
+        talks: whether there may be more to read.
+    """
+
+    def __init__(self, env: str, step_timeout: float):
+        environment = {"NPROC": "1", "JAX_CPU_ENABLE_ASYNC_DISPATCH": "false", **os.environ}
+        environment["PYTHONPATH"] = os.pathsep.join(filter(None, sys.path))
+        self.connection, theirs = socket.socketpair()
+        memory = calls.shared_memory(calls.PAGE)
+        self._note = calls.CallNote(memory)
+        try:
+            with theirs, os.fdopen(memory), _held_back():  # the memory stays mapped
+                self.process = subprocess.Popen(
+                    [sys.executable, "-m", "polyak.processes", str(theirs.fileno()), str(memory)],
+                    stdin=subprocess.DEVNULL,
+                    stdout=2,  # what environments print must not be taken for a result of ours
+                    env=environment,
+                    pass_fds=[theirs.fileno(), memory],
+                )
+        except BaseException:
+            self.connection.close()
+            raise
+        self.env, self.patience = env, calls.Watch(self._note, step_timeout)
+        self.running = self.talks = True
+        self._closing = self._failed = False
+        self._looked = 0.0
+        self._rest = b""  # of a line
+
+    def say(self, message: bytes) -> None:
+        """Sends it, if the process still listens."""
+        with contextlib.suppress(OSError):
+            self.connection.sendall(message)
+
+    def say_no_more(self) -> None:
+        """Ends what can be said."""
+        with contextlib.suppress(OSError):
+            self.connection.shutdown(socket.SHUT_WR)
+
+    def receive(self) -> list[Event]:
+        """What it has told since the last time; if something went wrong with it, that comes last, and once."""
+        status = self.process.poll()  # asked before reading: whoever has ended has told all
+        events: list[Event] = []
+        try:
+            for line in self._lines():
+                events.append(from_json(line))
+                self._closing |= isinstance(events[-1], Closing)
+                self._failed |= isinstance(events[-1], Failed)
+        except ValueError as error:
+            events += self._fail(Error(f"A worker process told what cannot be understood: {error}."))
+        if status is None and not self.talks:  # it is about to end, or would never tell of it
+            self.process.kill()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                status = self.process.wait(1.0)
+        if status is not None:
+            events += self._fail(self._reason(status))
+            self.close()
+        elif call := self._overdue():
+            events += self._fail(self.patience.hang(self.env, call, self.process.pid))
+        return events
+
+    def _lines(self) -> Iterator[bytes]:
+        while self.talks:
+            try:
+                data = self.connection.recv(2**20, socket.MSG_DONTWAIT)
+            except BlockingIOError:
+                return
+            except OSError:  # it ended with answers unread
+                data = b""
+            self.talks = bool(data)
+            *lines, self._rest = (self._rest + data).split(b"\n")
+            yield from lines
+
+    def _overdue(self) -> calls.Call | None:
+        """The call that should have returned, looked for once an interval."""
+        if time.monotonic() < self._looked + self.patience.interval:
+            return None
+        self._looked = time.monotonic()
+        return self.patience.overdue()
+
+    def _reason(self, status: int) -> Error | None:
+        """Why it ended, if that was no end of its work."""
+        if call := self._note.read():
+            return calls.death(self.env, call, status)
+        if status == 0 and self._closing:
+            return None
+        how = f"{calls.ended(status)} in the middle of its work, perhaps for want of memory"
+        return Error(f"A worker process {how}; what it wrote is above.")
+
+    def _fail(self, reason: Error | None) -> list[Event]:
+        """The event that tells why it ends, if none has told so yet; it is not listened to any more."""
+        self.talks = False
+        if reason is None or self._failed:
+            return []
+        self._failed = True
+        if self._closing:  # all is saved, so it is only worth a line
+            return [Notice(str(reason), fault=True)]
+        return [Failed(type(reason).__name__, str(reason))]
+
+    def close(self) -> None:
+        """Lets go of what is held for a process that has ended."""
+        if self.running:
+            self.running = False
+            self.connection.close()
+            self._note.close()
+
+
+@contextlib.contextmanager
+def _held_back() -> Iterator[None]:
+    """Keeps signals from a process that is started here until `main` can handle them."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def main() -> None:
+    """`python -m polyak.processes SOCKET MEMORY`: two descriptors. Does the work that comes through the socket.
+
+    The memory is where the parent sees what environments are asked for.
+    """
+    parent = socket.socket(fileno=int(sys.argv[1]))
+    parent.set_inheritable(False)
+    calls.attach(int(sys.argv[2]))
+    source = parent.makefile("rb")
+    waits, stop, answers, finishing = False, threading.Event(), threading.Semaphore(0), set[int]()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's, sent to every process; the parent decides
+    signal.signal(signal.SIGTERM, lambda number, frame: stop.set())
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
+
+    def listen() -> None:
+        for line in source:
+            finishing.update(json.loads(line))
+            answers.release()
+        stop.set()
+        answers.release()  # whoever waits now; nobody does later
+
+    def emit(event: Event) -> None:
+        try:
+            parent.sendall(to_json(event))
+        except OSError:  # the parent is gone; what was learned is saved all the same
+            stop.set()
+        if waits and not stop.is_set():
+            answers.acquire()
+
+    try:
+        work, waits = cloudpickle.loads(source.read(int.from_bytes(source.read(8), "big")))
+        threading.Thread(target=listen, daemon=True).start()
+        work(emit, stop.is_set, finishing.__contains__)
+    except Error as error:
+        emit(Failed(type(error).__name__, str(error)))
+    except BaseException:
+        emit(Failed("", traceback.format_exc()))
+    with contextlib.suppress(Exception):
+        sys.stdout.flush()  # what environments have printed
+    os._exit(0)  # a simulator that hangs while it is taken down must not keep the run waiting
+
+
+if __name__ == "__main__":
+    main()

@@ -29,7 +29,7 @@ class Run:
 
     def __init__(self, path: str | os.PathLike):
         self.path = Path(path)
-        self.about = store.read_about(self.path)
+        self.about = vars(store.read_about(self.path))
         self.env: EnvLike | None = None if self.about["custom_env"] else self.about["env"]
 
     @property
@@ -53,7 +53,7 @@ class Run:
     @property
     def stopped_early(self) -> dict[int, dict[str, Any]]:
         """Of each seed that a callback has stopped: `step`, zero if it had not begun, and `reason`."""
-        return {int(seed): stop for seed, stop in self.about.get("stopped_early", {}).items()}
+        return {int(seed): stop for seed, stop in self.about["stopped_early"].items()}
 
     def metrics(self, name: str) -> tuple[np.ndarray, np.ndarray]:
         """Steps [points] and values [seeds, points] of what was measured under `name`."""

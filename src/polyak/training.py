@@ -7,9 +7,10 @@ import shutil
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from polyak import callbacks as instruments, errors, presets, settings
 from polyak.agent import Algorithm
@@ -17,10 +18,12 @@ from polyak.callbacks import protocol
 from polyak.envs import calls as env_calls
 from polyak.envs.calls import STEP_TIMEOUT
 from polyak.errors import BadFile, BadSetting
-from polyak.processes import Workers, accelerator_expected, cores
+from polyak.processes import SIGNALS, Transport, Workers, accelerator_expected, cores
 from polyak.recorder import Recorder
 from polyak.run import Run, span
 from polyak.runs import checkpoint, store
+from polyak.runs.about import CHECKS, MOST_PROCESSES, MOST_SEEDS, SEED, About, anything
+from polyak.runs.documents import Check, boolean, maybe, whole
 from polyak.runs.files import FolderLock
 from polyak.runs.progress import display
 from polyak.worker import Job, train_seeds
@@ -28,7 +31,40 @@ from polyak.worker import Job, train_seeds
 if TYPE_CHECKING:
     from polyak.envs import EnvLike
 
-FINAL_EPISODES = 100
+MOST_STEPS = 2**31 - 1  # of one seed: XLA counts them in 32 bits
+
+
+def _algorithm(value: Any, place: str) -> None:
+    if isinstance(value, type) or not (isinstance(value, str) or hasattr(value, "agent")):
+        raise ValueError(f"{place} is not an algorithm: its name, or one with settings, as polyak.PPO()")
+
+
+def _path(value: Any, place: str) -> None:
+    if not isinstance(value, str | os.PathLike):
+        raise ValueError(f"{place} is not a path")
+
+
+ARGUMENTS: dict[str, Check] = CHECKS | {  # what `run.json` keeps by the same name is checked alike
+    "algorithm": _algorithm,
+    "env": anything,  # `envs.make` looks at it
+    "steps": maybe(whole(1, MOST_STEPS)),
+    "seed": SEED,
+    "seeds": whole(1, MOST_SEEDS),
+    "num_envs": maybe(CHECKS["num_envs"]),
+    "out": _path,
+    "path": _path,
+    "progress": boolean,
+    "processes": maybe(whole(0, MOST_PROCESSES)),
+}
+
+
+def _check_arguments(given: Mapping[str, Any]) -> None:
+    """Raises `BadSetting` for an argument of the wrong type or out of range."""
+    for name, value in given.items():
+        try:
+            ARGUMENTS[name](value, f"{name}={value!r:.80}")
+        except ValueError as error:
+            raise BadSetting(f"{error}.") from None
 
 
 def train(
@@ -41,6 +77,7 @@ def train(
     num_envs: int | None = None,
     eval_every: int | None = None,
     eval_episodes: int = 20,
+    final_episodes: int = 100,
     out: str | os.PathLike = "runs",
     progress: bool = True,
     processes: int | None = None,
@@ -48,7 +85,7 @@ def train(
     keep_checkpoints: int = 2,
     workers: int = 0,
     step_timeout: float = STEP_TIMEOUT,
-    on_fault: str = "stop",
+    on_fault: Literal["stop", "restart"] = "stop",
     callbacks: Sequence[Any] = (),
 ) -> Run:
     """Trains an agent and returns the run.
@@ -65,6 +102,7 @@ def train(
         num_envs: environments stepped side by side; by default the preset's or the algorithm's.
         eval_every: environment steps between two evaluations of the greedy policy; None for none but the last.
         eval_episodes: episodes of each of those.
+        final_episodes: episodes of the evaluation after training, whose returns are the scores.
         out: the folder in which the run's own folder is made.
         progress: whether to show how it goes.
         processes: worker processes on a CPU, at most one a seed; by default one a core, and 0 trains in this process.
@@ -87,8 +125,11 @@ def train(
         polyak.Error: anything about the algorithm, the environment or the settings that cannot work; or a callback
             that raised, after the state was saved.
     """
+    _check_arguments(locals())
     from polyak.envs import name_of
 
+    protocol.check(callbacks)
+    env_calls.check_timeout(step_timeout)
     name = name_of(env)
     found = presets.preset(algorithm, name) if isinstance(algorithm, str) else None
     if isinstance(algorithm, str):
@@ -100,55 +141,51 @@ def train(
         raise BadSetting(f"There is no preset for {algorithm.name} on {name}, so say how many steps: steps=100_000.")
     defaults = found.num_envs if found else algorithm.default_num_envs
     num_envs = defaults if num_envs is None else num_envs
-    whole = {"steps": steps, "seeds": seeds, "num_envs": num_envs, "eval_every": eval_every}
-    whole |= {
-        "eval_episodes": eval_episodes,
-        "checkpoint_every": checkpoint_every,
-        "keep_checkpoints": keep_checkpoints,
-    }
-    for label, value in whole.items():
-        if value is not None and value < 1:
-            raise BadSetting(f"{label} is {value}; it must be at least 1.")
-    if not 0 <= seed < 2**32 - seeds:
-        raise BadSetting(f"seed is {seed}; seeds are whole numbers from 0 to 2^32.")
-    protocol.check(callbacks)
-    if workers < 0:
-        raise BadSetting(f"workers is {workers}; it takes 0, or a number of processes.")
-    env_calls.check_timeout(step_timeout)
-    env_calls.Restarts(on_fault)  # raises where it is not one of the words it knows
+    _check_countable(steps, algorithm, num_envs)
+    if seed + seeds > 2**32:
+        raise BadSetting(f"seed={seed} and seeds={seeds} go beyond 2^32 - 1, the last seed there is.")
     if callable(env):
         _look_at(env)
     folder = store.new_folder(out, algorithm.name, name)
-    about = {
-        "format": 1,
-        "status": "running",
-        "algorithm": algorithm.name,
-        "env": name,
-        "custom_env": not isinstance(env, str),
-        "steps": steps,
-        "seeds": [seed + k for k in range(seeds)],
-        "num_envs": num_envs,
-        "eval_every": eval_every,
-        "eval_episodes": eval_episodes,
-        "checkpoint_every": checkpoint_every,
-        "keep_checkpoints": keep_checkpoints,
-        "workers": workers,
-        "step_timeout": step_timeout,
-        "on_fault": on_fault,
-        "faults": 0,
-        "settings": settings.describe(algorithm),
-        "callbacks": instruments.to_notes(callbacks),
-        "preset": found is not None,
-        "versions": store.versions(),
-        "cores": cores(),
-        "started": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "wall_seconds": 0.0,
-        "steps_per_second": 0.0,
-        "returns": {},
-        "stopped_early": {},
-    }
+    about = About(
+        format=1,
+        status="running",
+        algorithm=algorithm.name,
+        settings=settings.describe(algorithm),
+        env=name,
+        custom_env=not isinstance(env, str),
+        steps=steps,
+        seeds=list(range(seed, seed + seeds)),
+        num_envs=num_envs,
+        eval_every=eval_every,
+        eval_episodes=eval_episodes,
+        final_episodes=final_episodes,
+        checkpoint_every=checkpoint_every,
+        keep_checkpoints=keep_checkpoints,
+        workers=workers,
+        step_timeout=step_timeout,
+        on_fault=on_fault,
+        callbacks=instruments.to_notes(callbacks),
+        preset=found is not None,
+        versions=store.versions(),
+        cores=cores(),
+        started=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        wall_seconds=0.0,
+        steps_per_second=0.0,
+        returns={},
+    )
     with _alone(folder):
         return _train(folder, about, algorithm, env, progress, processes, callbacks, new=True)
+
+
+def _check_countable(steps: int, algorithm: Algorithm, num_envs: int) -> None:
+    """Raises `BadSetting` where the steps of a seed, rounded up to whole blocks, do not fit into 32 bits."""
+    block = algorithm.block_length * num_envs
+    if -(-steps // block) * block > MOST_STEPS:
+        raise BadSetting(
+            f"{steps:,} steps, in whole blocks of {block:,}, are more than the {MOST_STEPS:,} that a seed can count; "
+            "make them fewer."
+        )
 
 
 def _look_at(env: "EnvLike") -> None:
@@ -187,24 +224,28 @@ def resume(
     Raises:
         BadFile: it is no run of polyak, another process trains it, or all its checkpoints are damaged.
     """
+    _check_arguments(locals())
     from polyak.envs import without_import
 
-    run = Run(path)
-    about = run.about
-    if about["status"] == "finished":
-        return run
-    if env is None and about["custom_env"]:
-        raise BadSetting(f"{run.path} was trained on a function; pass it: polyak.resume({str(run.path)!r}, env).")
-    env = env if env is not None else without_import(about["env"])
-    algorithm = settings.build(about["algorithm"], about["settings"])
-    store.check_writable(run.path)
-    about = {"stopped_early": {}} | about | {"status": "running"}
+    folder = Path(path)
+    about = store.read_about(folder)
+    if about.status == "finished":
+        return Run(folder)
+    if env is None and about.custom_env:
+        raise BadSetting(
+            f"{folder} was trained on an environment of your own; give it: polyak.resume({str(folder)!r}, env), or "
+            f"`polyak resume {folder} --env package.module:{about.env}`."
+        )
+    env = env if env is not None else without_import(about.env)
+    algorithm = settings.build(about.algorithm, about.settings)
+    _check_countable(about.steps, algorithm, about.num_envs)
+    store.check_writable(folder)
     if callbacks is None:
-        callbacks = instruments.from_notes(about.get("callbacks", []))
+        callbacks = instruments.from_notes(about.callbacks)
     protocol.check(callbacks)
-    about["callbacks"] = instruments.to_notes(callbacks)
-    with _alone(run.path):
-        return _train(run.path, about, algorithm, env, progress, processes, callbacks, new=False)
+    about.status, about.callbacks = "running", instruments.to_notes(callbacks)
+    with _alone(folder):
+        return _train(folder, about, algorithm, env, progress, processes, callbacks, new=False)
 
 
 @contextlib.contextmanager
@@ -218,7 +259,7 @@ def _alone(folder: Path) -> Iterator[None]:
 
 def _train(
     folder: Path,
-    about: dict[str, Any],
+    about: About,
     algorithm: Algorithm,
     env: Any,
     progress: bool,
@@ -227,46 +268,55 @@ def _train(
     new: bool,
 ) -> Run:
     """Trains the seeds of a run that have not finished."""
-    seeds = [seed for seed in about["seeds"] if str(seed) not in {*about["returns"], *about["stopped_early"]}]
+    seeds = [seed for seed in about.seeds if str(seed) not in {*about.returns, *about.stopped_early}]
     count = min(len(seeds), cores() if processes is None else processes)
     if accelerator_expected():
         count = min(count, 1)  # one process, which trains all seeds under one vmap
+    if os.name != "posix":
+        count = 0
+    every = protocol.policy_every(callbacks)
     shares = [tuple(seeds[k::count]) for k in range(count)] or [tuple(seeds)]
-    jobs = [_job(about, algorithm, env, share, folder, callbacks) for share in shares]
+    jobs = [
+        Job(about=about, algorithm=algorithm, env=env, seeds=share, folder=folder, policy_every=every)
+        for share in shares
+    ]
     show = display(progress)
     store.write_about(folder, about)
     store.MetricWriter(folder).close()  # workers find the table there
     run = Run(folder)
-    run.about, run.env = about, env  # callbacks see both as they are now
+    run.about, run.env = vars(about), env  # callbacks see both as they are now
     calls = instruments.Calls(callbacks, run, show.say)
     recorder = Recorder(folder, about, show, calls)
-    title = (
-        f"{about['algorithm']} on {about['env']}, {about['steps']:,} steps, seeds {span(about['seeds'])} -> {folder}"
-    )
-    show.start(title, about["steps"] * len(about["seeds"]))
+    title = f"{about.algorithm} on {about.env}, {about.steps:,} steps, seeds {span(about.seeds)} -> {folder}"
+    show.start(title, about.steps * len(about.seeds))
     if not new and seeds:
         recorder.steps |= {seed: checkpoint.newest_step(checkpoint.folder_of(folder, seed)) for seed in seeds}
         first, last = (which(recorder.steps[seed] for seed in seeds) for which in (min, max))
         show.say(f"Going on from step {first:,}{'' if first == last else f' to {last:,}'}.")
     try:
         calls.start()
-        if count:
-            _in_workers(jobs, recorder)
-        elif seeds:
-            _in_process(jobs[0], recorder)
-        ended = {*about["returns"], *about["stopped_early"]}
-        about["status"] = "finished" if len(ended) == len(about["seeds"]) else "stopped"
+        with _interrupting(recorder.interrupted):
+            if count:
+                works = [partial(train_seeds, job) for job in jobs]
+                _follow(Workers(works, about.env, about.step_timeout, waits=bool(callbacks)), recorder)
+            elif seeds:
+                with env_calls.alarm(about.env, about.step_timeout):
+                    train_seeds(jobs[0], recorder.take, recorder.stopping, calls.asked.__contains__)
+        if recorder.failure:
+            raise recorder.failure
+        ended = {*about.returns, *about.stopped_early}
+        about.status = "finished" if len(ended) == len(about.seeds) else "stopped"
     except BaseException:
-        about["status"] = "failed"
+        about.status = "failed"
         raise
     finally:
         show.stop()
         store.compact(folder)
         recorder.write_about()
         calls.end()
-        if about["status"] == "failed" and new and not any(recorder.steps.values()):
+        if about.status == "failed" and new and not any(recorder.steps.values()):
             shutil.rmtree(folder)  # nothing was learnt, and an empty run would only be in the way
-        elif about["status"] == "failed":
+        elif about.status == "failed":
             show.say(f"What was learned up to the last checkpoints is in {folder}. Go on: polyak resume {folder}")
         with contextlib.suppress(OSError):
             (folder / "checkpoints").rmdir()  # unless there are some
@@ -275,85 +325,41 @@ def _train(
     run = Run(folder)
     run.env = env
     if progress:
-        if about["status"] == "finished":
+        if about.status == "finished":
             run.plot()
         show.say(_farewell(run, recorder))
     return run
 
 
-def _job(
-    about: dict[str, Any],
-    algorithm: Algorithm,
-    env: Any,
-    seeds: tuple[int, ...],
-    folder: Path,
-    callbacks: Sequence[Any],
-) -> Job:
-    return Job(
-        algorithm,
-        env,
-        about["env"],
-        about["steps"],
-        seeds,
-        about["num_envs"],
-        about["eval_every"],
-        about["eval_episodes"],
-        FINAL_EPISODES,
-        str(folder),
-        about.get("checkpoint_every"),
-        about.get("keep_checkpoints", 2),
-        protocol.policy_every(callbacks),
-        bool(callbacks),
-        **{name: about[name] for name in ("workers", "step_timeout", "on_fault") if name in about},
-    )
-
-
-def _in_workers(jobs: list[Job], recorder: Recorder) -> None:
-    workers = Workers(jobs)
+def _follow(workers: Transport, recorder: Recorder) -> None:
+    """Records what workers tell until all have ended; once one has failed, the others save what they have learned."""
     try:
-        with _signals(signal.default_int_handler, signal.SIGTERM):  # what a cluster sends before it kills
-            try:
-                for event in workers:
-                    recorder.take(event)
-                    if recorder.calls.failure:
-                        workers.stop()
-                    elif jobs[0].waits:
-                        workers.answer(event, recorder.calls.asked)
-            except KeyboardInterrupt:
-                recorder.show.say("Stopping after the present chunk; what was learned is being saved. Again: at once.")
+        while workers.running:
+            if recorder.stopping():
                 workers.stop()
-                for event in workers:
-                    recorder.take(event)
-            except errors.Error:  # of one worker; the others save what they have learned
-                workers.stop()
-                for event in workers:
-                    if event["kind"] != "error":
-                        recorder.take(event)
-                raise
+            for worker, event in workers.receive():
+                recorder.take(event, worker)
+                if not recorder.stopping():
+                    workers.answer(worker, recorder.calls.asked)
     finally:
         workers.kill()
 
 
-def _in_process(job: Job, recorder: Recorder) -> None:
-    """Trains here; Ctrl-C is kept waiting until the chunk is finished."""
-    interrupted = threading.Event()
-    with (
-        _signals(lambda number, frame: interrupted.set(), signal.SIGINT, signal.SIGTERM),
-        env_calls.alarm(job.name, job.step_timeout),
-    ):
-        train_seeds(
-            job,
-            recorder.take,
-            lambda: interrupted.is_set() or recorder.calls.failure is not None,
-            recorder.calls.asked.__contains__,
-        )
-
-
 @contextlib.contextmanager
-def _signals(handler: Callable[[int, Any], Any], *numbers: int) -> Iterator[None]:
-    """Handles signals, where that is allowed: in the main thread."""
+def _interrupting(interrupted: threading.Event) -> Iterator[None]:
+    """Has Ctrl-C, and what a cluster sends before it kills, set `interrupted`; a second one raises at once.
+
+    Nothing is raised for the first, wherever it comes, so that nothing is cut off in the middle: of a save, or of what
+    a worker tells. Only the main thread may handle signals; elsewhere nothing is changed.
+    """
+
+    def handle(number: int, frame: object) -> None:
+        if interrupted.is_set():
+            raise KeyboardInterrupt
+        interrupted.set()
+
     here = threading.current_thread() is threading.main_thread()
-    before = {number: signal.signal(number, handler) for number in numbers if here}
+    before = {number: signal.signal(number, handle) for number in SIGNALS if here}
     try:
         yield
     finally:
@@ -365,11 +371,12 @@ def _farewell(run: Run, recorder: Recorder) -> str:
     """What happened, where it is, and what to type next."""
     from polyak.envs.tictactoe import GAMES
 
-    if run.about["status"] != "finished":
-        made, total = sum(recorder.steps.values()), run.about["steps"] * len(run.seeds)
+    about = recorder.about
+    folder = f"{run.path} --env package.module:{about.env}" if callable(run.env) else f"{run.path}"
+    if about.status != "finished":
+        made, total = sum(recorder.steps.values()), about.steps * len(about.seeds)
         return (
-            f"Stopped at {made:,} of {total:,} steps; what was learned is in {run.path}.\n"
-            f"Go on: polyak resume {run.path}"
+            f"Stopped at {made:,} of {total:,} steps; what was learned is in {run.path}.\nGo on: polyak resume {folder}"
         )
-    next_command = "play tic-tac-toe --run" if run.about["env"] in GAMES else "watch"
-    return f"{run.summary()}\ncurve: {run.path / 'curve.png'}\nNext: polyak {next_command} {run.path}"
+    next_command = "play tic-tac-toe --run" if about.env in GAMES else "watch"
+    return f"{run.summary()}\ncurve: {run.path / 'curve.png'}\nNext: polyak {next_command} {folder}"

@@ -21,7 +21,9 @@ from typing import NamedTuple
 import polyak
 from polyak.agent import Algorithm
 from polyak.runs import checkpoint, store
-from polyak.worker import Job, train_seeds
+from polyak.runs.events import Chunk, Event
+from polyak.worker import train_seeds
+from tests.jobs import job
 
 EVERY, LAST, TOTAL = 512, 8_192, 16_384  # steps between two checkpoints, at the end of a test, that schedules see
 PROJECT = Path(__file__).parents[2]
@@ -75,16 +77,17 @@ def case(name: str) -> Case:
 def train(name: str, folder: str, seeds: list[int]) -> None:
     """Trains in this process; writes a line for every event."""
     algorithm, env, num_envs = case(name)
-    job = Job(algorithm, env, env, TOTAL, tuple(seeds), num_envs, None, 1, 1, folder, EVERY)
+    asked = job(algorithm, env, Path(folder), tuple(seeds), steps=TOTAL, num_envs=num_envs, checkpoint_every=EVERY)
     reached = saved(Path(folder), seeds, [])
 
-    def emit(event: dict) -> None:
+    def emit(event: Event) -> None:
         nonlocal reached
-        if event["kind"] == "chunk":
-            reached = event["step"]
-        print(json.dumps({key: event.get(key) for key in ("kind", "seed", "step", "text")}), flush=True)
+        if isinstance(event, Chunk):
+            reached = event.step
+        facts = {key: getattr(event, key, None) for key in ("seed", "step", "text")}
+        print(json.dumps({"kind": type(event).__name__, **facts}), flush=True)
 
-    train_seeds(job, emit, lambda: reached >= LAST)
+    train_seeds(asked, emit, lambda: reached >= LAST)
 
 
 def saved(folder: Path, seeds: list[int], complaints: list[str]) -> int:
@@ -148,10 +151,10 @@ def kill_and_go_on(mould: Mould, name: str, folder: Path, seeds: list[int], kill
             os.kill(process, signal.SIGKILL)
         status = mould.wait(process)
         told = [json.loads(line) for line in events.read_text().splitlines() if line.endswith("}")]
-        complaints += [event["text"] for event in told if event["kind"] == "notice" and begun]
+        complaints += [event["text"] for event in told if event["kind"] == "Notice" and begun]
         if status not in (0, -signal.SIGKILL):
             complaints.append(f"ended with status {status}")
-        steps = [event["step"] for event in told if event["kind"] == "chunk" and event["seed"] == first]
+        steps = [event["step"] for event in told if event["kind"] == "Chunk" and event["seed"] == first]
         if steps and not begun < steps[0] <= begun + EVERY:
             complaints.append(f"made step {steps[0]} after {begun}")
         inside += any(place.glob(".unfinished-*"))
@@ -167,7 +170,7 @@ def wait_for(place: Path, events: Path, seed: int, step: int, aimed: bool, proce
         if not reached:
             time.sleep(0.002)  # a step passes slowly, a save does not
             lines = events.read_text().splitlines() if events.exists() else []
-            chunks = [json.loads(line) for line in lines if '"chunk"' in line and line.endswith("}")]
+            chunks = [json.loads(line) for line in lines if '"Chunk"' in line and line.endswith("}")]
             reached = any(event["step"] >= step for event in chunks if event["seed"] == seed)
             if reached and not aimed:
                 return True

@@ -1,11 +1,13 @@
 """What a callback may do, and how it is called."""
 
+import copy
 import dataclasses
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from polyak.errors import BadSetting, CallbackFault, Error, UnknownName
+from polyak.runs.events import CheckpointSaved, Chunk, Evaluation, Event, PolicySaved
 
 if TYPE_CHECKING:
     from polyak.run import Run
@@ -56,13 +58,7 @@ class Callback(Protocol):
         """Training has ended; `run.about["status"]` says how: finished, stopped or failed."""
 
 
-_EVENTS = {  # kind of event -> the method, and what it is told besides seed and step
-    "chunk": ("on_chunk", "metrics"),
-    "evaluation": ("on_evaluation", "returns"),
-    "checkpoint": ("on_checkpoint", "path"),
-    "policy": ("on_policy", "path"),
-}
-METHODS = ("on_start", *(method for method, _ in _EVENTS.values()), "on_end")
+METHODS = tuple(name for name in vars(Callback) if name.startswith("on_"))
 
 
 def check(callbacks: Sequence[Any]) -> None:
@@ -107,16 +103,23 @@ class Calls:
             self._call(callback, "on_start")
             self._started.append(callback)
 
-    def take(self, event: dict[str, Any]) -> None:
-        """Hands an event of a worker to those whom it concerns."""
-        if event["kind"] not in _EVENTS:
-            return
-        method, field = _EVENTS[event["kind"]]
-        seed, step, fact = event["seed"], event["step"], event[field]
+    def take(self, event: Event) -> None:
+        """Hands an event to the callbacks that it concerns, each with a copy of its own."""
+        fact: Any
+        match event:
+            case Chunk(seed, step, fact):
+                method = "on_chunk"
+            case Evaluation(seed, step, fact):
+                method = "on_evaluation"
+            case CheckpointSaved(seed, step, path):
+                method, fact = "on_checkpoint", Path(path)
+            case PolicySaved(seed, step, path):
+                method, fact = "on_policy", Path(path)
+            case _:
+                return
         for callback in tuple(self._listening):
             try:
-                stop = self._call(callback, method, seed, step, Path(fact) if field == "path" else type(fact)(fact))
-                if stop is not None:
+                if (stop := self._call(callback, method, seed, step, copy.copy(fact))) is not None:
                     self._ask(stop, seed)
             except Error as error:
                 self.failure = self.failure or error

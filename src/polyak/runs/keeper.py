@@ -5,7 +5,7 @@ import json
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,6 +13,7 @@ from polyak.errors import BadFile
 from polyak.runs import checkpoint
 from polyak.runs.checkpoint import Checkpoint, folder_of
 from polyak.runs.documents import array, mapping, maybe, number, read_json, record, text, whole
+from polyak.runs.events import CheckpointSaved, Emit, Event, Notice
 from polyak.runs.files import FolderLock
 from polyak.runs.state import Captured, File
 from polyak.runs.store import inner_folder
@@ -21,8 +22,6 @@ ENVIRONMENTS = "environments.json"
 LARGEST_ENVIRONMENTS = 2**28  # bytes
 
 PATIENCE = 60.0  # seconds to wait for another process that trains the same seed
-
-Event = dict[str, Any]
 
 
 class Content(NamedTuple):
@@ -54,9 +53,7 @@ class Keeper:
         best: by seed the score and the path of the checkpoint with the best evaluation, if there was one.
     """
 
-    def __init__(
-        self, run: Path, seeds: Sequence[int], keep: int, emit: Callable[[Event], None], together: bool = False
-    ):
+    def __init__(self, run: Path, seeds: Sequence[int], keep: int, emit: Emit, together: bool = False):
         self.run, self.keep, self.emit = run, keep, emit
         self._thread = threading.Thread()
         self._news: queue.SimpleQueue[Event] = queue.SimpleQueue()
@@ -113,11 +110,10 @@ class Keeper:
             except OSError as error:
                 good = f"the last good one is {before.path}" if before else "there is no earlier one"
                 text = f"The checkpoint at step {step:,} could not be written ({error.strerror}); {good}."
-                self._news.put({"kind": "notice", "seed": seed, "text": text})
+                self._news.put(Notice(text, seed))
             else:
                 written = sum(found.files[name]["size"] for name in set(found.files) - set(content.state.unchanged))
-                event = {"kind": "checkpoint", "seed": seed, "step": step, "path": str(found.path)}
-                self._news.put(event | {"bytes": written, "seconds": time.perf_counter() - began})
+                self._news.put(CheckpointSaved(seed, step, str(found.path), written, time.perf_counter() - began))
 
     def _in_step(self, seeds: Sequence[int]) -> dict[int, Checkpoint | None] | None:
         """The newest checkpoints that all seeds have of one step; None if there are none.
@@ -133,9 +129,7 @@ class Keeper:
         return dict.fromkeys(seeds) if in_first_save else None
 
     def _newest(self, seed: int) -> Checkpoint | None:
-        return checkpoint.newest(
-            folder_of(self.run, seed), lambda text: self.emit({"kind": "notice", "seed": seed, "text": text})
-        )
+        return checkpoint.newest(folder_of(self.run, seed), lambda text: self.emit(Notice(text, seed)))
 
     def _locked(self, seed: int) -> FolderLock:
         """The right to write checkpoints of a seed; whoever was killed may need a moment until he is gone."""

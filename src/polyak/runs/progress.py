@@ -17,6 +17,8 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+SELDOM = 10.0  # seconds without a step before a log is told of an evaluation, and between two such lines
+
 
 class Display(Protocol):
     """How a run shows itself."""
@@ -24,6 +26,8 @@ class Display(Protocol):
     def start(self, title: str, total: int) -> None: ...
 
     def update(self, steps: int, episode_return: float | None) -> None: ...
+
+    def playing(self, text: str) -> None: ...
 
     def say(self, line: str) -> None: ...
 
@@ -37,6 +41,9 @@ class Silent:
         """Nothing to show."""
 
     def update(self, steps: int, episode_return: float | None) -> None:
+        """Nothing to show."""
+
+    def playing(self, text: str) -> None:
         """Nothing to show."""
 
     def say(self, line: str) -> None:
@@ -64,22 +71,29 @@ class _Pace:
 
 
 class Lines:
-    """For logs and pipes: a line at the start and after every tenth of the run."""
+    """For logs and pipes: a line at the start, after every tenth of the run, and in long evaluations."""
 
     def __init__(self) -> None:
         self.console = Console(file=sys.stderr, highlight=False, soft_wrap=True)
 
     def start(self, title: str, total: int) -> None:
         self.total, self.next, self.pace = total, 1, _Pace()
+        self.seen = time.monotonic()  # when it last went on
         self.say(title)
 
     def update(self, steps: int, episode_return: float | None) -> None:
+        self.seen = time.monotonic()
         self.pace.update(steps)
         tenths = 10 * steps // self.total
         if tenths >= self.next:
             self.next = tenths + 1
             score = "no episode has ended yet" if episode_return is None else f"return {episode_return:.1f}"
             self.say(f"  {steps:>12,} of {self.total:,} steps, {self.pace}, {score}")
+
+    def playing(self, text: str) -> None:
+        if text and time.monotonic() >= self.seen + SELDOM:
+            self.seen = time.monotonic()
+            self.say(f"  {text}")
 
     def say(self, line: str) -> None:
         self.console.print(line, markup=False)
@@ -103,16 +117,20 @@ class Bar:
             TextColumn("[cyan]{task.fields[pace]}"),
             TextColumn("return [bold green]{task.fields[score]}"),
             TimeRemainingColumn(),
+            TextColumn("{task.fields[playing]}"),
         ]
         self.progress = Progress(*columns, console=self.console, transient=True)
-        self.task = self.progress.add_task("", total=total, pace="compiling", score="-")
+        self.task = self.progress.add_task("", total=total, pace="compiling", score="-", playing="")
         self.pace = _Pace()
         self.progress.start()
 
     def update(self, steps: int, episode_return: float | None) -> None:
         self.pace.update(steps)
         score = "-" if episode_return is None else f"{episode_return:.1f}"
-        self.progress.update(self.task, completed=steps, pace=str(self.pace), score=score)
+        self.progress.update(self.task, completed=steps, pace=str(self.pace), score=score, playing="")
+
+    def playing(self, text: str) -> None:
+        self.progress.update(self.task, playing=text)
 
     def say(self, line: str) -> None:
         self.console.print(line, highlight=False, markup=False, soft_wrap=True)

@@ -16,25 +16,11 @@ from typing import Any
 import numpy as np
 
 from polyak.errors import BadFile
-from polyak.runs.documents import (
-    array,
-    boolean,
-    mapping,
-    maybe,
-    number,
-    one_of,
-    read_json,
-    record,
-    setting,
-    text,
-    whole,
-)
+from polyak.runs.about import CHECKS, NAME_LIMIT, RUN_JSON, About
+from polyak.runs.documents import read_json
 from polyak.runs.files import is_link_or_special, write_atomically
 
 LIMIT = 2**26  # bytes of `run.json`: the returns of ten thousand seeds
-MOST_SEEDS = 10_000
-MOST_COPIES = 2**20  # environments side by side, and episodes of an evaluation
-NAME_LIMIT = 200  # characters
 VALUE_LIMIT = 10_000  # bytes of one entry of the database
 MOST_EMPTY = 10**7  # places of a metric's array that may be empty, whatever the number of values
 DATABASE = "metrics.sqlite"
@@ -44,35 +30,6 @@ SUPER_JOURNAL = bytes.fromhex("d9d505f920a163d7")  # how a journal ends that nam
 SCHEMA = (
     "CREATE TABLE metrics (seed INTEGER, step INTEGER, name TEXT, value REAL,"
     " PRIMARY KEY (name, seed, step)) WITHOUT ROWID"
-)
-
-_seed = whole(0, 2**32 - 1)
-
-
-def _seed_key(value: Any, place: str) -> None:
-    if not (value.isascii() and value.isdecimal() and len(value) <= 10 and value == str(int(value))):
-        raise ValueError(f"{place} is not a seed")
-
-
-_RUN = record(
-    {
-        "format": one_of([1]),
-        "status": one_of(["running", "stopped", "finished", "failed"]),
-        "algorithm": text(NAME_LIMIT),
-        "env": text(NAME_LIMIT),
-        "custom_env": boolean,
-        "steps": whole(1, 10**15),
-        "seeds": array(_seed, least=1, most=MOST_SEEDS),
-        "num_envs": whole(1, MOST_COPIES),
-        "eval_every": maybe(whole(1, 10**15)),
-        "eval_episodes": whole(1, MOST_COPIES),
-        "settings": mapping(text(NAME_LIMIT), setting),
-        "wall_seconds": number,
-        "steps_per_second": number,
-        "returns": mapping(_seed_key, array(number, least=1)),
-    },
-    {"checkpoint_every": maybe(whole(1, 10**15)), "keep_checkpoints": whole(1, 10**6)},
-    closed=False,  # later versions may write more
 )
 
 Row = tuple[int, int, str, float]  # seed, step, name, value
@@ -111,12 +68,12 @@ def inner_folder(folder: Path, name: str) -> Path:
     return inner
 
 
-def write_about(folder: Path, about: dict[str, Any]) -> None:
+def write_about(folder: Path, about: About) -> None:
     """Writes `run.json`, whole or not at all."""
-    write_atomically(folder / "run.json", (json.dumps(about, indent=2) + "\n").encode())
+    write_atomically(folder / "run.json", (json.dumps(vars(about), indent=2) + "\n").encode())
 
 
-def read_about(folder: Path) -> dict[str, Any]:
+def read_about(folder: Path) -> About:
     """What `run.json` says, each field of the type that its users rely on.
 
     Names in it are only names: none is ever used as a path. Raises `BadFile` where the folder holds no run.
@@ -124,9 +81,12 @@ def read_about(folder: Path) -> dict[str, Any]:
     if not folder.is_dir():
         raise BadFile(f"There is no run folder {folder}.")
     try:
-        about = read_json(folder / "run.json", _RUN, LIMIT)
-        if len(set(about["seeds"])) < len(about["seeds"]) or not set(about["returns"]) <= set(map(str, about["seeds"])):
+        found = read_json(folder / "run.json", RUN_JSON, LIMIT)
+        about = About(**{name: found[name] for name in CHECKS if name in found})
+        seeds = set(map(str, about.seeds))
+        if len(seeds) < len(about.seeds) or not {*about.returns, *about.stopped_early} <= seeds:
             raise ValueError("a seed occurs twice, or returns belong to none")
+        vars(about).update(found)  # what a later version wrote stays
         return about
     except FileNotFoundError:
         raise BadFile(f"{folder} holds no run.json, so it is not a run of polyak.") from None

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from polyak.errors import BadSetting, Diverged
+from polyak.runs.events import Emit, Notice
 
 OF_EPISODES = ("episode_return", "episode_length")  # NaN where no episode ended
 LARGEST = "largest_parameter"
@@ -26,10 +27,10 @@ FAR = 0.2  # nats, by which a round of updates should not move a policy: ten tim
 LONG = 10  # looks in a row, for what is normal at first
 
 
-class Watch:
+class Divergence:
     """Looks at the metrics of one seed, or of several that share a program."""
 
-    def __init__(self, seeds: Sequence[int], emit: Callable[[dict[str, Any]], None]):
+    def __init__(self, seeds: Sequence[int], emit: Emit):
         self._emit = emit
         self._eyes = {seed: (Growth(), Learning()) for seed in seeds}
 
@@ -66,7 +67,7 @@ class Watch:
                 exact = alone and not set(wrong) & {*OF_EPISODES, LARGEST}
                 raise Diverged(wrong, seed, after - block if exact else before, after, kept(seed))
             for text in filter(None, (eye.look(values) for eye in eyes)):
-                self._emit({"kind": "notice", "seed": seed, "text": text})
+                self._emit(Notice(text, seed))
 
 
 def not_finite(metrics: Mapping[str, float]) -> list[str]:

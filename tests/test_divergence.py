@@ -9,6 +9,7 @@ import pytest
 import polyak
 from polyak.agent import Spec, Step
 from polyak.algorithms import ALGORITHMS
+from polyak.divergence import LONG, LOOKS, Divergence, Growth, Learning, not_finite
 from polyak.engines.compiled import CompiledEngine
 from polyak.engines.host import HostEngine
 from polyak.envs.base import AsGymnasium, CompiledEnv
@@ -16,7 +17,6 @@ from polyak.envs.from_gymnasium import GymnasiumVector
 from polyak.errors import BadSetting, Diverged, restored
 from polyak.parts.features import Raw
 from polyak.parts.networks import MLP, Dueling, Recurrent
-from polyak.watch import LONG, LOOKS, Growth, Learning, Watch, not_finite
 
 LEARNT = ("parameters", "optimiser", "q", "v", "w", "pi")
 VECTOR, NUMBER = gymnasium.spaces.Box(-1.0, 1.0, (1,), np.float32), gymnasium.spaces.Discrete(2)
@@ -148,7 +148,7 @@ def test_the_engine_tells_in_which_step_it_happened(kind):
     assert not_finite(metrics) == ["td_error"]
     assert np.isfinite(loop.agent.q).all()
     with pytest.raises(Diverged, match=r"seed 5 .* td_error .* between steps 41 and 42; .*no checkpoint was written"):
-        Watch([5], print).look(metrics, 0, 1, loop.iteration, lambda seed: None)
+        Divergence([5], print).look(metrics, 0, 1, loop.iteration, lambda seed: None)
     if kind == "compiled":  # nothing was learnt after it
         clean, _ = engine.advance(engine.init(0), 41, True)
         np.testing.assert_array_equal(clean.agent.q, loop.agent.q)
@@ -161,7 +161,7 @@ def test_seeds_that_share_a_program_are_named_one_by_one():
     loop, metrics = engine.advance(loop, 100, True)
     assert np.isfinite(loop.agent.q).all()
     with pytest.raises(Diverged, match=r"seed 4 .* between steps 0 and 100; the last good checkpoint is runs/x/4;"):
-        Watch([3, 4], print).look(metrics, 0, 1, loop.iteration, lambda seed: f"runs/x/{seed}")
+        Divergence([3, 4], print).look(metrics, 0, 1, loop.iteration, lambda seed: f"runs/x/{seed}")
 
 
 # Whole runs
@@ -194,7 +194,7 @@ def test_what_was_not_measured_is_no_fault_and_a_sum_that_overflowed_is():
 def test_a_parameter_that_is_not_finite_is_named():
     metrics = {"episodes": 0.0, "loss": 1.0, "largest_parameter": np.nan}
     with pytest.raises(Diverged, match=r"largest_parameter .* between steps 100 and 200"):
-        Watch([0], print).look(metrics, 100, 2, np.int32(100), lambda seed: None)
+        Divergence([0], print).look(metrics, 100, 2, np.int32(100), lambda seed: None)
 
 
 # Values that grow
@@ -283,6 +283,6 @@ def test_learners_without_these_metrics_are_not_judged_by_them():
 
 
 def test_a_replay_that_was_given_no_stacks_says_so_instead_of_diverged():
-    watch = Watch([7], lambda event: None)
+    divergence = Divergence([7], lambda event: None)
     with pytest.raises(BadSetting, match=r"observations of seed 7 are not stacks .* set frame_stack to 1"):
-        watch.look({"loss": np.nan, "replay_size": np.nan}, 0, 4, 1, lambda seed: None)
+        divergence.look({"loss": np.nan, "replay_size": np.nan}, 0, 4, 1, lambda seed: None)
