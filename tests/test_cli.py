@@ -1,5 +1,6 @@
 """The command line as a user meets it: in a process of its own, or in this one where a start would prove no more."""
 
+import inspect
 import json
 import subprocess
 import sys
@@ -7,6 +8,7 @@ import sys
 import pytest
 
 from polyak import cli
+from polyak.training import train
 
 SETTINGS = "--steps 512 --num-envs 4 --n-steps 16 --batch-size 64 --network mlp:16".split()
 
@@ -178,6 +180,46 @@ def test_check_tells_what_is_wrong_by_words_and_status(args, status, words, mine
     assert result.returncode == status, result.stderr
     assert words in (result.stderr if status == 2 else result.stdout)
     assert "Traceback" not in result.stderr
+
+
+def test_an_environment_of_the_users_is_trained_on_and_played_by_its_name(mine, inside):
+    options = "--steps 64 --num-envs 2 --final-episodes 3 --processes 0 --out runs".split()
+    trained = inside("train", "a2c", "mine.envs:Suspicious", *options, cwd=mine)
+    assert trained.returncode == 0, trained.stderr
+    (path,) = (mine / "runs").iterdir()
+    assert f"Next: polyak watch runs/{path.name} --env package.module:Suspicious" in trained.stderr
+    about = json.loads((path / "run.json").read_text())
+    assert about["env"] == "Suspicious" and about["custom_env"] and about["final_episodes"] == 3
+    result = inside("evaluate", str(path), "--env", "mine.envs:Suspicious", "--episodes", "2", cwd=mine)
+    assert "(1 seed x 2 episodes)" in result.stdout, result.stderr
+    for command in ("evaluate", "watch"):
+        refused = inside(command, str(path), cwd=mine)
+        assert refused.returncode == 2 and "give it with --env package.module:MyEnv." in refused.stderr
+
+    (path / "run.json").write_text(json.dumps(about | {"status": "stopped", "returns": {}}))
+    refused = inside("resume", str(path), cwd=mine)
+    assert refused.returncode == 2 and "--env package.module:Suspicious" in refused.stderr
+    resumed = inside("resume", str(path), "--env", "mine.envs:Suspicious", "--processes", "0", cwd=mine)
+    assert resumed.returncode == 0, resumed.stderr
+    assert json.loads((path / "run.json").read_text())["status"] == "finished"
+
+
+def test_no_file_can_have_a_module_imported(mine, inside):
+    """The same run, whose file claims that its environment is one that has a name."""
+    (path,) = (mine / "runs").iterdir()
+    about = json.loads((path / "run.json").read_text())
+    lie = {"status": "stopped", "returns": {}, "custom_env": False, "env": "mine.unready:Broken"}
+    (path / "run.json").write_text(json.dumps(about | lie))
+    refused = inside("resume", str(path), cwd=mine)
+    assert refused.returncode == 2 and "names a module, which polyak does not import for a file" in refused.stderr
+    (path / "run.json").write_text(json.dumps(about))
+
+
+def test_every_argument_of_train_is_an_option_with_its_help(tmp_path, inside):
+    text = inside("train", "q-learning", "--help", cwd=tmp_path).stdout
+    for name in inspect.signature(train).parameters:
+        assert (f"--{name.replace('_', '-')}" in text) == (name not in ("algorithm", "env", "callbacks"))
+    assert "episodes of the evaluation after training" in text
 
 
 @pytest.mark.parametrize(

@@ -1,18 +1,24 @@
 """`train` from the outside: what a run holds, that seeds are honest, and how it ends when something goes wrong."""
 
 import dataclasses
+import inspect
 import os
 import signal
 import subprocess
 import sys
+import threading
+import time
 
 import gymnasium
+import jax
 import numpy as np
 import pytest
 
 import polyak
 from polyak.presets import preset
-from polyak.runs.events import Chunk, Finished
+from polyak.runs import files
+from polyak.runs.events import CheckpointSaved, Chunk, Closing, Finished, Playing
+from polyak.training import ARGUMENTS
 from polyak.worker import train_seeds
 from tests.jobs import job
 
@@ -171,6 +177,126 @@ def test_a_worker_that_dies_ends_the_run_with_a_sentence(tmp_path):
     words = r"^Breaks, environment 0 of 4, step 1 of the episode with seed \d+, action [01]: its process .* status 3"
     with pytest.raises(polyak.Error, match=words):
         quick(tmp_path, env=kind, processes=1)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"steps": 1e4}, "steps=10000.0 is not a whole number"),
+        ({"steps": True}, "steps=True is not a whole number"),
+        ({"steps": 3_000_000_000}, "steps=3000000000 is not a whole number from 1 to 2147483647"),
+        ({"steps": 2**31 - 1}, "in whole blocks of 64, are more than the 2,147,483,647 that a seed can count"),
+        ({"seed": "0"}, "seed='0' is not a whole number"),
+        ({"seed": 2**32 - 1, "seeds": 2}, r"beyond 2\^32 - 1"),
+        ({"seeds": 2.0}, "seeds=2.0 is not a whole number"),
+        ({"num_envs": "4"}, "num_envs='4' is not a whole number"),
+        ({"num_envs": 2**21}, "num_envs=2097152 is not a whole number from 1 to 1048576"),
+        ({"eval_every": 1.5}, "eval_every=1.5 is not a whole number"),
+        ({"eval_episodes": None}, "eval_episodes=None is not a whole number"),
+        ({"final_episodes": 0}, "final_episodes=0 is not a whole number"),
+        ({"checkpoint_every": "often"}, "checkpoint_every='often' is not a whole number"),
+        ({"keep_checkpoints": 0}, "keep_checkpoints=0 is not a whole number"),
+        ({"out": 7}, "out=7 is not a path"),
+        ({"progress": "yes"}, "progress='yes' is not true or false"),
+        ({"processes": -1}, "processes=-1 is not a whole number"),
+        ({"workers": -1}, "workers=-1 is not a whole number"),
+        ({"step_timeout": "long"}, "step_timeout='long' is not a finite number"),
+        ({"step_timeout": -1.0}, "step_timeout is -1.0"),
+        ({"on_fault": "ignore"}, "on_fault='ignore' is not 'stop' or 'restart'"),
+        ({"callbacks": polyak.TimeLimit(3)}, "callbacks is TimeLimit.*; it must be a list"),
+        ({"algorithm": polyak.PPO}, "algorithm=<class .*PPO'> is not an algorithm"),
+        ({"algorithm": 7}, "algorithm=7 is not an algorithm"),
+    ],
+    ids=str,
+)
+def test_an_argument_of_the_wrong_type_or_size_is_named_before_anything_is_written(change, words, tmp_path):
+    with pytest.raises(polyak.Error, match=words) as caught:
+        quick(tmp_path, **change)
+    assert os.listdir(tmp_path) == [] and "\n" not in str(caught.value)
+
+
+def test_every_argument_of_train_and_resume_is_checked():
+    for function in (polyak.train, polyak.resume):
+        assert inspect.signature(function).parameters.keys() <= ARGUMENTS.keys()
+
+
+def test_large_seeds_can_share_a_program_and_are_the_seeds_alone(tmp_path):
+    learner = polyak.QLearning(learning_rate=0.5, initial_value=1.0)
+    together = quick(tmp_path, learner, "FrozenLake-v1", seed=2**32 - 2, seeds=2, num_envs=1)
+    alone = quick(tmp_path, learner, "FrozenLake-v1", seed=2**32 - 1, num_envs=1)
+    assert policy_bytes(together, 2**32 - 1) == policy_bytes(alone, 2**32 - 1)
+
+
+def test_policies_of_a_training_share_what_is_compiled(tmp_path, caplog):
+    with jax.log_compiles():
+        quick(tmp_path, seeds=2, env="gymnasium:CartPole-v1", eval_every=256, eval_episodes=20)
+    assert sum("Compiling jit(step)" in record.getMessage() for record in caplog.records) == 1
+
+
+def test_a_seed_has_finished_only_when_its_last_checkpoint_is_written(tmp_path, monkeypatch):
+    """Who hears of it removes the checkpoints."""
+    write, begun = files.write_durably, threading.Event()
+
+    def slow(path, parts):
+        begun.set()
+        time.sleep(0.2)
+        write(path, parts)
+
+    monkeypatch.setattr("polyak.runs.checkpoint.write_durably", slow)
+    monkeypatch.setattr("polyak.worker.CHECKPOINT_SECONDS", 0.0)
+    events = []
+    learner = polyak.QLearning(learning_rate=0.5, initial_value=1.0)
+    train_seeds(job(learner, "FrozenLake-v1", tmp_path, steps=200), events.append, lambda: False)
+    kinds = [type(event) for event in events]
+    assert begun.is_set() and CheckpointSaved in kinds
+    assert kinds.index(Finished) == len(kinds) - 2 and kinds[-1] == Closing
+
+
+def test_a_run_is_scored_in_as_many_episodes_as_are_asked_for_also_after_a_stop(tmp_path):
+    class Fails:
+        def on_chunk(self, run, seed, step, metrics):
+            raise ValueError("enough")
+
+    learner = polyak.QLearning(learning_rate=0.5, initial_value=1.0)
+    with pytest.raises(polyak.Error, match="enough"):
+        quick(tmp_path, learner, "FrozenLake-v1", num_envs=1, final_episodes=7, callbacks=[Fails()])
+    (path,) = tmp_path.iterdir()
+    assert polyak.resume(path, processes=0, progress=False).scores.returns.shape == (1, 7)
+
+
+def test_the_final_score_is_of_other_episodes_than_evaluations_while_training(tmp_path):
+    class Keeps:
+        def on_evaluation(self, run, seed, step, returns):
+            self.returns = returns
+            return polyak.Stop("the policy that is scored")
+
+    keeps, learner = Keeps(), polyak.QLearning(learning_rate=0.5, initial_value=1.0)
+    how = {"num_envs": 1, "steps": 4000, "eval_every": 2000, "eval_episodes": 100, "final_episodes": 100}
+    run = quick(tmp_path, learner, "FrozenLake-v1", callbacks=[keeps], **how)
+    assert run.stopped_early[0]["step"] == 2000 and sum(keeps.returns) > 0
+    assert run.scores.returns[0].tolist() != keeps.returns
+
+
+class Slow(gymnasium.Env):
+    """A step takes its time."""
+
+    observation_space, action_space = gymnasium.spaces.Discrete(2), gymnasium.spaces.Discrete(2)
+
+    def reset(self, *, seed=None, options=None):
+        return 0, {}
+
+    def step(self, action):
+        time.sleep(0.02)
+        return 0, 0.0, True, False, {}
+
+
+def test_a_long_evaluation_tells_how_far_it_is_at_most_once_a_second(tmp_path):
+    events, began = [], time.monotonic()
+    asked = dataclasses.replace(job(polyak.QLearning(), "Slow", tmp_path, steps=2, final_episodes=70), env=Slow)
+    train_seeds(asked, events.append, lambda: False)
+    playing = [event for event in events if isinstance(event, Playing)]
+    assert 1 <= len(playing) <= time.monotonic() - began
+    assert all(event.seed == 0 and 0 < event.finished < event.episodes == 70 for event in playing)
 
 
 def test_an_environment_object_is_refused_because_many_are_needed(tmp_path):

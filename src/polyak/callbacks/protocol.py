@@ -63,6 +63,8 @@ METHODS = tuple(name for name in vars(Callback) if name.startswith("on_"))
 
 def check(callbacks: Sequence[Any]) -> None:
     """Raises `BadSetting` for what is no callback, and `UnknownName` for a method that nobody would ever call."""
+    if not isinstance(callbacks, Sequence):
+        raise BadSetting(f"callbacks is {callbacks!r:.80}; it must be a list.")
     for callback in callbacks:
         own = [name for name in dir(callback) if name.startswith("on_")]
         for name in own:
