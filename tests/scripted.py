@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 from polyak.envs import calls
 from polyak.errors import BadSetting
-from polyak.runs.events import Chunk, Closing, Emit, Finished, Hello, Skipped, Stopped
+from polyak.runs.events import Chunk, Closing, Emit, Finished, Hello, Skipped
 
 PRINTED = "what an environment prints"
 CALL = "lake, environment 1 of 4, step 3 of the episode with seed 7, action 2: "
@@ -49,7 +49,6 @@ class Script:
             step = 0
             for step, word in enumerate(self.words[seed], 1):
                 if stopping():
-                    emit(Stopped(seed, step))
                     emit(Closing())
                     return
                 if finishing(seed):

@@ -203,14 +203,17 @@ def test_a_wrong_callback_is_one_sentence(callbacks, words, tmp_path):
 @pytest.mark.parametrize(
     ("make", "words"),
     [
-        (lambda: polyak.StopAtReturn("high"), "value is 'high'"),
-        (lambda: polyak.StopAtReturn(1.0, consecutive=0), "consecutive is 0"),
-        (lambda: polyak.StopAtReturn(1.0, metric="episode_retrun"), "did you mean episode_return"),
-        (lambda: polyak.StopWithoutImprovement(0), "patience is 0"),
-        (lambda: polyak.StopWithoutImprovement(3, min_delta=-1.0), "min_delta is -1.0"),
-        (lambda: polyak.TimeLimit(float("nan")), "seconds is nan"),
-        (lambda: polyak.Film(0), "every is 0"),
-        (lambda: polyak.Film(10, episodes=1.5), "episodes is 1.5"),
+        (lambda: polyak.StopAtReturn("high"), "StopAtReturn's value='high' is not a finite number"),
+        (lambda: polyak.StopAtReturn(1.0, consecutive=0), "consecutive=0 is not a whole number"),
+        (
+            lambda: polyak.StopAtReturn(1.0, metric="episode_retrun"),
+            "metric='episode_retrun' is not 'evaluation_return' or 'episode_return'",
+        ),
+        (lambda: polyak.StopWithoutImprovement(0), "patience=0"),
+        (lambda: polyak.StopWithoutImprovement(3, min_delta=-1.0), "min_delta=-1.0 is not a number from 0"),
+        (lambda: polyak.TimeLimit(float("nan")), "seconds=nan"),
+        (lambda: polyak.Film(0), "Film's every=0"),
+        (lambda: polyak.Film(10, episodes=1.5), "episodes=1.5"),
     ],
     ids=range(8),
 )
@@ -326,5 +329,5 @@ def test_policies_are_written_while_training_goes_on_and_checkpoints_are_told_of
     half = train(tmp_path, steps=800, callbacks=[Log(("chunk", 400), polyak.Stop("half"))])
     assert (keeps.policies[400] == half.policy()(np.arange(16))).all()
     calls = polyak.callbacks.Calls([keeps], run, print)
-    calls.take(CheckpointSaved(0, 400, str(tmp_path), bytes=0, seconds=0.0))
+    calls.take(CheckpointSaved(0, 400, str(tmp_path)))
     assert keeps.checkpoints == [(0, 400, tmp_path)]

@@ -9,9 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from polyak import callbacks as instruments, errors
-from polyak.runs import checkpoint, store
+from polyak.runs import checkpoint, events, store
 from polyak.runs.about import About
-from polyak.runs.events import CheckpointSaved, Chunk, Event, Failed, Finished, Hello, Notice, Playing, Skipped
 from polyak.runs.progress import Display
 
 
@@ -34,36 +33,36 @@ class Recorder:
         self._latest: dict[int, float] = {}  # returns
         self._timed: defaultdict[int, list[float]] = defaultdict(lambda: [0.0, 0.0])  # worker -> steps, seconds
 
-    def take(self, event: Event, worker: int = 0) -> None:
+    def take(self, event: events.Event, worker: int = 0) -> None:
         """Takes note of an event, and of which worker's it was."""
         match event:
-            case Hello(device, engine, environment):
+            case events.Hello(device, engine, environment):
                 self.about.device, self.about.engine, self.about.environment = device, engine, environment
-            case Chunk(seed, step, metrics):
+            case events.Chunk(seed, step, metrics):
                 self.steps[seed] = step
                 self._latest[seed] = metrics.get("episode_return", self._latest.get(seed, np.nan))
                 self._timed[worker][0] += event.timed_steps
                 self._timed[worker][1] += event.timed_seconds
                 values = [value for value in self._latest.values() if np.isfinite(value)]
                 self.show.update(sum(self.steps.values()), float(np.mean(values)) if values else None)
-            case Playing(seed, finished, episodes):
+            case events.Playing(seed, finished, episodes):
                 self.show.playing(f"seed {seed}: evaluation, {finished} of {episodes} episodes")
-            case CheckpointSaved():
+            case events.CheckpointSaved():
                 self.write_about()
-            case Notice(text, seed, fault):
+            case events.Notice(text, seed, fault):
                 self.about.faults += fault
                 self.show.say(text if seed is None else f"seed {seed}: {text}")
-            case Finished(seed, step, returns):
+            case events.Finished(seed, step, returns):
                 self.about.returns[str(seed)] = returns
                 if step < self.about.steps:
                     self._stopped_early(seed, step)
                 self.write_about()  # from here on nobody trains this seed again,
                 shutil.rmtree(checkpoint.folder_of(self.folder, seed), ignore_errors=True)  # so nobody needs these
                 self.show.playing("")
-            case Skipped(seed):
+            case events.Skipped(seed):
                 self._stopped_early(seed, 0)
                 self.write_about()
-            case Failed(kind, message):
+            case events.Failed(kind, message):
                 self.failure = self.failure or errors.restored(kind, message)
         self.calls.take(event)
 

@@ -7,7 +7,7 @@ import shutil
 import signal
 import sys
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -23,7 +23,7 @@ from polyak.recorder import Recorder
 from polyak.run import Run, span
 from polyak.runs import checkpoint, store
 from polyak.runs.about import CHECKS, MOST_PROCESSES, MOST_SEEDS, SEED, About, anything
-from polyak.runs.documents import Check, boolean, maybe, whole
+from polyak.runs.documents import Check, boolean, check_arguments, maybe, whole
 from polyak.runs.files import FolderLock
 from polyak.runs.progress import display
 from polyak.worker import Job, train_seeds
@@ -56,15 +56,6 @@ ARGUMENTS: dict[str, Check] = CHECKS | {  # what `run.json` keeps by the same na
     "progress": boolean,
     "processes": maybe(whole(0, MOST_PROCESSES)),
 }
-
-
-def _check_arguments(given: Mapping[str, Any]) -> None:
-    """Raises `BadSetting` for an argument of the wrong type or out of range."""
-    for name, value in given.items():
-        try:
-            ARGUMENTS[name](value, f"{name}={value!r:.80}")
-        except ValueError as error:
-            raise BadSetting(f"{error}.") from None
 
 
 def train(
@@ -125,11 +116,10 @@ def train(
         polyak.Error: anything about the algorithm, the environment or the settings that cannot work; or a callback
             that raised, after the state was saved.
     """
-    _check_arguments(locals())
+    check_arguments(ARGUMENTS, locals())
     from polyak.envs import name_of
 
     protocol.check(callbacks)
-    env_calls.check_timeout(step_timeout)
     name = name_of(env)
     found = presets.preset(algorithm, name) if isinstance(algorithm, str) else None
     if isinstance(algorithm, str):
@@ -224,7 +214,7 @@ def resume(
     Raises:
         BadFile: it is no run of polyak, another process trains it, or all its checkpoints are damaged.
     """
-    _check_arguments(locals())
+    check_arguments(ARGUMENTS, locals())
     from polyak.envs import without_import
 
     folder = Path(path)

@@ -15,22 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 from polyak.divergence import Divergence
 from polyak.errors import BadFile
-from polyak.runs import store
+from polyak.runs import events, store
 from polyak.runs.about import About
-from polyak.runs.events import (
-    Chunk,
-    Closing,
-    Emit,
-    Evaluation,
-    Event,
-    Finished,
-    Hello,
-    Notice,
-    Playing,
-    PolicySaved,
-    Skipped,
-    Stopped,
-)
+from polyak.runs.events import Emit, Event
 
 if TYPE_CHECKING:
     from polyak.agent import Agent, Algorithm
@@ -121,18 +108,18 @@ def _train_seeds(job: Job, emit: Emit, stopping: Callable[[], bool], finishing: 
 
     def tell(event: Event | None = None) -> None:
         while faults:
-            emit(Notice(faults.pop(0), fault=True))
+            emit(events.Notice(faults.pop(0), fault=True))
         if event is not None:
             emit(event)
 
     kind = "compiled" if isinstance(env, envs.CompiledEnv) else "host"
-    emit(Hello(jax.devices()[0].device_kind, kind, type(env).__name__))
+    emit(events.Hello(jax.devices()[0].device_kind, kind, type(env).__name__))
     keeper = Keeper(job.folder, job.seeds, about.keep_checkpoints, emit, together=batched)
     metrics = store.MetricWriter(job.folder)
     try:
         for seeds in _together(job.seeds, keeper) if batched else [(seed,) for seed in job.seeds]:
             _Training(job, policy, agent, engine, seeds, batched, keeper, metrics, tell, stopping, finishing).run()
-        emit(Closing())
+        emit(events.Closing())
     finally:
         keeper.close()
         metrics.close()
@@ -182,7 +169,7 @@ class _Training:
         """Trains to the end, or until told to stop."""
         if self._all_finishing() and not self.keeper.last[self.seeds[0]]:
             for seed in self.seeds:
-                self.emit(Skipped(seed))
+                self.emit(events.Skipped(seed))
             return
         loop, position = self._begin()
         for end in self._stops(position):
@@ -216,7 +203,7 @@ class _Training:
             policy.save(self.job.folder / f"policy-{seed}.safetensors")
             returns = self._play(seed, policy, self.about.final_episodes, SCORE_SEED)
             self.metrics.write([(seed, self._steps(position), "final_return", sum(returns) / len(returns))])
-            self.emit(Finished(seed, self._steps(position), returns))
+            self.emit(events.Finished(seed, self._steps(position), returns))
 
     def _begin(self) -> tuple["Loop", int]:
         """The state to go on from: the newest checkpoint's, or that of a run that has not begun."""
@@ -274,7 +261,7 @@ class _Training:
             measured[seed] = {name: value for name, value in values.items() if np.isfinite(value)}
         self.metrics.write((seed, step, *item) for seed, values in measured.items() for item in values.items())
         for seed, values in measured.items():
-            self.emit(Chunk(seed, step, values, *timed))
+            self.emit(events.Chunk(seed, step, values, *timed))
         self.keeper.tell()
 
     def _last_good(self, seed: int) -> Path | None:
@@ -283,7 +270,7 @@ class _Training:
         return last.path if last else None
 
     def _notice(self, seed: int, text: str) -> None:
-        self.emit(Notice(text, seed))
+        self.emit(events.Notice(text, seed))
 
     def _evaluate(self, loop: "Loop", position: int) -> dict[int, float]:
         """Plays with the present policies; returns the mean return of each seed."""
@@ -292,7 +279,7 @@ class _Training:
             returns = self._play(seed, policy, self.about.eval_episodes, EVALUATION_SEED)
             scores[seed] = sum(returns) / len(returns)
             self.metrics.write([(seed, self._steps(position), "evaluation_return", scores[seed])])
-            self.emit(Evaluation(seed, self._steps(position), returns))
+            self.emit(events.Evaluation(seed, self._steps(position), returns))
         return scores
 
     def _policies(self, loop: "Loop") -> Iterator[tuple[int, "Policy"]]:
@@ -305,7 +292,7 @@ class _Training:
             step = self._steps(position)
             path = folder / f"policy-{seed}-{step}.safetensors"
             policy.save(path)
-            self.emit(PolicySaved(seed, step, str(path)))
+            self.emit(events.PolicySaved(seed, step, str(path)))
 
     def _of_seed(self, tree: Any, k: int) -> Any:
         import jax
@@ -322,7 +309,7 @@ class _Training:
             nonlocal told
             if time.monotonic() >= told + 1.0:
                 told = time.monotonic()
-                self.emit(Playing(seed, finished, episodes))
+                self.emit(events.Playing(seed, finished, episodes))
 
         return evaluate(policy, self.job.env, episodes=episodes, seed=first, progress=tell).returns[0].tolist()
 
@@ -373,4 +360,3 @@ class _Training:
         for seed, policy in self._policies(loop):
             if position:  # else nothing was learnt
                 policy.save(self.job.folder / f"policy-{seed}.safetensors")
-            self.emit(Stopped(seed, self._steps(position)))

@@ -5,7 +5,7 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from polyak.errors import BadSetting
+from polyak.callbacks.protocol import Count, check_fields
 from polyak.runs import store
 
 if TYPE_CHECKING:
@@ -23,14 +23,11 @@ class Film:
         episodes: of each film; the same ones each time.
     """
 
-    every: int
-    episodes: int = 1
+    every: Count
+    episodes: Count = 1
 
     def __post_init__(self) -> None:
-        for name in ("every", "episodes"):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise BadSetting(f"Film's {name} is {value!r}; it must be a whole number of at least 1.")
+        check_fields(self)
 
     @property
     def policy_every(self) -> int:

@@ -1,5 +1,6 @@
 """Callbacks as plain data in `run.json`, so that `resume` uses them again: known names and numbers, no path."""
 
+import dataclasses
 from collections.abc import Iterable
 from typing import Any
 
@@ -8,21 +9,26 @@ from polyak.callbacks.stopping import StopAtReturn, StopWithoutImprovement, Time
 from polyak.callbacks.tensorboard import TensorBoard
 from polyak.errors import BadFile, Error
 
-NOTED: dict[str, tuple[Any, tuple[str, ...]]] = {  # name -> class, and what it is given
-    "stop-at-return": (StopAtReturn, ("value", "metric", "consecutive")),
-    "stop-without-improvement": (StopWithoutImprovement, ("patience", "min_delta", "metric")),
-    "time-limit": (TimeLimit, ("seconds",)),
-    "film": (Film, ("every", "episodes")),
-    "tensorboard": (TensorBoard, ()),
+NOTED: dict[str, type] = {
+    "stop-at-return": StopAtReturn,
+    "stop-without-improvement": StopWithoutImprovement,
+    "time-limit": TimeLimit,
+    "film": Film,
+    "tensorboard": TensorBoard,
 }
+
+
+def _settings_of(kind: Any) -> list[str]:
+    """The names of what a callback is given, but for a folder."""
+    return [field.name for field in dataclasses.fields(kind)] if dataclasses.is_dataclass(kind) else []
 
 
 def to_notes(callbacks: Iterable[Any]) -> list[dict[str, Any]]:
     """The built-in ones among them; what is yours, or writes outside the run folder, is left out."""
     return [
-        {"name": name, **{field: getattr(callback, field) for field in fields}}
+        {"name": name, **{setting: getattr(callback, setting) for setting in _settings_of(kind)}}
         for callback in callbacks
-        for name, (kind, fields) in NOTED.items()
+        for name, kind in NOTED.items()
         if type(callback) is kind and getattr(callback, "folder", None) is None
     ]
 
@@ -40,7 +46,6 @@ def from_notes(found: Any) -> list[Any]:
 def _from_note(name: str, **settings: Any) -> Any:
     if name not in NOTED:
         raise ValueError(f"there is no callback named {name!r}.")
-    kind, fields = NOTED[name]
-    if set(settings) != set(fields):
-        raise ValueError(f"{name} takes {', '.join(fields) or 'nothing'}, not {', '.join(settings) or 'nothing'}.")
-    return kind(**settings)
+    if set(settings) != set(known := _settings_of(NOTED[name])):
+        raise ValueError(f"{name} takes {', '.join(known) or 'nothing'}, not {', '.join(settings) or 'nothing'}.")
+    return NOTED[name](**settings)

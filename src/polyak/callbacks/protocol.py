@@ -4,9 +4,10 @@ import copy
 import dataclasses
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Annotated, Any, Protocol
 
 from polyak.errors import BadSetting, CallbackFault, Error, UnknownName
+from polyak.runs.documents import check_arguments, checks_of, whole
 from polyak.runs.events import CheckpointSaved, Chunk, Evaluation, Event, PolicySaved
 
 if TYPE_CHECKING:
@@ -74,6 +75,14 @@ def check(callbacks: Sequence[Any]) -> None:
             what = f"the class {callback.__name__}" if isinstance(callback, type) else repr(callback)
             raise BadSetting(f"{what} is no callback; pass an object with one of the methods {', '.join(METHODS)}.")
     policy_every(callbacks)
+
+
+Count = Annotated[int, whole(1, 10**15)]
+
+
+def check_fields(callback: Any) -> None:
+    """Raises `BadSetting` for a field of a dataclass that is not as its annotation says."""
+    check_arguments(checks_of(type(callback)), vars(callback), f"{type(callback).__name__}'s ")
 
 
 def policy_every(callbacks: Iterable[Any]) -> int | None:

@@ -3,18 +3,19 @@
 import dataclasses
 import math
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 
-from polyak.callbacks.protocol import Stop
-from polyak.errors import BadSetting, UnknownName
+from polyak.callbacks.protocol import Count, Stop, check_fields
+from polyak.errors import BadSetting
 from polyak.runs import store
+from polyak.runs.documents import number, one_of, real
 
 if TYPE_CHECKING:
     from polyak.run import Run
 
-METRICS = ("evaluation_return", "episode_return")
+Metric = Annotated[str, one_of(["evaluation_return", "episode_return"])]
 
 
 def _check_evaluations(callback: "ByReturn", run: "Run") -> None:
@@ -48,14 +49,12 @@ class StopAtReturn:
         consecutive: how many looks in a row must have reached it.
     """
 
-    value: float
-    metric: str = "evaluation_return"
-    consecutive: int = 1
+    value: Annotated[float, number]
+    metric: Metric = "evaluation_return"
+    consecutive: Count = 1
 
     def __post_init__(self) -> None:
-        _check_number(self, "value", -math.inf)
-        _check_count(self, "consecutive")
-        _check_metric(self)
+        check_fields(self)
 
     on_start, on_chunk, on_evaluation = _check_evaluations, _look_at_episodes, _look_at_evaluation
 
@@ -80,14 +79,12 @@ class StopWithoutImprovement:
         metric: as for `StopAtReturn`.
     """
 
-    patience: int
-    min_delta: float = 0.0
-    metric: str = "evaluation_return"
+    patience: Count
+    min_delta: Annotated[float, real(0, 1e300)] = 0.0
+    metric: Metric = "evaluation_return"
 
     def __post_init__(self) -> None:
-        _check_count(self, "patience")
-        _check_number(self, "min_delta", 0.0)
-        _check_metric(self)
+        check_fields(self)
 
     on_start, on_chunk, on_evaluation = _check_evaluations, _look_at_episodes, _look_at_evaluation
 
@@ -113,10 +110,10 @@ class TimeLimit:
         seconds: of wall time, from the start of `train`, compilation included.
     """
 
-    seconds: float
+    seconds: Annotated[float, real(0, 1e15)]
 
     def __post_init__(self) -> None:
-        _check_number(self, "seconds", 0.0)
+        check_fields(self)
 
     def on_start(self, run: "Run") -> None:
         self._end = time.perf_counter() + self.seconds - run.about["wall_seconds"]
@@ -125,21 +122,3 @@ class TimeLimit:
         if time.perf_counter() < self._end:
             return None
         return Stop(f"the time limit of {self.seconds:g} seconds is over", whole_run=True)
-
-
-def _check_number(callback: object, name: str, least: float) -> None:
-    value = getattr(callback, name)
-    if isinstance(value, bool) or not isinstance(value, int | float) or not least <= value < math.inf:
-        wanted = "a number" if least == -math.inf else f"a number of at least {least:g}"
-        raise BadSetting(f"{type(callback).__name__}'s {name} is {value!r}; it must be {wanted}.")
-
-
-def _check_count(callback: object, name: str) -> None:
-    value = getattr(callback, name)
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise BadSetting(f"{type(callback).__name__}'s {name} is {value!r}; it must be a whole number of at least 1.")
-
-
-def _check_metric(callback: "ByReturn") -> None:
-    if callback.metric not in METRICS:
-        raise UnknownName("metric to stop by", str(callback.metric), METRICS)

@@ -10,8 +10,9 @@ import json
 import math
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
+from polyak.errors import BadSetting
 from polyak.runs.files import read_limited
 
 DIGITS = 40  # of a whole number: the state of a random generator has 128 bits
@@ -19,6 +20,20 @@ DIGITS = 40  # of a whole number: the state of a random generator has 128 bits
 Check = Callable[
     [Any, str], None
 ]  # value, its place in the document; raises ValueError where the value is not as wanted
+
+
+def checks_of(kind: type) -> dict[str, Check]:
+    """By name the checks of fields that are annotated with them, as in `steps: Annotated[int, whole(1, 10**15)]`."""
+    return {name: hint.__metadata__[0] for name, hint in get_type_hints(kind, include_extras=True).items()}
+
+
+def check_arguments(checks: Mapping[str, Check], given: Mapping[str, Any], of: str = "") -> None:
+    """Raises `BadSetting` for an argument that its check refuses; `of` says what takes it."""
+    for name, value in given.items():
+        try:
+            checks[name](value, f"{of}{name}={value!r:.80}")
+        except ValueError as error:
+            raise BadSetting(f"{error}.") from None
 
 
 def read_json(path: Path, schema: Check, limit: int) -> Any:
@@ -130,6 +145,16 @@ def number(value: Any, place: str) -> None:
     """A finite number."""
     if type(value) not in (int, float) or not math.isfinite(value):
         raise _wrong(place, "a finite number")
+
+
+def real(low: float, high: float) -> Check:
+    """A number from `low` to `high`."""
+
+    def check(value: Any, place: str) -> None:
+        if type(value) not in (int, float) or not low <= value <= high:
+            raise _wrong(place, f"a number from {low:g} to {high:g}")
+
+    return check
 
 
 def boolean(value: Any, place: str) -> None:

@@ -53,8 +53,6 @@ class CheckpointSaved(NamedTuple):
     seed: int
     step: int
     path: str
-    bytes: int  # of the files that are new
-    seconds: float
 
 
 class Notice(NamedTuple):
@@ -79,13 +77,6 @@ class Skipped(NamedTuple):
     seed: int
 
 
-class Stopped(NamedTuple):
-    """A seed was saved, and can go on from there."""
-
-    seed: int
-    step: int
-
-
 class Closing(NamedTuple):
     """All is saved; what goes wrong from here on can harm nothing."""
 
@@ -107,7 +98,6 @@ Event = (
     | Notice
     | Finished
     | Skipped
-    | Stopped
     | Closing
     | Failed
 )

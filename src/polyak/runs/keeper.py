@@ -99,7 +99,6 @@ class Keeper:
     def _write(self, step: int, contents: Mapping[int, Content]) -> None:
         for seed, content in contents.items():
             folder, before = folder_of(self.run, seed), self.last[seed]
-            began = time.perf_counter()
             try:
                 found = checkpoint.save(folder, step, content.files(), content.about, before, content.state.unchanged)
                 score, self.last[seed] = content.about["score"], found
@@ -112,8 +111,7 @@ class Keeper:
                 text = f"The checkpoint at step {step:,} could not be written ({error.strerror}); {good}."
                 self._news.put(Notice(text, seed))
             else:
-                written = sum(found.files[name]["size"] for name in set(found.files) - set(content.state.unchanged))
-                self._news.put(CheckpointSaved(seed, step, str(found.path), written, time.perf_counter() - began))
+                self._news.put(CheckpointSaved(seed, step, str(found.path)))
 
     def _in_step(self, seeds: Sequence[int]) -> dict[int, Checkpoint | None] | None:
         """The newest checkpoints that all seeds have of one step; None if there are none.

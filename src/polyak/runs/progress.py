@@ -4,7 +4,7 @@ import contextlib
 import sys
 import time
 from collections.abc import Callable, Iterator
-from typing import Protocol
+from typing import Any, Protocol
 
 from rich.console import Console
 from rich.progress import (
@@ -37,20 +37,10 @@ class Display(Protocol):
 class Silent:
     """Shows nothing."""
 
-    def start(self, title: str, total: int) -> None:
+    def _nothing(self, *what: Any, **how: Any) -> None:
         """Nothing to show."""
 
-    def update(self, steps: int, episode_return: float | None) -> None:
-        """Nothing to show."""
-
-    def playing(self, text: str) -> None:
-        """Nothing to show."""
-
-    def say(self, line: str) -> None:
-        """Nothing to show."""
-
-    def stop(self) -> None:
-        """Nothing to show."""
+    start = update = playing = say = stop = _nothing
 
 
 class _Pace:
