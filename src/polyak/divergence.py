@@ -92,7 +92,7 @@ class Growth:
         self.told = False
 
     def look(self, metrics: Mapping[str, float]) -> str:
-        """What to tell after a chunk, once in a run; else an empty string."""
+        """The warning after a chunk, once in a run; else an empty string."""
         if metrics.get("episodes") and math.isfinite(metrics["episode_return"]):
             self.earned = max(self.earned, abs(metrics["episode_return"]) * math.sqrt(metrics["episodes"]))
         for name, size in sizes(metrics).items():
@@ -126,7 +126,7 @@ class Learning:
         self.looks: dict[str, int] = {}
 
     def look(self, metrics: Mapping[str, float]) -> str:
-        """What to tell after a chunk; mostly an empty string."""
+        """The warning after a chunk; mostly an empty string."""
         if metrics.get("episodes") and math.isfinite(metrics["episode_return"]):
             self.first = metrics["episode_return"] if self.first is None else self.first
             self.best = max(self.best, metrics["episode_return"])

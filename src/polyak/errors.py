@@ -1,4 +1,4 @@
-"""What polyak raises when it cannot use what it was given: one sentence that says what, where, and what to do."""
+"""The errors that polyak raises on purpose: one sentence that says what was wrong, where, and what to do."""
 
 import difflib
 import os

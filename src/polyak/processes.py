@@ -48,17 +48,17 @@ def accelerator_expected() -> bool:
 
 
 class Transport(Protocol):
-    """How `train` talks with those who train for it, wherever they run; they are numbered from 0."""
+    """The connection between `train` and the workers that train for it, wherever they run; they are numbered from 0."""
 
     @property
     def running(self) -> bool:
-        """Whether any of them has not ended."""
+        """Whether any worker has not ended."""
         ...
 
     def receive(self) -> list[tuple[int, Event]]:
-        """What has come since the last call, and from whom; waits a moment for it.
+        """The events since the last call, each with its worker; waits a moment for them.
 
-        Each ends once. Where that is neither after `Closing` nor after `Failed`, a `Failed` is made for it.
+        A worker that ends neither after `Closing` nor after `Failed` has a `Failed` made for it, as its last event.
         """
         ...
 
@@ -67,11 +67,11 @@ class Transport(Protocol):
         ...
 
     def stop(self) -> None:
-        """Asks all to save what they have and end; they do so after the present chunk."""
+        """Asks all workers to save what they have and end; they do so after the present chunk."""
         ...
 
     def kill(self) -> None:
-        """Ends all at once, also those that hang; returns when they have gone."""
+        """Ends all workers at once, also those that hang; returns when they have gone."""
         ...
 
 
@@ -142,7 +142,7 @@ class Workers:
 
 
 class _Worker:
-    """A process, what it has told, and whether it has ended.
+    """A process, and what is known of it.
 
     Attributes:
         running: whether its end has not been seen.
@@ -184,8 +184,8 @@ class _Worker:
             self.connection.shutdown(socket.SHUT_WR)
 
     def receive(self) -> list[Event]:
-        """What it has told since the last time; if something went wrong with it, that comes last, and once."""
-        status = self.process.poll()  # asked before reading: whoever has ended has told all
+        """The events since the last call; the event that tells what went wrong with it comes last, and once."""
+        status = self.process.poll()  # asked before reading: a process that has ended has told all
         events: list[Event] = []
         try:
             for line in self._lines():
@@ -280,7 +280,7 @@ def main() -> None:
             finishing.update(json.loads(line))
             answers.release()
         stop.set()
-        answers.release()  # whoever waits now; nobody does later
+        answers.release()  # `emit`, if it waits; it does not from now on
 
     def emit(event: Event) -> None:
         try:

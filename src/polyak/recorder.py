@@ -1,4 +1,4 @@
-"""What becomes of the events of training: progress on the screen, facts in `run.json`, calls of callbacks."""
+"""Makes of the events of training: progress on the screen, facts in `run.json`, calls of callbacks."""
 
 import shutil
 import threading

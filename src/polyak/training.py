@@ -358,7 +358,7 @@ def _interrupting(interrupted: threading.Event) -> Iterator[None]:
 
 
 def _farewell(run: Run, recorder: Recorder) -> str:
-    """What happened, where it is, and what to type next."""
+    """The last lines of a run: its result, its folder, and the command to type next."""
     from polyak.envs.tictactoe import GAMES
 
     about = recorder.about

@@ -36,7 +36,7 @@ EVALUATION_SEED, SCORE_SEED = 2_000_000, 1_000_000
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Job:
-    """What one worker is asked to do."""
+    """An order to train some seeds of a run."""
 
     about: About  # the run: how long, how often and how it is trained
     algorithm: "Algorithm"
@@ -339,7 +339,7 @@ class _Training:
             self.keeper.wait()  # training on meanwhile would gain less than a kill could lose
 
     def _about(self, seed: int) -> dict[str, Any]:
-        """What a checkpoint is of."""
+        """The facts by which a checkpoint is known to be of this run and seed."""
         from polyak import settings
 
         return {

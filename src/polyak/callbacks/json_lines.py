@@ -1,4 +1,4 @@
-"""What happens in a run, for machines: one JSON object a line."""
+"""The events of a run, for machines: one JSON object a line."""
 
 import json
 import math

@@ -1,4 +1,4 @@
-"""What a callback may do, and how it is called."""
+"""The interface of callbacks, and how they are called."""
 
 import copy
 import dataclasses
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True)
 class Stop:
-    """What a callback returns to end training early: of the seed that it was called for, or of the whole run.
+    """Returned by a callback to end training early: of the seed that it was called for, or of the whole run.
 
     A seed that is ended counts as finished: its policy is saved and evaluated, `Run.stopped_early` says at which step
     and why, and `polyak.resume` does not go on with it. Seeds that train in one program, as tables do, end together,
@@ -28,7 +28,7 @@ class Stop:
 
 
 class Callback(Protocol):
-    """What `train` and `resume` call while a run goes on; an object with any one of these methods will do.
+    """The methods that `train` and `resume` call while a run goes on; an object with any one of them will do.
 
     Training waits until they return, so that a stop comes at the same step however many processes train. `run` is the
     growing run: `run.path`, `run.about` and `run.metrics(name)` say what is known so far. An object with an attribute
@@ -153,7 +153,7 @@ class Calls:
             self.asked.setdefault(one, stop.reason)
 
     def _call(self, callback: Any, method: str, *facts: Any) -> Stop | None:
-        """What it answers; whatever is wrong with that becomes one sentence."""
+        """The answer of a callback; whatever is wrong with it becomes one sentence."""
         if not hasattr(callback, method):
             return None
         where = f"{type(callback).__name__}.{method}"

@@ -1,4 +1,4 @@
-"""What `run.json` says of a run, as a type. Its checks serve twice: for what `train` is given, and for a file."""
+"""The content of `run.json`, as a type. Its checks serve twice: for the arguments of `train`, and for a file."""
 
 import dataclasses
 from typing import Annotated, Any
@@ -31,12 +31,12 @@ def by_seed(value: Check) -> Check:
 
 
 def anything(value: Any, place: str) -> None:
-    """Whatever it is; who uses it checks it."""
+    """Accepts every value; who uses it checks it."""
 
 
 @dataclasses.dataclass(kw_only=True)
 class About:
-    """What was asked of a run, and what is known of it so far; `vars` of it is the content of `run.json`.
+    """A run: how it is to be trained, and what is known of it so far. `vars` of it is the content of `run.json`.
 
     Fields with a default are missing from files that were written before there were these fields.
     """

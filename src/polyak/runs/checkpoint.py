@@ -58,7 +58,7 @@ class Checkpoint(NamedTuple):
 
 
 def folder_of(run: Path, seed: int) -> Path:
-    """Where the checkpoints of a seed lie."""
+    """The folder of the checkpoints of a seed."""
     return run / "checkpoints" / str(seed)
 
 
@@ -113,7 +113,7 @@ def save(
 
 
 def read_manifest(path: Path) -> Checkpoint:
-    """What a checkpoint says of itself; raises `BadFile` where a letter of that was changed."""
+    """A checkpoint as its manifest tells; raises `BadFile` where a letter of that was changed."""
     try:
         data = read_limited(path / MANIFEST, LARGEST_MANIFEST)
         manifest = parse_json(data, _SCHEMA)

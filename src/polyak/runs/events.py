@@ -1,4 +1,4 @@
-"""What happens while seeds are trained, as types; and as lines of JSON, where it is told by another process."""
+"""The events of training, as types, and as the lines of JSON that worker processes send."""
 
 import json
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Who saves checkpoints while training goes on: in a thread of its own, the newest and the best of every seed."""
+"""Saves checkpoints while training goes on, in a thread of its own: the newest and the best of every seed."""
 
 import contextlib
 import json
@@ -25,7 +25,7 @@ PATIENCE = 60.0  # seconds to wait for another process that trains the same seed
 
 
 class Content(NamedTuple):
-    """What a checkpoint of one seed is made of, all of it in the host's memory."""
+    """The content of a checkpoint of one seed, all of it in the host's memory."""
 
     state: Captured
     environments: dict[str, Any] | None
@@ -78,7 +78,7 @@ class Keeper:
         self._thread.start()
 
     def wait(self) -> None:
-        """Until everything is written."""
+        """Waits until everything is written."""
         if self._thread.is_alive():
             self._thread.join()
         self.tell()
@@ -130,7 +130,7 @@ class Keeper:
         return checkpoint.newest(folder_of(self.run, seed), lambda text: self.emit(Notice(text, seed)))
 
     def _locked(self, seed: int) -> FolderLock:
-        """The right to write checkpoints of a seed; whoever was killed may need a moment until he is gone."""
+        """The right to write checkpoints of a seed; a process that was killed may need a moment until it is gone."""
         folder = inner_folder(inner_folder(self.run, "checkpoints"), str(seed))
         deadline = time.monotonic() + PATIENCE
         while (lock := FolderLock.of(folder)) is None:

@@ -1,4 +1,4 @@
-"""What a person sees while a run goes on: a live line in a terminal, a few complete lines anywhere else."""
+"""Shows how a run goes on: a live line in a terminal, a few complete lines anywhere else."""
 
 import contextlib
 import sys
@@ -21,7 +21,7 @@ SELDOM = 10.0  # seconds without a step before a log is told of an evaluation, a
 
 
 class Display(Protocol):
-    """How a run shows itself."""
+    """Shows a run to the user."""
 
     def start(self, title: str, total: int) -> None: ...
 

@@ -74,7 +74,7 @@ def write_about(folder: Path, about: About) -> None:
 
 
 def read_about(folder: Path) -> About:
-    """What `run.json` says, each field of the type that its users rely on.
+    """The content of `run.json`, each field of the type that its users rely on.
 
     Names in it are only names: none is ever used as a path. Raises `BadFile` where the folder holds no run.
     """
@@ -96,7 +96,7 @@ def read_about(folder: Path) -> About:
 
 @functools.cache  # 4 ms a call, and every checkpoint tells them
 def versions() -> dict[str, str]:
-    """Of what a result depends on."""
+    """The versions of Python and of the packages that a result depends on."""
     packages = ("polyak", "jax", "jaxlib", "equinox", "optax", "gymnasium", "gymnax", "numpy")
     return {"python": platform.python_version(), **{name: importlib.metadata.version(name) for name in packages}}
 
