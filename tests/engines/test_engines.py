@@ -21,6 +21,7 @@ from polyak.algorithms.tabular.monte_carlo import MonteCarlo
 from polyak.algorithms.tabular.sarsa import SARSA
 from polyak.algorithms.value.dqn import DQN
 from polyak.algorithms.value.recurrent_dqn import RecurrentDQN
+from polyak.engines import common
 from polyak.engines.common import Episodes, draw_noise, drawn_together, initial_keys
 from polyak.engines.compiled import CompiledEngine
 from polyak.engines.host import HostEngine
@@ -172,7 +173,8 @@ class SameNoise:
 def test_both_engines_make_the_same_run(name):
     env, compiled = make(world_of(name)), cached_engine(name)
     host = copy.copy(cached_host_engine(name))  # the same programs around another environment
-    host.env = SameNoise(env, SMALL[name], host.agent)
+    host.collector = copy.copy(host.collector)
+    host.collector.env = SameNoise(env, SMALL[name], host.agent)
     (first, first_metrics), (second, second_metrics) = (
         run(compiled, 3, trains=(4, 4, 4)),
         run(host, 3, trains=(4, 4, 4)),
@@ -211,6 +213,22 @@ def test_the_most_that_a_chunk_holds_does_not_change_a_run(name):
     assert_equal(small.agent, large.agent)
 
 
+@pytest.mark.parametrize("kind", ["compiled", "host"])
+def test_the_noise_of_a_chunk_has_a_limit_that_does_not_change_a_run(kind, monkeypatch):
+    whole = {"compiled": cached_engine, "host": cached_host_engine}[kind]("sarsa")
+    one = jax.eval_shape(lambda key: whole.agent.noise(key, (1, NUM_ENVS)), jax.random.key(0))
+    monkeypatch.setattr(
+        common, "NOISE_BYTES", 3 * sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(one))
+    )
+    env = make("FrozenLake-v1" if kind == "compiled" else "gymnasium:FrozenLake-v1", NUM_ENVS)
+    spec = spec_of(env)
+    small = type(whole)(SMALL["sarsa"], SMALL["sarsa"].agent(spec), env, spec, 4)
+    assert 1 <= small.chunk < whole.chunk == 4
+    first, _ = run(whole, 1, fills=(), trains=(4, 2))
+    second, _ = run(small, 1, fills=(), trains=(small.chunk,) * (6 // small.chunk))
+    assert_equal((first.agent, first.obs), (second.agent, second.obs))
+
+
 @EVERY
 def test_the_same_seed_makes_the_same_run(name):
     first, again, other = (run(cached_engine(name), seed)[0] for seed in (5, 5, 6))
@@ -241,8 +259,8 @@ def test_no_program_is_compiled_twice_in_a_run(name):
 def test_no_program_is_compiled_twice_in_a_run_on_the_host(name):
     engine = cached_host_engine(name)
     run(engine, 0, fills=(2, 1), trains=(4, 1, 4, 3))
-    programs = {"init": engine._init, "noise": engine._noise, "act": engine._act}
-    programs |= {f"finish, learn={learn}": program for learn, program in engine._finish.items()}
+    programs = {"init": engine.learner._init, "noise": engine._noise, "act": engine.collector._act}
+    programs |= {f"update, learn={learn}": program for learn, program in engine.learner._update.items()}
     assert {name: program._cache_size() for name, program in programs.items()} == dict.fromkeys(programs, 1)
 
 
@@ -391,7 +409,7 @@ def test_the_episodes_of_a_chunk_are_counted_as_one_counts_by_hand(kind):
     loop, running = engine.init(0), []
     for iterations in (1, 2, 2):
         ended = []
-        for _ in range(engine.length * iterations):  # the two environments go in step
+        for _ in range(4 * iterations):  # the two environments go in step
             running.append(len(running) + 1.0)
             if len(running) == 3:
                 ended.append(sum(running))

@@ -1,5 +1,6 @@
 """What both engines share: the loop's state, the noise of a chunk, and what is counted while stepping."""
 
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 
@@ -11,6 +12,7 @@ from polyak.agent import Agent, Algorithm, Array, Key, PyTree, Spec
 Metrics = dict[str, float]
 
 SHARED = 64  # iterations of a single step that share keys
+NOISE_BYTES = 32 * 2**20  # the most memory that the noise of a chunk may take
 
 
 class Episodes(NamedTuple):
@@ -130,6 +132,13 @@ def draw_noise(
 
     of_agent, of_env = jax.tree.map(lambda leaf: cut(leaf, length), (drawn.agent, drawn.env))
     return ChunkNoise(of_agent, of_env, cut(drawn.learn))
+
+
+def chunk_of(limit: int, noise: Callable[[Key, Array, int], ChunkNoise]) -> int:
+    """The iterations of a chunk: `limit`, or as many as have noise that fits into `NOISE_BYTES`, but at least one."""
+    one = jax.eval_shape(lambda key: noise(key, jnp.int32(0), 1), jax.random.key(0))
+    size = sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(one))
+    return min(limit, max(1, NOISE_BYTES // size))
 
 
 def initial_keys(seed: Array | int) -> tuple[Key, Key, Key]:

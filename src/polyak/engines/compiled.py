@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from polyak.agent import Agent, Algorithm, Array, PyTree, Spec, Step
 from polyak.engines.common import (
@@ -19,6 +18,7 @@ from polyak.engines.common import (
     Metrics,
     check_iterations,
     choose,
+    chunk_of,
     draw_noise,
     drawn_together,
     initial_keys,
@@ -26,8 +26,6 @@ from polyak.engines.common import (
     named,
 )
 from polyak.envs.base import CompiledEnv
-
-NOISE_BYTES = 32 * 2**20  # the most memory that the noise of a chunk may take
 
 
 class CompiledEngine:
@@ -43,7 +41,7 @@ class CompiledEngine:
         self.shape = (self.length, spec.num_envs)
         self.together = drawn_together(algorithm, spec)
         self.warm: set[bool] = set()
-        self.chunk = min(chunk, max(1, NOISE_BYTES // self._noise_bytes()))
+        self.chunk = chunk_of(chunk, self._noise)
         over_seeds = partial(jax.vmap, in_axes=(0, None)) if batched else lambda function: function
         self._init = jax.jit(jax.vmap(self._start) if batched else self._start)
         self._fill = jax.jit(over_seeds(partial(self._chunk, learn=False)), donate_argnums=0)
@@ -71,10 +69,6 @@ class CompiledEngine:
             return self.env.noise(key, (shape[0] + self.starts_at_reset, shape[1]))  # one more row for the start
 
         return draw_noise(key, first, count, self.shape, self.agent, env_noise, self.together)
-
-    def _noise_bytes(self) -> int:
-        noise = jax.eval_shape(lambda key: self._noise(key, jnp.int32(0), 1), jax.random.key(0))
-        return sum(int(np.prod(leaf.shape)) * leaf.dtype.itemsize for leaf in jax.tree.leaves(noise))
 
     def _start(self, seed: Array) -> Loop:
         agent_key, env_key, key = initial_keys(seed)

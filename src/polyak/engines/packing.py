@@ -14,6 +14,8 @@ import numpy as np
 
 from polyak.agent import Array, PyTree
 
+Packed = tuple[Array, ...]
+
 SMALL = 4_096  # bytes up to which an array is packed; larger ones would be copied at every call
 
 
@@ -32,7 +34,7 @@ class Packing:
             groups.setdefault(leaf.dtype if _is_small(leaf) else number, []).append(number)
         self._groups = list(groups.values())  # the leaves, by number, that share an array
 
-    def pack(self, tree: PyTree) -> tuple[Array, ...]:
+    def pack(self, tree: PyTree) -> Packed:
         """The arrays of `tree`, as many as there are groups."""
         leaves = self._tree.flatten_up_to(tree)
         return tuple(
@@ -40,7 +42,7 @@ class Packing:
             for group in self._groups
         )
 
-    def unpack(self, arrays: tuple[Array, ...]) -> PyTree:
+    def unpack(self, arrays: Packed) -> PyTree:
         """The tree again."""
         leaves: dict[int, Array] = {}
         for group, array in zip(self._groups, arrays, strict=True):
