@@ -1,19 +1,25 @@
 """Policies: what goes in and out, and files that hold numbers and nothing else."""
 
+import copy
 import json
+import warnings
 from collections import OrderedDict
 from functools import reduce
 
 import gymnasium
+import hypothesis
+import hypothesis.extra.numpy
 import jax
 import numpy as np
 import pytest
 import safetensors.numpy
+from hypothesis import strategies as st
 
 import polyak
 from polyak.agent import Spec
 from polyak.errors import BadFile, BadSetting
-from polyak.runs.spaces import check_can_be_kept, check_space, space_from_json
+from polyak.runs.spaces import BOX_TYPES, check_can_be_kept, check_space, space_from_json, space_to_json
+from polyak.spaces import parts
 
 SPACES = {
     "box": gymnasium.spaces.Box(np.array([-1.0, -np.inf], np.float32), np.array([1.0, np.inf], np.float32)),
@@ -31,6 +37,9 @@ def make_policy(algorithm: str = "dqn", space: str = "box", key: int = 0) -> pol
     spec = Spec(SPACES[space], gymnasium.spaces.Discrete(3), 1, 200, 1000)
     agent = ALGORITHMS[algorithm].agent(spec)
     return polyak.Policy(ALGORITHMS[algorithm], spec, agent.policy(agent.init(jax.random.key(key))), "Some-v0")
+
+
+SOME_POLICY = make_policy()
 
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
@@ -109,6 +118,68 @@ def test_the_parts_of_a_space_together_may_not_be_larger_than_their_file():
         else:
             with pytest.raises(ValueError, match="too small for a space of 120,000 entries"):
                 space_from_json(nested, 1_000)
+
+
+INTEGERS = st.sampled_from([np.int8, np.uint8, np.int16, np.int32, np.uint32, np.int64])
+SHAPES = st.lists(st.integers(0, 3), max_size=3).map(tuple)
+
+
+@st.composite
+def boxes(draw) -> gymnasium.Space:
+    kind, shape = np.dtype(draw(st.sampled_from(BOX_TYPES))), draw(SHAPES)
+    bounds = hypothesis.extra.numpy.arrays(
+        kind, (2, *shape), elements={"allow_nan": False} if kind.kind == "f" else None
+    )
+    low, high = map(np.asarray, np.sort(draw(bounds), 0))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of bounds that a float16 holds as infinite
+        return gymnasium.spaces.Box(low, high, shape, kind.type)
+
+
+@st.composite
+def multi_discretes(draw) -> gymnasium.Space:
+    kind, shape = draw(INTEGERS), draw(SHAPES.filter(lambda shape: 0 not in shape))
+    nvec = draw(hypothesis.extra.numpy.arrays(kind, shape, elements=st.integers(1, 9)))
+    start = draw(hypothesis.extra.numpy.arrays(kind, shape, elements=st.integers(0, 9)))
+    return gymnasium.spaces.MultiDiscrete(nvec, dtype=kind, start=start)
+
+
+PLAIN_SPACES = st.one_of(
+    st.builds(
+        lambda n, start, dtype: gymnasium.spaces.Discrete(n, start=start, dtype=dtype),
+        st.integers(1, 100), st.integers(0, 20), INTEGERS,
+    ),
+    st.one_of(st.integers(1, 5), st.lists(st.integers(1, 3), min_size=1, max_size=3)).map(gymnasium.spaces.MultiBinary),
+    multi_discretes(),
+    boxes(),
+)  # fmt: skip
+KEPT_SPACES = st.recursive(
+    PLAIN_SPACES,
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=3).map(gymnasium.spaces.Tuple),
+        st.lists(st.tuples(st.sampled_from("zaxby"), inner), max_size=3, unique_by=lambda item: item[0]).map(
+            lambda items: gymnasium.spaces.Dict(OrderedDict(items))
+        ),
+    ),
+    max_leaves=5,
+)
+
+
+@hypothesis.settings(max_examples=300, deadline=None, derandomize=True)
+@hypothesis.given(space=KEPT_SPACES)
+def test_every_space_comes_out_of_a_file_as_it_went_in(space):
+    check_can_be_kept(space)
+    written = json.loads(json.dumps(space_to_json(space)))
+    check_space(written, "")
+    found = space_from_json(written, 10**6)
+    assert found == space and parts(found) == parts(space)  # the order of parts too
+    for one, other in zip(parts(found), parts(space), strict=True):
+        assert (one.space.shape, one.space.dtype) == (other.space.shape, other.space.dtype)
+        if isinstance(one.space, gymnasium.spaces.Box):  # whose equality is not exact
+            assert np.array_equal(one.space.low, other.space.low) and np.array_equal(one.space.high, other.space.high)
+    policy = copy.copy(SOME_POLICY)
+    policy.spec = Spec(found, found, 1, None, 1000)
+    policy.check_spaces(space, space, "Some-v0")
 
 
 @pytest.mark.parametrize(

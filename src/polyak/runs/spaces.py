@@ -14,13 +14,15 @@ from polyak.runs.documents import array, one_of, record, text, whole
 PARTS = 1_000  # of a Dict or Tuple space
 DEEPEST = 20  # spaces within one another
 SMALL = 2**16  # entries that a space may have whatever the size of the file
-BOX_TYPES = "bool int8 uint8 int16 uint16 int32 uint32 int64 uint64 float16 float32 float64".split()
+INTEGERS = "int8 uint8 int16 uint16 int32 uint32 int64 uint64".split()
+BOX_TYPES = ["bool", *INTEGERS, "float16", "float32", "float64"]
 
 _ENTRIES, _FAR = 2**40, 2**62
 _shape = array(whole(0, _ENTRIES), most=32)
-_numbers_as_text = array(text(40), least=1, most=2**24)
+_numbers_as_text = array(text(40), most=2**24)
+_integers = {"dtype": one_of(INTEGERS)}  # left out where it is Gymnasium's default, int64
 _KINDS = {
-    "Discrete": record({"kind": text(8), "n": whole(1, _ENTRIES), "start": whole(-_FAR, _FAR)}),
+    "Discrete": record({"kind": text(8), "n": whole(1, _ENTRIES), "start": whole(-_FAR, _FAR)}, _integers),
     "Box": record(
         {
             "kind": text(8),
@@ -36,9 +38,10 @@ _KINDS = {
             "shape": _shape,
             "nvec": array(whole(1, _ENTRIES), least=1, most=SMALL),
             "start": array(whole(-_FAR, _FAR), least=1, most=SMALL),
-        }
+        },
+        _integers,
     ),
-    "MultiBinary": record({"kind": text(16), "shape": _shape}),
+    "MultiBinary": record({"kind": text(16), "shape": _shape}, {"n_is_tuple": one_of([True])}),  # where it has one axis
 }
 
 
@@ -69,15 +72,16 @@ def space_to_json(space: gymnasium.Space) -> dict[str, Any]:
     """A space as plain data; raises `BadSetting` where it is of a kind that is not kept."""
     match space:
         case Discrete():
-            return {"kind": "Discrete", "n": int(space.n), "start": int(space.start)}
+            return {"kind": "Discrete", "n": int(space.n), "start": int(space.start), **_integer_type(space)}
         case Box():
             bounds = {"low": _numbers(space.low), "high": _numbers(space.high)}
             return {"kind": "Box", "shape": list(space.shape), "dtype": np.dtype(space.dtype).name, **bounds}
         case MultiDiscrete():
             entries = {"nvec": space.nvec.ravel().tolist(), "start": space.start.ravel().tolist()}
-            return {"kind": "MultiDiscrete", "shape": list(space.shape), **entries}
+            return {"kind": "MultiDiscrete", "shape": list(space.shape), **entries, **_integer_type(space)}
         case MultiBinary():
-            return {"kind": "MultiBinary", "shape": list(space.shape)}
+            is_tuple = {"n_is_tuple": True} if space.n == (*space.shape,) and len(space.shape) == 1 else {}
+            return {"kind": "MultiBinary", "shape": list(space.shape), **is_tuple}
         case Tuple():
             return {"kind": "Tuple", "parts": [space_to_json(part) for part in space.spaces]}
         case Dict() if all(isinstance(key, str) for key in space.spaces):
@@ -117,24 +121,29 @@ def _made(found: dict[str, Any]) -> gymnasium.Space:
         if not len(set(found["keys"])) == len(found["keys"]) == len(inner):
             raise ValueError("a Dict space has not one key for each of its parts")
         return Dict(OrderedDict(zip(found["keys"], inner, strict=True)))  # else Gymnasium sorts the keys
+    dtype = np.dtype(found.get("dtype", "int64"))
     if kind == "Discrete":
-        return Discrete(found["n"], start=found["start"])
+        return Discrete(found["n"], start=found["start"], dtype=dtype.type)
     shape = tuple(found["shape"])
     if kind == "MultiBinary":
-        return MultiBinary(shape if len(shape) > 1 else shape[0])
+        return MultiBinary(shape if len(shape) > 1 or "n_is_tuple" in found else shape[0])
     if kind == "MultiDiscrete":
-        nvec, start = (np.array(found[name]).reshape(shape) for name in ("nvec", "start"))
-        return MultiDiscrete(nvec, start=start)
-    dtype = np.dtype(found["dtype"])
+        nvec, start = (np.array(found[name], dtype).reshape(shape) for name in ("nvec", "start"))
+        return MultiDiscrete(nvec, dtype=dtype.type, start=start)
     with np.errstate(all="raise"):
         low, high = (_bound(found[end], shape, dtype) for end in ("low", "high"))
     return Box(low, high, shape, dtype.type)
 
 
+def _integer_type(space: Discrete | MultiDiscrete) -> dict[str, str]:
+    """The type of its members, where it is not Gymnasium's default."""
+    return {} if space.dtype == np.int64 else {"dtype": np.dtype(space.dtype).name}
+
+
 def _numbers(bound: np.ndarray) -> list[str]:
     """One number if all are equal, else all of them; as text, because JSON has no infinity."""
     values = bound.ravel()
-    return [repr(value.item()) for value in (values[:1] if (values == values[0]).all() else values)]
+    return [repr(value.item()) for value in (values[:1] if (values == values[:1]).all() else values)]
 
 
 def _bound(numbers: list[str], shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
