@@ -137,3 +137,33 @@ def test_a_prioritised_memory_of_frames_comes_back_bit_for_bit(tmp_path):
     assert_equal(found, tree)
     block = world.block(4)
     assert_equal(*(sample(add(each, block), jax.random.key(9), 16, 0.5) for each in (found, tree)))
+
+
+WORLD = World(2, 3, seed=1, end=0.1)
+KEPT = {"capacity": 48, "spec": WORLD.spec, "block_length": 4}
+MEMORIES = {
+    "steps": replay.memory(replay.Uniform(), **KEPT, n_steps=1, gamma=0.9, frame_stack=1),
+    "frames": replay.memory(replay.Uniform(), **KEPT, n_steps=1, gamma=0.9, frame_stack=3),
+    "sequences": replay.sequence_memory(replay.Uniform(), **KEPT, rows=2, carry=jnp.zeros(1)),
+}
+
+
+@pytest.mark.parametrize("name", MEMORIES)
+def test_steps_that_a_resume_cuts_are_written_again(name, tmp_path, monkeypatch):
+    """Also where the cut rows fill up a piece, so that nothing is added to it afterwards."""
+    monkeypatch.setattr(state, "PIECE_BYTES", 1)  # each row is a piece
+    memory = MEMORIES[name]
+    add, cut = jax.jit(memory.add), jax.jit(memory.cut)
+    tree, before, changed = memory.init(), None, 0
+    for number in range(8):
+        block = WORLD.block(4)._replace(extras=jnp.zeros((4, 2, 1)))
+        tree = add(tree, block)
+        before, _ = save(tmp_path, number, tree, before)
+        lost = cut(tree, jnp.array([True, False]))
+        changed += any(
+            not np.array_equal(a, b) for a, b in zip(jax.tree.leaves(tree), jax.tree.leaves(lost), strict=True)
+        )
+        tree = lost
+        after, _ = save(tmp_path, 100 + number, add(tree, block), before)
+        assert_equal(state.restore(memory.init(), [checkpoint.verify(after.path)], batched=False), add(tree, block))
+    assert changed

@@ -19,7 +19,11 @@ class Replay(NamedTuple):
     storage: PyTree  # leaves [capacity, ...]
     position: Array  # [] int32, where the next row goes
     size: Array  # [] int32, how many rows are stored
-    laps: Array  # [] int32, how often the ring has come full circle
+    laps: Array  # [] int32, how often the ring has come full circle, or rows were changed where they are
+
+    def changed(self, storage: PyTree) -> "Replay":
+        """The same memory with rows changed where they are: none is any longer as a checkpoint may have kept it."""
+        return self._replace(storage=storage, laps=self.laps + 1)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,7 +87,7 @@ class Ring:
         newest = self.newest(replay, which.shape[0])
         storage, ended = replay.storage, replay.storage.terminated[newest]
         truncated = storage.truncated.at[newest].set(storage.truncated[newest] | (which & ~ended & (replay.size > 0)))
-        return replay._replace(storage=storage._replace(truncated=truncated))
+        return replay.changed(storage._replace(truncated=truncated))
 
     def ahead(self, replay: Replay, indices: Array, count: int, num_envs: int) -> tuple[Array, Array]:
         """The next steps of the same environments.

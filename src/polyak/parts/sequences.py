@@ -62,7 +62,7 @@ class SequenceStore:
         truncated = steps.truncated.at[newest, -1].set(
             steps.truncated[newest, -1] | (which & ~ended & (state.size > 0))
         )
-        return state._replace(storage=state.storage._replace(steps=steps._replace(truncated=truncated)))
+        return state.changed(state.storage._replace(steps=steps._replace(truncated=truncated)))
 
     def steps(self, state: Replay) -> Replay:
         return state
