@@ -111,7 +111,7 @@ def to_rows(space: gymnasium.Space, members: Any) -> np.ndarray:
             raise ValueError(f"{where} is {value!r}, which is no number")
         if array.dtype.kind == "f" and np.dtype(inner.dtype).kind in "iu" and (array != np.rint(array)).any():
             raise ValueError(f"{where} is {value!r}, which is no whole number")
-        if _is_wide(inner) and array.size and not (array.min() >= -EXACT and array.max() <= EXACT):
+        if _is_wide(inner) and _goes_beyond(array):
             raise ValueError(f"{where} is {value!r}, and beside other parts whole numbers are kept up to {EXACT:,}")
         shape = inner.shape or ()
         front = array.shape[: array.ndim - len(shape)]
@@ -133,7 +133,9 @@ def in_own_type(space: gymnasium.Space) -> Callable[[np.ndarray], np.ndarray]:
     dtype = np.dtype(space.dtype)
 
     def cast(values: np.ndarray) -> np.ndarray:
-        return values.astype(dtype, copy=False) if np.can_cast(values.dtype, dtype, "same_kind") else values
+        if values.dtype == dtype or not np.can_cast(values.dtype, dtype, "same_kind"):
+            return values
+        return values.astype(dtype)
 
     if not isinstance(space, Box) or dtype.kind != "f":
         return cast
@@ -144,9 +146,18 @@ def in_own_type(space: gymnasium.Space) -> Callable[[np.ndarray], np.ndarray]:
 
     def cast_and_clip(values: np.ndarray) -> np.ndarray:
         within = (low <= values) & (values <= high)
-        return np.where(within, np.clip(values, space.low, space.high), cast(values))
+        return np.where(within, np.minimum(np.maximum(values, space.low), space.high), cast(values))
 
     return cast_and_clip
+
+
+def members(space: gymnasium.Space) -> Callable[[np.ndarray], Any]:
+    """The function from actions [B, ...], as agents give them, to B actions as Gymnasium environments take them."""
+    if isinstance(space, Discrete):
+        return lambda values: values.tolist()
+    if has_parts(space):
+        return lambda rows: [from_rows(space, row) for row in rows]
+    return in_own_type(space)
 
 
 def from_rows(space: gymnasium.Space, rows: np.ndarray) -> Any:
@@ -209,6 +220,13 @@ def _is_wide(space: gymnasium.Space) -> bool:
     """Whether members may hold whole numbers that a row cannot."""
     dtype = np.dtype(space.dtype)
     return dtype.kind in "iu" and dtype.itemsize > 2
+
+
+def _goes_beyond(array: np.ndarray) -> bool:
+    """Whether a number in it is larger than a row may hold."""
+    if array.ndim == 0:
+        return abs(array.item()) > EXACT
+    return bool(np.count_nonzero((array > EXACT) | (array < -EXACT)))
 
 
 def _leaves(where: str, space: gymnasium.Space, value: Any) -> Iterator[tuple[str, gymnasium.Space, Any]]:

@@ -7,8 +7,8 @@ import pytest
 from gymnasium.spaces import Box, Discrete
 
 from polyak.envs import CompiledEnv, make, make_original, split
+from polyak.envs.answers import all_finite
 from polyak.envs.base import environment_seeds
-from polyak.envs.from_gymnasium import _all_finite
 from polyak.errors import BadSetting, EnvironmentFault, Error, UnknownName
 
 OBS = np.zeros(2, np.float32)
@@ -316,7 +316,7 @@ class TestEnvPool:
 def test_large_numbers_are_not_taken_for_infinite_ones():
     """Their squares overflow; they themselves are finite."""
     large = np.full(3, 3e38, np.float32)
-    assert _all_finite(large)
+    assert all_finite(large)
     for wrong in (np.nan, np.inf, -np.inf):
-        assert not _all_finite(np.array([1.0, wrong], np.float32))
-        assert not _all_finite(np.append(large, np.float32(wrong)))
+        assert not all_finite(np.array([1.0, wrong], np.float32))
+        assert not all_finite(np.append(large, np.float32(wrong)))

@@ -21,7 +21,7 @@ from hypothesis.extra import numpy as st_numpy
 
 from polyak.envs import make
 from polyak.envs.base import AsGymnasium
-from polyak.envs.from_gymnasium import make_one
+from polyak.envs.one import make_one
 from polyak.envs.plain import BIT_GENERATORS, DEEPEST
 from polyak.envs.snapshot import capture, replay, restore, tier
 from polyak.errors import BadFile

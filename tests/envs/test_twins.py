@@ -16,8 +16,8 @@ import pytest
 import scipy.stats
 
 from polyak.envs import from_envpool, from_gymnax, make
-from polyak.envs.from_gymnasium import make_one
 from polyak.envs.hidden import HIDDEN
+from polyak.envs.one import make_one
 
 TOLERANCE = 2e-4
 STEPS = 4_000  # half of them with random actions, half with a controller that reaches goals and time limits

@@ -6,7 +6,7 @@ import gymnasium
 import pytest
 
 import polyak
-from polyak.envs.from_gymnasium import register_minatar
+from polyak.envs.one import register_minatar
 
 with contextlib.suppress(polyak.Error):  # without the package there are fewer
     register_minatar()

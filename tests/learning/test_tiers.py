@@ -6,7 +6,7 @@ import gymnasium
 import pytest
 
 import polyak
-from polyak.envs.from_gymnasium import make_one, register_minatar
+from polyak.envs.one import make_one, register_minatar
 from polyak.envs.snapshot import tier
 
 with contextlib.suppress(polyak.Error):  # without the package there are fewer

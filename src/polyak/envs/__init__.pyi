@@ -1,9 +1,6 @@
 from .base import CompiledEnv as CompiledEnv, HostEnv as HostEnv
-from .from_gymnasium import name_of as name_of
 from .making import (
     BACKENDS as BACKENDS,
-    GAMES as GAMES,
-    PROBES as PROBES,
     TWINS as TWINS,
     EnvLike as EnvLike,
     make as make,
@@ -12,3 +9,6 @@ from .making import (
     without_import as without_import,
 )
 from .mdp import MDP as MDP
+from .one import name_of as name_of
+from .probes import PROBES as PROBES
+from .tictactoe import GAMES as GAMES

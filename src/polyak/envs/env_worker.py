@@ -22,7 +22,8 @@ import gymnasium
 import numpy as np
 
 from polyak.envs import calls
-from polyak.envs.from_gymnasium import GymnasiumVector, describe
+from polyak.envs.from_gymnasium import GymnasiumVector
+from polyak.envs.one import said
 from polyak.errors import EnvironmentFault, Error
 from polyak.spaces import row_shape, storage_type
 
@@ -114,10 +115,9 @@ class Server:
         try:
             job: Job = cloudpickle.loads(message)
         except Exception as error:
-            raise EnvironmentFault(f"The environment cannot be made in a worker process: {describe(error)}.") from error
+            raise EnvironmentFault(f"The environment cannot be made in a worker process: {said(error)}.") from error
         self.job, self.mine = job, slice(job.first, job.first + job.size)
-        self.vector = GymnasiumVector(job.env, job.size, job.name, first=job.first, of=job.of)
-        self.vector.record_actions = True
+        self.vector = GymnasiumVector(job.env, job.size, job.name, record_actions=True, first=job.first, of=job.of)
         self.rows: Rows | None = None  # the parent makes room for them when it knows the spaces
         spaces = self.vector.observation_space, self.vector.action_space
         return cloudpickle.dumps((*spaces, self.vector.max_episode_steps, self.vector.keeps_score))
@@ -128,8 +128,8 @@ class Server:
             self.rows = Rows(self.job.of, self.vector.observation_space, self.vector.action_space)
             self.rows.map(self._fd, self.job.rows_at)
         told = json.loads(message)
-        self.vector.seed(told["seed"])
-        self.vector.episodes = [number - 1 for number in told["episodes"]]
+        self.vector.log.seed(told["seed"])
+        self.vector.log.numbers[:] = [number - 1 for number in told["episodes"]]
         self.rows.obs[self.mine] = self.vector.reset()
         return b""
 

@@ -11,11 +11,11 @@ from polyak.envs.atari import atari_game
 from polyak.envs.base import AsGymnasium, CompiledEnv, HostEnv
 from polyak.envs.calls import STEP_TIMEOUT, Restarts, check_timeout
 from polyak.envs.from_ale import make_game
-from polyak.envs.from_gymnasium import GymnasiumVector, make_one, name_of
+from polyak.envs.from_gymnasium import GymnasiumVector
 from polyak.envs.masks import MaskActions
 from polyak.envs.mdp import MDP
-from polyak.envs.probes import PROBES
-from polyak.envs.tictactoe import GAMES
+from polyak.envs.one import make_one, name_of
+from polyak.envs.own import OWN
 from polyak.envs.worker_vector import WorkerVector
 from polyak.errors import BadFile, BadSetting, UnknownName
 
@@ -23,7 +23,6 @@ EnvLike = str | CompiledEnv | MDP | Callable[..., gymnasium.Env]
 
 BACKENDS = ("gymnax", "envpool", "gymnasium", "masked")
 TWINS = (*from_gymnax.TWINS, *mdp.TWINS)  # the ids that a compiled environment stands in for, proved equal by a test
-OWN = {**PROBES, **GAMES}  # polyak's own environments
 # Against itself everyone draws in the end: what self-play has taught is scored against who never errs, where 0 is best.
 JUDGES = {"tic-tac-toe": "tic-tac-toe/perfect"}
 
@@ -100,9 +99,7 @@ def make(
     def vector(env: str | Callable[..., gymnasium.Env], name: str | None = None) -> HostEnv:
         if workers:
             return WorkerVector(env, num_envs, workers, name, step_timeout=step_timeout, on_fault=on_fault)
-        here = GymnasiumVector(env, num_envs, name, on_fault=on_fault)
-        here.record_actions = True
-        return here
+        return GymnasiumVector(env, num_envs, name, on_fault=on_fault, record_actions=True)
 
     found = _find(env, num_envs, vector, pool=not workers)
     if workers and not isinstance(found, WorkerVector):

@@ -17,7 +17,7 @@ import scipy.sparse
 
 from polyak.agent import Array, Key
 from polyak.envs.base import CompiledEnv
-from polyak.envs.from_gymnasium import make_one, name_of
+from polyak.envs.one import make_one, name_of
 from polyak.errors import BadSetting
 from polyak.spaces import EXACT
 

@@ -14,11 +14,12 @@ import gymnasium
 import numpy as np
 
 from polyak.envs import calls
-from polyak.envs.base import EpisodeSeeds, HostStep, Score
+from polyak.envs.base import HostStep, Score
 from polyak.envs.calls import PAGE, Restarts
 from polyak.envs.env_process import EnvProcess
 from polyak.envs.env_worker import BEGIN, CLOSE, RESTORE, SNAPSHOT, STEP, Job, Rows
-from polyak.envs.from_gymnasium import name_of
+from polyak.envs.episode_log import EpisodeLog
+from polyak.envs.one import name_of
 from polyak.errors import BadSetting, EnvironmentFault
 
 
@@ -60,7 +61,8 @@ class WorkerVector:
         self._step_timeout = step_timeout
         self._restarts = Restarts(on_fault)
         self.faults = self._restarts.faults
-        self.episodes, self.seeds, self.steps = [-1] * num_envs, [0] * num_envs, [0] * num_envs
+        self.log = EpisodeLog(num_envs)
+        self.episodes, self.seeds, self.steps = self.log.numbers, self.log.seeds, self.log.steps
         self._taken = 0  # environment steps
         self._fd = calls.shared_memory(workers * PAGE)
         self._processes: list[EnvProcess] = []
@@ -83,15 +85,10 @@ class WorkerVector:
             self._finalize()
             raise
         self._last = self._rows.next_obs.copy()  # the last good observations
-        self._seed(int(np.random.SeedSequence().generate_state(1)[0]))
-
-    def _seed(self, seed: int) -> None:
-        self._vector_seed, self._seed_of = seed, EpisodeSeeds(seed, self.num_envs)
-        self.episodes = [-1] * self.num_envs
 
     def reset(self, seed: int | None = None) -> np.ndarray:
         if seed is not None:
-            self._seed(seed)
+            self.log.seed(seed)
         with self._asking() as processes:
             for process in processes:
                 self._begin(process)
@@ -107,7 +104,7 @@ class WorkerVector:
         with self._asking() as processes:
             rows.action(kind)[...] = action
             self._taken += self.num_envs
-            self.steps = [step + 1 for step in self.steps]
+            self.steps[:] = [step + 1 for step in self.steps]
             for process in processes:
                 process.send(STEP, kind.encode())
             lost = self._wait()
@@ -115,7 +112,7 @@ class WorkerVector:
             if rows.terminated.any() or rows.truncated.any():
                 for i in np.flatnonzero(rows.terminated | rows.truncated).tolist():
                     if i not in cut:
-                        self._next_episode(i)
+                        self.log.begin(i)
             for process, fault in lost:
                 self._cut(process, fault)
         next_obs, terminated, truncated = rows.next_obs.copy(), rows.terminated.copy(), rows.truncated.copy()
@@ -145,9 +142,9 @@ class WorkerVector:
                 process.send(RESTORE, json.dumps({"places": places}).encode())
             cut = np.array([one for process in processes for one in json.loads(process.receive())], bool)
         for i, place in enumerate(found["places"]):
-            self.episodes[i], self.seeds[i], self.steps[i] = place["episode"], place["seed"], place["steps"]
+            self.log.go_to(i, place)
             if cut[i]:
-                self._next_episode(i)
+                self.log.begin(i)
         obs[:] = self._rows.obs
         self._last[:] = obs
         return cut
@@ -217,13 +214,9 @@ class WorkerVector:
 
     def _begin(self, process: EnvProcess) -> None:
         for i in process.environments:
-            self._next_episode(i)
+            self.log.begin(i)
         numbers = [self.episodes[i] for i in process.environments]
-        process.send(BEGIN, json.dumps({"seed": self._vector_seed, "episodes": numbers}).encode())
-
-    def _next_episode(self, i: int) -> None:
-        self.episodes[i] += 1
-        self.seeds[i], self.steps[i] = self._seed_of(i, self.episodes[i]), 0
+        process.send(BEGIN, json.dumps({"seed": self.log.vector_seed, "episodes": numbers}).encode())
 
     def _compare_spaces(self, process: EnvProcess, spaces: tuple) -> None:
         for kind, mine in zip(("observation_space", "action_space"), spaces, strict=False):

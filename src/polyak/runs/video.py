@@ -15,7 +15,7 @@ import gymnasium
 import numpy as np
 
 from polyak.envs import EnvLike, make_original, name_of, without_import
-from polyak.envs.from_gymnasium import describe
+from polyak.envs.one import said
 from polyak.errors import BadFile, BadSetting, EnvironmentFault
 from polyak.evaluation import LONGEST
 from polyak.policy import Policy
@@ -93,7 +93,7 @@ def _frames(
             try:
                 obs, reward, terminated, truncated, _ = world.step(action)
             except Exception as error:
-                what = f"step {steps} of episode {episode} raised {describe(error)}"
+                what = f"step {steps} of episode {episode} raised {said(error)}"
                 raise EnvironmentFault(f"{name}: {what}.") from error
             yield _picture(world, name)
             total, over, steps = total + float(reward), terminated or truncated, steps + 1
@@ -127,7 +127,7 @@ def _picture(world: gymnasium.Env, name: str) -> np.ndarray:
     try:
         frame: Any = world.render()
     except Exception as error:
-        raise EnvironmentFault(f"{name} cannot be drawn: render() raised {describe(error)}.") from error
+        raise EnvironmentFault(f"{name} cannot be drawn: render() raised {said(error)}.") from error
     if frame is None:
         raise EnvironmentFault(f"{name} cannot be drawn: render() returned None; expected an image [height, width, 3].")
     frame = np.asarray(frame)

@@ -1,0 +1,71 @@
+"""One Gymnasium environment, and how it is called."""
+
+from collections.abc import Callable
+from typing import Any
+
+import gymnasium
+
+from polyak.envs import hidden
+from polyak.envs.atari import IDS, atari_game
+from polyak.errors import EnvironmentFault, Error, UnknownName
+
+
+def make_one(env: str | Callable[..., gymnasium.Env], render_mode: str | None = None) -> gymnasium.Env:
+    """One Gymnasium environment from its id or from a function that makes it.
+
+    Raises:
+        UnknownName: Gymnasium has no such id, nor has a package that is known to register it.
+        EnvironmentFault: the environment cannot be made.
+    """
+    if isinstance(env, str) and env.startswith("MinAtar/"):
+        register_minatar()
+    if isinstance(env, str) and env in hidden.HIDDEN:
+        hidden.register()
+    if isinstance(env, str) and (game := atari_game(env)):
+        from polyak.envs.from_ale import make_game
+
+        return make_game(game, render_mode)
+    try:
+        if isinstance(env, str):
+            return gymnasium.make(env, render_mode=render_mode, disable_env_checker=True)
+        made = env() if render_mode is None else env(render_mode=render_mode)
+    except Error:  # of a function that calls this one
+        raise
+    except gymnasium.error.DependencyNotInstalled as error:
+        raise EnvironmentFault(f"{env} needs a package that is not installed: {first_line(error)}") from error
+    except (gymnasium.error.UnregisteredEnv, gymnasium.error.DeprecatedEnv) as error:
+        from polyak.envs.own import OWN  # with JAX, which processes that only step do without
+
+        known = {*gymnasium.registry, *OWN, *IDS, *hidden.HIDDEN}
+        raise UnknownName("environment", str(env), known, "see `polyak list envs`.") from error
+    except Exception as error:
+        raise EnvironmentFault(f"{name_of(env)} could not be made: {said(error)}") from error
+    if not isinstance(made, gymnasium.Env):
+        raise EnvironmentFault(f"{name_of(env)} returned {type(made).__name__}; expected a gymnasium.Env.")
+    return made
+
+
+def register_minatar() -> None:
+    """Registers the MinAtar ids, which that package leaves to its users."""
+    if "MinAtar/Breakout-v1" in gymnasium.registry:
+        return
+    try:
+        import minatar.gym
+    except ImportError:
+        raise EnvironmentFault("MinAtar is not installed; `pip install polyak[minatar]` brings it.") from None
+    minatar.gym.register_envs()
+
+
+def name_of(env: Any) -> str:
+    """How an environment is called in messages and run folders: its id, or the name of the function that makes it."""
+    return env if isinstance(env, str) else str(getattr(env, "id", getattr(env, "__name__", type(env).__name__)))
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of what an exception says."""
+    return (str(error).splitlines() or [""])[0]
+
+
+def said(error: BaseException) -> str:
+    """`ZeroDivisionError: division by zero`."""
+    return f"{type(error).__name__}: {first_line(error)}".removesuffix(": ")

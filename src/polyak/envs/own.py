@@ -1,0 +1,9 @@
+"""The environments that are polyak's own, by their ids."""
+
+from collections.abc import Callable
+
+from polyak.envs.base import CompiledEnv
+from polyak.envs.probes import PROBES
+from polyak.envs.tictactoe import GAMES
+
+OWN: dict[str, Callable[[], CompiledEnv]] = {**PROBES, **GAMES}
