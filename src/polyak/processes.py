@@ -167,7 +167,7 @@ class _Worker:
         except BaseException:
             self.connection.close()
             raise
-        self.env, self.patience = env, calls.Watch(self._note, step_timeout)
+        self.env, self.patience = env, calls.Patience(self._note, step_timeout)
         self.running = self.talks = True
         self._closing = self._failed = False
         self._looked = 0.0

@@ -119,7 +119,7 @@ def test_in_process_whoever_watches_can_name_what_ends_or_stops_it(how, where):
     """What `train` does for its worker processes, with less to wait for; tests/torture goes through `train` itself."""
     fd = calls.shared_memory(calls.PAGE)
     note = calls.CallNote(fd)
-    watch = calls.Watch(note, TIMEOUT)
+    patience = calls.Patience(note, TIMEOUT)
     words = map(str, (fd, how, where, OF(AT_FAULT, 0), SEED))
     process = subprocess.Popen([sys.executable, "-c", ALONE, *words], pass_fds=[fd])
     os.close(fd)
@@ -127,10 +127,10 @@ def test_in_process_whoever_watches_can_name_what_ends_or_stops_it(how, where):
     while fault is None and time.monotonic() < until:
         if (status := process.poll()) is not None:
             fault = calls.death("broken", note.read(), status)
-        elif call := watch.overdue():
-            fault = watch.hang("broken", call, process.pid)
+        elif call := patience.overdue():
+            fault = patience.hang("broken", call, process.pid)
         else:
-            time.sleep(watch.interval)
+            time.sleep(patience.interval)
     process.kill()
     process.wait()
     what = {**WHAT, "hang": "{} did not return within 0.4 seconds; repair it"}[how].format(where)

@@ -125,7 +125,7 @@ def test_a_large_environment_function_reaches_every_worker_whole():
 
 def test_a_worker_that_never_reads_what_it_is_sent_is_told_of(monkeypatch):
     """Its process is stopped while it imports."""
-    monkeypatch.setattr(env_process, "PATIENCE", 0.2)
+    monkeypatch.setattr(env_process, "START_TIMEOUT", 0.2)
     popen = subprocess.Popen
 
     def stopped(*words, **how):

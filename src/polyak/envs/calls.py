@@ -22,7 +22,7 @@ import numpy as np
 from polyak.errors import BadSetting, EnvironmentFault
 
 STEP_TIMEOUT = 60.0  # seconds that a call may take
-PATIENCE = 600.0  # seconds that starting a process, making an environment and its first reset may take, at least
+START_TIMEOUT = 600.0  # seconds that starting a process, making an environment and its first reset may take, at least
 RESTARTS, WITHIN = 10, 1_000  # environments made anew, at most, within so many environment steps
 
 NONE, MAKE, FIRST_RESET, RESET, STEP, CLOSE = range(6)
@@ -141,7 +141,7 @@ def show_action(action: np.ndarray | int) -> str:
     return np.array2string(action, precision=4, separator=", ", threshold=20, max_line_width=10_000)
 
 
-class Watch:
+class Patience:
     """Tells whether one call goes on for longer than it may, by looking at its note every `interval` seconds.
 
     Looks are counted and not seconds: a machine that slept, or a run that Ctrl-Z had stopped, is not a hang.
@@ -158,7 +158,7 @@ class Watch:
 
     def limit(self, call: Call) -> float:
         """Seconds that a call may take."""
-        return max(self.step_timeout, PATIENCE) if call.kind in (MAKE, FIRST_RESET) else self.step_timeout
+        return max(self.step_timeout, START_TIMEOUT) if call.kind in (MAKE, FIRST_RESET) else self.step_timeout
 
     def overdue(self) -> Call | None:
         """The call that should have returned by now; to be asked once an interval."""
@@ -209,18 +209,18 @@ def alarm(id: str, step_timeout: float) -> Iterator[None]:
     if not hasattr(signal, "pthread_kill") or threading.current_thread() is not threading.main_thread():
         yield
         return
-    watch, over = Watch(HERE, step_timeout), threading.Event()
+    patience, over = Patience(HERE, step_timeout), threading.Event()
     late: list[Call] = []
 
     def look() -> None:
-        while not over.wait(watch.interval):
-            if call := watch.overdue():
+        while not over.wait(patience.interval):
+            if call := patience.overdue():
                 late[:] = [call]
                 signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGALRM)
 
     def ring(number: int, frame: object) -> None:
         if late and HERE.read() == late[0]:  # it has not returned in the meantime
-            raise watch.hang(id, late[0])
+            raise patience.hang(id, late[0])
 
     before = signal.signal(signal.SIGALRM, ring)
     looking = threading.Thread(target=look, daemon=True)

@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterable
 
 from polyak.envs import calls
-from polyak.envs.calls import PAGE, PATIENCE, Watch
+from polyak.envs.calls import PAGE, START_TIMEOUT, Patience
 from polyak.envs.env_worker import FAULT, MAKE, Job, framed, receive
 from polyak.errors import EnvironmentFault, restored
 
@@ -36,7 +36,7 @@ class EnvProcess:
         self.rows = slice(job.first, job.first + job.size)
         self._note = calls.CallNote(fd, number * PAGE)
         self._note.leave()
-        self._watch = Watch(self._note, step_timeout)
+        self._patience = Patience(self._note, step_timeout)
         self._started = False
         self._connection, theirs = socket.socketpair()
         lasting = threading.current_thread() is threading.main_thread()  # Linux ends children with the thread
@@ -50,7 +50,7 @@ class EnvProcess:
         )
         self.pid = self._process.pid
         theirs.close()
-        self._connection.settimeout(self._watch.interval)
+        self._connection.settimeout(self._patience.interval)
 
     def make(self) -> None:
         """Has the environments made."""
@@ -62,7 +62,7 @@ class EnvProcess:
         Raises:
             EnvironmentFault: the process does not read it.
         """
-        self._watch.silent = 0.0
+        self._patience.silent = 0.0
         rest = memoryview(framed(kind, message))
         with contextlib.suppress(OSError):
             while rest:
@@ -77,7 +77,7 @@ class EnvProcess:
         Raises:
             EnvironmentFault: an environment is at fault, hangs, or has died with its process.
         """
-        self._watch.silent = 0.0
+        self._patience.silent = 0.0
         kind, message = receive(self._read)
         if kind == FAULT:
             raise restored(*json.loads(message))
@@ -101,10 +101,10 @@ class EnvProcess:
 
     def _look(self) -> None:
         """Raises a fault if the call under way, or the process, takes too long."""
-        if call := self._watch.overdue():
-            raise self._watch.hang(self.job.name, call, self.pid)
-        limit = self._watch.step_timeout if self._started else max(PATIENCE, self._watch.step_timeout)
-        if self._note.read() is None and self._watch.silent >= limit:
+        if call := self._patience.overdue():
+            raise self._patience.hang(self.job.name, call, self.pid)
+        limit = self._patience.step_timeout if self._started else max(START_TIMEOUT, self._patience.step_timeout)
+        if self._note.read() is None and self._patience.silent >= limit:
             stopped = " because it was stopped" if calls.is_stopped(self.pid) else ""
             raise EnvironmentFault(f"{self._all}: their process did not answer within {limit:g} seconds{stopped}.")
 

@@ -28,7 +28,7 @@ from polyak.spaces import sample
 Tier = Literal["copyable", "replayable", "cut"]
 
 ROUNDS = 4  # of the test; before each but the first, it looks whether an environment can go on from there
-PATIENCE = 4  # times as much of the clock as of the processor: a busy machine must not change what is found
+SLACK = 4  # times as much of the clock as of the processor: a busy machine must not change what is found
 LONGEST = 100  # steps of its episodes; short ones find more of what outlives a reset
 
 
@@ -117,7 +117,7 @@ def tier(make: Callable[[], gymnasium.Env], seed: int = 0, *, steps: int = 1000,
         return env
 
     try:
-        player = _Player(another(), seed)
+        player = _RandomPlay(another(), seed)
         calls, marks = _record(player, steps, seconds)
         if all(mark.state is not None and _goes_on(another(), calls[mark.at :], player, mark.state) for mark in marks):
             return "copyable"
@@ -134,7 +134,7 @@ def tier(make: Callable[[], gymnasium.Env], seed: int = 0, *, steps: int = 1000,
     return "cut"
 
 
-class _Call(NamedTuple):
+class _Move(NamedTuple):
     """A reset, which has a seed, or a step, and what it returned."""
 
     seed: int | None
@@ -150,7 +150,7 @@ class _Mark(NamedTuple):
     state: str | None  # captured, as JSON
 
 
-class _Player:
+class _RandomPlay:
     """Plays random actions in episodes that each begin with a seed of their own, and that it may leave."""
 
     def __init__(self, env: gymnasium.Env, seed: int):
@@ -161,13 +161,13 @@ class _Player:
         self.obs: Any = None  # the last one
         self.steps, self.over = 0, True  # to be made before it leaves, and whether the episode is over
 
-    def begin(self) -> _Call:
+    def begin(self) -> _Move:
         self.steps, self.over = int(self.chance.integers(1, LONGEST)), False
         seed = int(self.chance.integers(2**31))
         self.obs, answer = _play(self.env, seed, None)
-        return _Call(seed, None, answer)
+        return _Move(seed, None, answer)
 
-    def go_on(self) -> _Call:
+    def go_on(self) -> _Move:
         if self.over or not self.steps:
             return self.begin()
         self.steps -= 1
@@ -176,11 +176,11 @@ class _Player:
             action = int(action)  # as polyak's engines give it
         self.obs, answer = _play(self.env, None, action)
         self.over = answer[-1]
-        return _Call(None, action, answer)
+        return _Move(None, action, answer)
 
 
-def _record(player: _Player, steps: int, seconds: float) -> tuple[list[_Call], list[_Mark]]:
-    calls: list[_Call] = []
+def _record(player: _RandomPlay, steps: int, seconds: float) -> tuple[list[_Move], list[_Mark]]:
+    calls: list[_Move] = []
     marks: list[_Mark] = []
     for k in range(ROUNDS):
         if k == ROUNDS // 2:
@@ -198,12 +198,12 @@ def _record(player: _Player, steps: int, seconds: float) -> tuple[list[_Call], l
         share, processor, wall = seconds / ROUNDS, time.process_time(), time.perf_counter()
         for _ in range(max(1, steps // ROUNDS)):
             calls.append(player.go_on())
-            if time.process_time() - processor > share or time.perf_counter() - wall > PATIENCE * share:
+            if time.process_time() - processor > share or time.perf_counter() - wall > SLACK * share:
                 break
     return calls, marks
 
 
-def _goes_on(env: gymnasium.Env, calls: list[_Call], other: _Player, state: str | None = None) -> bool:
+def _goes_on(env: gymnasium.Env, calls: list[_Move], other: _RandomPlay, state: str | None = None) -> bool:
     """Whether an environment repeats these calls, from a captured state or from the reset that the first of them is."""
     try:
         if state is not None:

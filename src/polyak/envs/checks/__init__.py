@@ -1,0 +1,1 @@
+"""What `polyak.check` looks for, a subject a file, and how it plays an environment to find it."""
