@@ -1,6 +1,5 @@
 """`make` finds the fastest faithful version of an environment; one adapter a file."""
 
-import functools
 from collections.abc import Callable
 
 import gymnasium
@@ -159,9 +158,9 @@ def make_original(env: EnvLike, render_mode: str | None = None) -> gymnasium.Env
     if isinstance(env, str):
         backend, id = split(env)
         if id in OWN:
-            return AsGymnasium(_made_once(OWN[JUDGES.get(id, id)]))
+            return AsGymnasium(OWN[JUDGES.get(id, id)]())
         if backend == "gymnax" and id not in from_gymnax.TWINS:
-            return AsGymnasium(_made_once(from_gymnax.make, id))
+            return AsGymnasium(from_gymnax.make(id))
         if backend == "masked":
             return MaskActions(make_one(id, render_mode))
         if game := atari_game(id):
@@ -170,9 +169,3 @@ def make_original(env: EnvLike, render_mode: str | None = None) -> gymnasium.Env
     if isinstance(env, MDP):
         env = env.compiled()
     return AsGymnasium(env) if isinstance(env, CompiledEnv) else make_one(env, render_mode)
-
-
-@functools.cache
-def _made_once(make: Callable[..., CompiledEnv], *args: str) -> CompiledEnv:
-    """The same environment whenever it is asked for, so that what is compiled for it is compiled once."""
-    return make(*args)
