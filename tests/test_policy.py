@@ -58,6 +58,7 @@ def test_a_saved_policy_acts_as_before_and_keeps_its_spaces(algorithm, space, tm
     "actions",
     [
         gymnasium.spaces.Box(-2.0, 2.0, (2,), np.float32),
+        gymnasium.spaces.Box(0.09, 0.1, (2,), np.float64),
         gymnasium.spaces.MultiDiscrete([[2, 3], [4, 1]], start=[[0, 1], [0, 0]]),
         gymnasium.spaces.MultiBinary(3),
         gymnasium.spaces.MultiBinary([2, 2]),
@@ -73,7 +74,7 @@ def test_a_saved_policy_keeps_actions_of_every_kind(actions, tmp_path):
     obs = np.stack([SPACES["box"].sample() for _ in range(20)])
     chosen = loaded(obs)
     assert np.array_equal(policy(obs), chosen)
-    assert all(actions.contains(action.astype(actions.dtype)) for action in chosen)
+    assert chosen.dtype == actions.dtype and all(actions.contains(action) for action in chosen)
     loaded.check_actions(actions, "Some-v0")
     with pytest.raises(BadSetting, match="The policy's actions are"):
         loaded.check_actions(gymnasium.spaces.MultiBinary(7), "Other-v0")

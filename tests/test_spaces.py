@@ -14,6 +14,7 @@ from polyak.spaces import (
     from_rows,
     has_parts,
     in_own_type,
+    kept,
     mask_of,
     parts,
     row_shape,
@@ -179,3 +180,22 @@ def test_parts_of_an_action_are_within_their_bounds():
     space = Dict({"push": TENTH, "gear": Discrete(3, start=1)})
     for end in (TENTH.low, TENTH.high):
         assert space.contains(from_rows(space, to_rows(space, {"push": end, "gear": 2})))
+
+
+@pytest.mark.parametrize(
+    ("space", "values", "says"),
+    [
+        (Discrete(3), np.array([1, 2**33]), "8589934592 cannot be kept as int32"),
+        (Box(0, 255, (2,), np.uint8), [0.5, 1.0], "0.5 cannot be kept as uint8"),
+        (Discrete(3), "left", "'left' is no number"),
+        (Box(0, 1, (2,)), [[0.0], [0.0, 1.0]], "is no array"),
+    ],
+)
+def test_values_that_would_be_kept_as_others_are_told(space, values, says):
+    with pytest.raises(ValueError, match=says):
+        kept(space, values)
+
+
+def test_values_are_kept_in_the_type_of_their_space():
+    assert kept(Discrete(3), [1.0, 2.0]).dtype == np.int32
+    assert kept(Box(0, 1, (1,), np.float64), [0.1]).tolist() == [np.float32(0.1)]

@@ -18,7 +18,7 @@ from polyak.errors import BadFile, BadSetting, Error
 from polyak.runs import tensors
 from polyak.runs.documents import mapping, maybe, one_of, record, setting, text, whole
 from polyak.runs.spaces import check_space, space_from_json, space_to_json
-from polyak.spaces import from_rows, has_parts, parts, row_shape, storage_type, to_rows
+from polyak.spaces import from_rows, has_parts, in_own_type, kept, parts, row_shape, storage_type, to_rows
 
 FORMAT = 2  # 1 is read too: the same without a SHA-256
 BLOCK = 8  # observations that are answered together: XLA rounds otherwise in a batch of another size
@@ -94,17 +94,15 @@ class Policy:
     def rows(self, obs: Any) -> np.ndarray:
         """An observation, or a batch of them, as `player` takes them: see `polyak.spaces`."""
         space = self.spec.observation_space
-        if not has_parts(space):
-            return np.asarray(obs)
         try:
-            return to_rows(space, obs)
+            return to_rows(space, obs) if has_parts(space) else kept(space, obs)
         except ValueError as error:
             raise BadSetting(f"The policy reads observations of {space}, and of this one {error}.") from None
 
     def actions(self, rows: np.ndarray) -> Any:
         """What `player` answers as members of the action space."""
         space = self.spec.action_space
-        return from_rows(space, rows) if has_parts(space) else rows
+        return from_rows(space, rows) if has_parts(space) else in_own_type(space)(rows)
 
     def player(self, episodes: int) -> Callable[[Any, np.ndarray], np.ndarray]:
         """Plays that many episodes side by side, and remembers what it saw in each if the agent has a memory.

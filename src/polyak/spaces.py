@@ -70,6 +70,24 @@ def storage_type(space: gymnasium.Space) -> np.dtype:
     return np.dtype(np.int32 if np.issubdtype(space.dtype, np.integer) else np.float32)
 
 
+def kept(space: gymnasium.Space, values: Any) -> np.ndarray:
+    """Values of a space without parts in the type in which they are kept.
+
+    Raises:
+        ValueError: they are no numbers, or none of that type; the message says which.
+    """
+    try:
+        array = np.asarray(values)
+    except ValueError:  # ragged
+        raise ValueError(f"{values!r} is no array") from None
+    if array.dtype.kind not in "biuf":
+        raise ValueError(f"{values!r} is no number")
+    stored = array.astype(storage_type(space))
+    if stored.dtype.kind != "f" and (lost := stored != array).any():
+        raise ValueError(f"{array[lost].flat[0]} cannot be kept as {stored.dtype}")
+    return stored
+
+
 def whole_range(space: gymnasium.Space) -> tuple[int, int]:
     """The least and the greatest whole number to which a space without parts binds its members; zeros where to none.
 
