@@ -11,8 +11,9 @@ from typing import Any, NamedTuple
 
 import gymnasium
 import numpy as np
-from gymnasium.spaces import Box, Dict, Discrete, MultiDiscrete, Tuple
+from gymnasium.spaces import Box, Dict, Discrete, MultiBinary, MultiDiscrete, Tuple
 
+ARRAYS = (Box, Discrete, MultiDiscrete, MultiBinary)  # the spaces without parts that polyak takes
 EXACT = 2**24  # up to here float32, and so a row, holds every whole number
 MASK = "action_mask"  # the part of a Dict observation that says which actions there are, as PettingZoo calls it
 

@@ -239,6 +239,13 @@ class LearnsItsActions(Walk):
 
 
 BROKEN["words"] = Worded, "space-not-supported"
+BROKEN["a picture beside a number"] = (
+    seeing(
+        lambda obs: {"at": obs, "drawn": np.full((32, 32), abs(obs[0]), np.uint8)},
+        Dict({"at": Walk.observation_space, "drawn": Box(0, 255, (32, 32), np.uint8)}),
+    ),
+    "picture-among-parts",
+)
 BROKEN["unbounded"] = acting(Box(-np.inf, np.inf, (1,), np.float32)), "unbounded-actions"
 BROKEN["one action"] = acting(Discrete(1)), "action-without-choice"
 BROKEN["empty range"] = acting(Box(np.zeros(2), np.array([1.0, 0.0]), dtype=np.float64)), "action-without-choice"

@@ -6,6 +6,7 @@ from typing import Any
 import gymnasium
 import numpy as np
 
+from polyak.envs.values import short
 from polyak.spaces import has_parts, leaves_a_choice, mask_of, row_shape, storage_type, to_rows
 
 
@@ -58,7 +59,7 @@ class AnswerReader:
         except ValueError as error:  # ragged
             raise self._no_member(seen) from error
         if shape != self.shape:
-            raise WrongAnswer(f"the observation has shape {shape}", f"{self.shape}, as in {self._observed}")
+            raise WrongAnswer(f"the observation has shape {shape}", f"{self.shape}, as in {short(self._observed)}")
         try:
             rows[i] = seen
         except (TypeError, ValueError, OverflowError) as error:
@@ -75,10 +76,10 @@ class AnswerReader:
         try:
             return to_rows(self._observed, seen)
         except ValueError as error:
-            raise WrongAnswer(f"the observation is wrong: {error}", f"a member of {self._observed}") from error
+            raise WrongAnswer(f"the observation is wrong: {error}", f"a member of {short(self._observed)}") from error
 
     def _no_member(self, seen: Any, of_these: str = "") -> WrongAnswer:
-        return WrongAnswer(f"the observation is {seen!r}", f"a member of {self._observed}{of_these}")
+        return WrongAnswer(f"the observation is {short(seen)}", f"a member of {short(self._observed)}{of_these}")
 
 
 def unreadable(answer: Any) -> WrongAnswer:

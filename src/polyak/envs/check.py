@@ -16,7 +16,7 @@ from polyak.envs.base import CompiledEnv
 from polyak.envs.checks import episodes, objects, observations, repetitions, returns, spaces
 from polyak.envs.checks.playing import observe
 from polyak.envs.checks.record import EPISODE_STEPS, SHORT_STEPS, Record
-from polyak.envs.checks.values import count
+from polyak.envs.values import count
 from polyak.errors import BadSetting, UnknownName
 
 ERROR, WARNING = "error", "warning"
@@ -147,7 +147,8 @@ CHECKS: tuple[tuple[Callable[[Record], str | None], str], ...] = (
     (objects.hangs, ERROR),
     (spaces.observation_space_missing, ERROR),
     (spaces.action_space_missing, ERROR),
-    (spaces.space_not_supported, WARNING),
+    (spaces.space_not_supported, ERROR),
+    (spaces.picture_among_parts, WARNING),
     (spaces.space_changes, ERROR),
     (spaces.unbounded_actions, WARNING),
     (spaces.action_without_choice, WARNING),

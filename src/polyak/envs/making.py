@@ -1,11 +1,12 @@
 """`make` finds the fastest faithful version of an environment; one adapter a file."""
 
+import warnings
 from collections.abc import Callable
 
 import gymnasium
 
 from polyak.envs import from_envpool, from_gymnax, hidden, mdp
-from polyak.envs.advice import check_spaces
+from polyak.envs.advice import Caution, caution, check_spaces
 from polyak.envs.atari import atari_game
 from polyak.envs.base import AsGymnasium, CompiledEnv, HostEnv
 from polyak.envs.calls import STEP_TIMEOUT, Restarts, check_timeout
@@ -85,6 +86,9 @@ def make(
         they ask for it: on two cores it steps 8 CartPoles at half of Gymnasium's pace and 8 LunarLanders a quarter
         faster (benchmarks/environments.py); what it gains elsewhere is for the user to judge.
 
+    Warns:
+        Caution: it works, at a price: a picture stands among other parts of an observation.
+
     Raises:
         UnknownName: no version of that name; the message offers the nearest ones.
         EnvironmentFault: it cannot be made, usually because a package is missing; or its spaces cannot be taken.
@@ -106,6 +110,8 @@ def make(
             f"{name_of(env)} is compiled or pooled, so worker processes have nothing to step; leave workers out, or "
             "force Gymnasium's version with the prefix gymnasium: where there is one."
         )
+    if price := caution(found.observation_space):
+        warnings.warn(f"{found.id}: {price}", Caution, stacklevel=2)
     return found
 
 

@@ -1,7 +1,7 @@
 """How episodes end, and what remains of them afterwards."""
 
 from polyak.envs.checks.record import EPISODE_STEPS, ObservedCall, Record
-from polyak.envs.checks.values import same
+from polyak.envs.values import same
 
 SAME_LENGTH, SAME_EPISODES = 20, 3  # so many episodes, so long and all of one length, look like a clock
 FIRST_LENGTH = 10  # of the first episode, at least, beside which episodes of a single step look like a fault

@@ -3,7 +3,7 @@
 import gymnasium
 
 from polyak.envs.checks.record import Record, TooLong
-from polyak.envs.checks.values import capital
+from polyak.envs.values import capital
 from polyak.errors import EnvironmentFault
 
 FEW_STEPS = 20  # of which nothing is said about speed

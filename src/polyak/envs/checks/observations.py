@@ -3,9 +3,10 @@
 import numpy as np
 from gymnasium import spaces
 
-from polyak.envs.checks.reading import ARRAYS, array_of, arrays, fits, parts
+from polyak.envs.checks.reading import array_of, arrays, fits, parts
 from polyak.envs.checks.record import SHORT_STEPS, Record
-from polyak.envs.checks.values import capital, same, short
+from polyak.envs.values import capital, same, short
+from polyak.spaces import ARRAYS
 
 
 def observation_not_numbers(record: Record) -> str | None:

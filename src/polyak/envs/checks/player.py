@@ -13,7 +13,7 @@ import gymnasium
 import numpy as np
 
 from polyak.envs.checks.record import ObservedCall, Record, TooLong
-from polyak.envs.checks.values import same
+from polyak.envs.values import same
 
 
 class Player:

@@ -14,7 +14,7 @@ import numpy as np
 from polyak.envs.base import environment_seeds
 from polyak.envs.checks.player import Player, attempt
 from polyak.envs.checks.record import EPISODE_STEPS, MANY_RESETS, ObservedCall, Record, TooLong
-from polyak.envs.checks.values import same, short
+from polyak.envs.values import same, short
 from polyak.spaces import sample
 
 REPLAY_STEPS = 200  # of the seeded episode and those after it, played again to see whether they repeat

@@ -8,8 +8,7 @@ import numpy as np
 from gymnasium import spaces
 
 from polyak.envs.checks.record import ObservedCall, Record
-
-ARRAYS = (spaces.Box, spaces.Discrete, spaces.MultiDiscrete, spaces.MultiBinary)
+from polyak.spaces import ARRAYS
 
 Part = tuple[ObservedCall, str, Any, Any]  # a call, what to call the value, its space, the value
 

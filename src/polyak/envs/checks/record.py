@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from polyak.envs.checks.values import short
 from polyak.envs.one import said
+from polyak.envs.values import short
 
 EPISODE_STEPS = 1_000  # after which an episode is left and the next one begun
 MANY_RESETS = 16  # at most, until one begins with another observation than the first

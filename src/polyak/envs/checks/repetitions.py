@@ -2,7 +2,7 @@
 
 from polyak.envs.checks.episodes import stays_over
 from polyak.envs.checks.record import MANY_RESETS, Record
-from polyak.envs.checks.values import capital
+from polyak.envs.values import capital
 
 
 def seed_ignored(record: Record) -> str | None:

@@ -9,7 +9,7 @@ import numpy as np
 
 from polyak.envs.checks.reading import array_of
 from polyak.envs.checks.record import ObservedCall, Record
-from polyak.envs.checks.values import capital, count, short
+from polyak.envs.values import capital, count, short
 
 LARGE, SMALL = 1e4, 1e-4  # rewards beyond which the losses of most algorithms lose their scale
 MOST = float(np.finfo(np.float32).max)

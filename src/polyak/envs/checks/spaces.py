@@ -3,10 +3,9 @@
 import gymnasium
 from gymnasium import spaces
 
-from polyak.envs.checks.reading import ARRAYS
+from polyak.envs.advice import caution, refusal
 from polyak.envs.checks.record import Record
-from polyak.envs.checks.values import short
-from polyak.spaces import parts
+from polyak.envs.values import short
 
 
 def observation_space_missing(record: Record) -> str | None:
@@ -20,18 +19,17 @@ def action_space_missing(record: Record) -> str | None:
 
 
 def space_not_supported(record: Record) -> str | None:
-    """The spaces are of a kind that polyak's algorithms take."""
-    for name, space, wrapper in zip(
-        ("observation", "action"), record.before, ("FlattenObservation", "TransformAction"), strict=True
-    ):
-        for part in parts(space) if isinstance(space, gymnasium.Space) else ():
-            if not isinstance(part.space, ARRAYS):
-                return (
-                    f"The {name} space holds {short(part.space)}, and polyak's algorithms take Box, Discrete, "
-                    "MultiDiscrete and MultiBinary, and Dict and Tuple spaces of these; "
-                    f"gymnasium.wrappers.{wrapper} can turn it into one of them."
-                )
+    """The spaces are of a kind that polyak takes, and their whole numbers are not too large to be kept."""
+    for kind, space in zip(("observation", "action"), record.before, strict=True):
+        if isinstance(space, gymnasium.Space) and (sentence := refusal(kind, space)):
+            return sentence
     return None
+
+
+def picture_among_parts(record: Record) -> str | None:
+    """A picture is the only part of an observation, so that convolutions can read it."""
+    space = record.before[0]
+    return caution(space) if isinstance(space, gymnasium.Space) else None
 
 
 def space_changes(record: Record) -> str | None:
