@@ -1,8 +1,8 @@
-"""What the rest of polyak needs to know about Gymnasium spaces.
+"""Gymnasium spaces as the rest of polyak sees them.
 
 Inside polyak an observation or an action is one array. A member of a Dict or Tuple space, however deep, is a *row*: the
 numbers of its parts, one after the other in the order of the space. So memories, processes and blocks need not know of
-parts; networks do, and whoever gives or takes members.
+parts; networks do, and code that gives or takes members.
 """
 
 import math
@@ -27,17 +27,17 @@ class Part(NamedTuple):
     end: int
 
     def of(self, rows: Any) -> Any:
-        """Its members in rows [..., n], as [..., *shape]; for arrays of NumPy and of JAX."""
+        """The part's members [..., *shape] in rows [..., n]; for arrays of NumPy and of JAX."""
         return rows[..., self.begin : self.end].reshape((*rows.shape[:-1], *(self.space.shape or ())))
 
 
 def has_parts(space: gymnasium.Space) -> bool:
-    """Whether its members are kept as rows."""
+    """Whether members of a space are kept as rows."""
     return isinstance(space, Dict | Tuple)
 
 
 def parts(space: gymnasium.Space) -> list[Part]:
-    """The parts of a Dict or Tuple space; of another, itself."""
+    """The parts of a Dict or Tuple space; any other space is its own single part."""
     found: list[Part] = []
 
     def add(path: tuple[str | int, ...], space: gymnasium.Space) -> None:
@@ -53,7 +53,7 @@ def parts(space: gymnasium.Space) -> list[Part]:
 
 
 def row_shape(space: gymnasium.Space) -> tuple[int, ...]:
-    """The shape in which a member is kept: its own, or (n,) for a row."""
+    """The shape in which a member of a space is kept: its own, or (n,) for a row."""
     if not has_parts(space):
         return space.shape or ()
     return (parts(space)[-1].end if parts(space) else 0,)
@@ -107,7 +107,7 @@ def whole_range(space: gymnasium.Space) -> tuple[int, int]:
 
 
 def to_rows(space: gymnasium.Space, members: Any) -> np.ndarray:
-    """Members of a Dict or Tuple space as rows.
+    """Rows that hold members of a Dict or Tuple space.
 
     Args:
         space: theirs.
@@ -117,7 +117,7 @@ def to_rows(space: gymnasium.Space, members: Any) -> np.ndarray:
         The row [n], or rows [N, n], float32.
 
     Raises:
-        ValueError: it is no such thing; the message says which part is wrong.
+        ValueError: they are no members; the message names the part that is wrong.
     """
     found: list[np.ndarray] = []
     lead: tuple[int, ...] | None = None
@@ -180,7 +180,7 @@ def members(space: gymnasium.Space) -> Callable[[np.ndarray], Any]:
 
 
 def from_rows(space: gymnasium.Space, rows: np.ndarray) -> Any:
-    """The members of a Dict or Tuple space that rows [..., n] stand for: each part [..., *shape], in its own type."""
+    """Members of a Dict or Tuple space from rows [..., n]: each part [..., *shape], in its own type."""
     by_path = {part.path: part for part in parts(space)}
 
     def member(path: tuple[str | int, ...], space: gymnasium.Space) -> Any:
@@ -197,7 +197,7 @@ def from_rows(space: gymnasium.Space, rows: np.ndarray) -> Any:
 
 
 def mask_of(space: gymnasium.Space) -> slice | None:
-    """Where in a row an observation says which actions there are, an entry for each; None where all are, always."""
+    """The place of the action mask in a row, an entry for each action; None where there is no mask."""
     if not isinstance(space, Dict) or MASK not in space.spaces:
         return None
     of_mask = [part for part in parts(space) if part.path[0] == MASK]
@@ -205,14 +205,14 @@ def mask_of(space: gymnasium.Space) -> slice | None:
 
 
 def choices(space: gymnasium.Space) -> list[int] | None:
-    """How many actions each choice has: one choice of Discrete spaces, several of MultiDiscrete ones; else None."""
+    """The number of actions of each choice: one choice in a Discrete space, several in a MultiDiscrete; else None."""
     if isinstance(space, Discrete):
         return [int(space.n)]
     return space.nvec.ravel().tolist() if isinstance(space, MultiDiscrete) else None
 
 
 def leaves_a_choice(mask: np.ndarray, space: gymnasium.Space) -> bool:
-    """Whether a mask of actions [n] leaves at least one of every choice."""
+    """Whether a mask of actions [n] leaves at least one action of every choice."""
     counts = choices(space)
     if counts is None or mask.size != sum(counts):
         return True  # agents refuse such a mask
@@ -220,7 +220,7 @@ def leaves_a_choice(mask: np.ndarray, space: gymnasium.Space) -> bool:
 
 
 def sample(space: gymnasium.Space, observation_space: Any, obs: Any) -> Any:
-    """A random action of a space, none of those that the mask of an observation rules out, if it is a mask."""
+    """A random action, none of those that the mask in an observation rules out."""
     action, counts = space.sample(), choices(space)
     where = mask_of(observation_space) if isinstance(observation_space, gymnasium.Space) else None
     if where is None or counts is None:
@@ -249,7 +249,7 @@ def _goes_beyond(array: np.ndarray) -> bool:
 
 
 def _leaves(where: str, space: gymnasium.Space, value: Any) -> Iterator[tuple[str, gymnasium.Space, Any]]:
-    """The parts of a member, each with its name and its space; raises `ValueError` where they are not those there."""
+    """The parts of a member, each with its name and its space; raises `ValueError` where they are not the space's."""
     if not has_parts(space):
         yield where or "the whole", space, value
         return

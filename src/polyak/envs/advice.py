@@ -49,7 +49,7 @@ def caution(space: gymnasium.Space) -> str | None:
 
 
 def _not_taken(kind: str, space: gymnasium.Space, part: Part) -> str | None:
-    """Of a part whose members are no arrays."""
+    """The sentence about a part whose members are no arrays."""
     if isinstance(part.space, ARRAYS):
         return None
     return (
@@ -59,7 +59,7 @@ def _not_taken(kind: str, space: gymnasium.Space, part: Part) -> str | None:
 
 
 def _without(kind: str, space: gymnasium.Space, part: Part) -> str:
-    """What to do about a part that is not taken."""
+    """The remedy for a part that is not taken."""
     if kind == "action" or not isinstance(space, Dict):
         wrapper = "FlattenObservation" if kind == "observation" and isinstance(space, OneOf) else TRANSFORM[kind]
         return f"turn it into one of them with gymnasium.wrappers.{wrapper}"
@@ -74,7 +74,7 @@ def _without(kind: str, space: gymnasium.Space, part: Part) -> str:
 
 
 def _too_wide(kind: str, space: gymnasium.Space, part: Part) -> str | None:
-    """Of a part that binds itself to whole numbers beyond those that are kept, and so would wrap or be rounded."""
+    """The sentence about a part whose bounds allow whole numbers that would wrap or be rounded."""
     low, high = whole_range(part.space)
     beside, last = ("beside other parts ", EXACT) if has_parts(space) else ("", np.iinfo(np.int32).max)
     first = -last if has_parts(space) else np.iinfo(np.int32).min
@@ -92,7 +92,7 @@ def _is_picture(space: gymnasium.Space) -> bool:
 
 
 def _alone(part: Part) -> str:
-    """The wrapper that leaves one part of an observation."""
+    """The wrapper that makes one part the whole observation."""
     at = _keys(part)
     return f"gymnasium.wrappers.TransformObservation(env, lambda obs: obs{at}, env.observation_space{at})"
 

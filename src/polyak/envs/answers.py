@@ -1,4 +1,4 @@
-"""What Gymnasium environments answer, read into rows and checked."""
+"""Answers of Gymnasium environments, checked and read into rows."""
 
 import math
 from typing import Any
@@ -14,8 +14,8 @@ class WrongAnswer(Exception):
     """An answer that breaks Gymnasium's interface.
 
     Args:
-        what: came in its place.
-        expected: what should have come.
+        what: what the environment did.
+        expected: what it should have returned.
     """
 
     def __init__(self, what: str, expected: str):
@@ -83,7 +83,7 @@ class AnswerReader:
 
 
 def unreadable(answer: Any) -> WrongAnswer:
-    """What is wrong with an answer of `step` of which reward and flags cannot be read."""
+    """Explains an answer of `step` whose reward or flags could not be read."""
     if not isinstance(answer, tuple) or len(answer) != 5:
         given = f"{len(answer)} values" if isinstance(answer, tuple) else type(answer).__name__
         return WrongAnswer(f"step returned {given}", "(observation, reward, terminated, truncated, info)")
@@ -95,7 +95,7 @@ def unreadable(answer: Any) -> WrongAnswer:
 
 
 def not_finite(reward: np.floating, row: np.ndarray) -> WrongAnswer | None:
-    """What is wrong with a step's numbers, if one of them is NaN or infinite."""
+    """Explains a step with a number that is NaN or infinite; None where there is none."""
     if not np.isfinite(reward):
         return WrongAnswer(f"step returned the reward {reward}", "a finite number")
     if not np.isfinite(row).all():

@@ -83,11 +83,11 @@ _KINDS: dict[str, type] = {
 
 
 def atari_game(id: str) -> Atari | None:
-    """What an id without a backend's prefix stands for; None if it is no game's.
+    """The game and the settings of an id without a backend's prefix; None if it is no game's id.
 
     Raises:
-        UnknownName: it is a game's, but neither a protocol nor a setting has such a name.
-        BadSetting: a setting's value cannot be.
+        UnknownName: it is a game's id with the name of no protocol and no setting.
+        BadSetting: a setting has a value that it cannot have.
     """
     match = _ID.fullmatch(id)
     if not match or match["game"] not in GAMES:

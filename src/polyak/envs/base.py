@@ -1,4 +1,4 @@
-"""What an engine asks of an environment: either pure functions that compile, or a batch that is stepped from Python."""
+"""The two kinds of environments that engines take: pure functions that compile, and batches stepped from Python."""
 
 from __future__ import annotations  # JAX is imported where it is used: processes that only step must start fast
 
@@ -35,7 +35,7 @@ class CompiledEnv(NamedTuple):
 
 
 class Score(NamedTuple):
-    """What `episode_return` and its like are counted from, where training is given other rewards and other ends."""
+    """The score of a step, for `episode_return` and its like, where training gets other rewards and other ends."""
 
     points: np.ndarray  # [B] float32, what the step was worth in the game
     over: np.ndarray  # [B] bool, where the whole game is over
@@ -56,7 +56,7 @@ class HostEnv(Protocol):
     """A batch of environments that live outside XLA."""
 
     id: str
-    faults: list[str]  # one sentence each: what went wrong and was got over; whoever tells it takes it away
+    faults: list[str]  # a sentence for each fault that was recovered from; the reader removes what it has reported
     observation_space: gymnasium.Space
     action_space: gymnasium.Space
     max_episode_steps: int | None
@@ -71,7 +71,7 @@ class HostEnv(Protocol):
         ...
 
     def snapshot(self) -> dict[str, Any]:
-        """Where the environments are, as JSON."""
+        """The state of the environments, as JSON."""
         ...
 
     def restore(self, found: dict[str, Any], obs: np.ndarray) -> np.ndarray:
@@ -87,7 +87,7 @@ class HostEnv(Protocol):
         ...
 
     def close(self) -> None:
-        """Lets go of windows, processes and the like."""
+        """Releases windows, processes and the like."""
         ...
 
 
@@ -147,7 +147,7 @@ class AsGymnasium(gymnasium.Env):
         self._pending = [jax.tree.map(lambda leaf, i=i: leaf[i], noise) for i in range(self.ahead)]
 
     def get_state(self) -> dict[str, Any]:
-        """The episode, and what the following ones are drawn with, as plain data; for `envs.snapshot`."""
+        """The state of the episode and of the random numbers that follow, as plain data; for `envs.snapshot`."""
         import jax
 
         return {
@@ -157,10 +157,10 @@ class AsGymnasium(gymnasium.Env):
         }
 
     def set_state(self, state: dict[str, Any]) -> None:
-        """Goes on as the environment of which that is the state.
+        """Continues from a state that `get_state` returned.
 
         Raises:
-            ValueError: it is none of this environment's.
+            ValueError: it is not a state of this environment.
         """
         import jax
 

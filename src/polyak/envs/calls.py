@@ -1,4 +1,4 @@
-"""What an environment is being asked for at this moment, noted where it outlives the process that asks.
+"""The call of an environment that is under way, noted where the note outlives the process that makes the call.
 
 A call that never returns, or that takes its process with it, cannot tell which one it was. So every call is noted
 before it is made, in memory that the parent process shares: environment, seed, step and action.
@@ -84,7 +84,7 @@ class CallNote:
         """Notes a call: kind, environment, seed, step, and the action if it is a whole number."""
 
     def begin(self, owner: int, num_envs: int, first: int = 0, actions: tuple[int, ...] = ()) -> np.ndarray | None:
-        """Notes what the next calls have in common.
+        """Notes the facts that the next calls have in common.
 
         Args:
             owner: the number of the vector, which need not say this again while it is the owner.
@@ -118,7 +118,7 @@ class CallNote:
         return Call(kind, environment, num_envs, seed, step, text if kind == STEP else "")
 
     def close(self) -> None:
-        """Lets go of the memory."""
+        """Releases the memory."""
         self._words.release()
         del self._floats
         with contextlib.suppress(BufferError):  # somebody holds the place for actions; the memory goes with that
@@ -142,7 +142,7 @@ def show_action(action: np.ndarray | int) -> str:
 
 
 class Patience:
-    """Tells whether one call goes on for longer than it may, by looking at its note every `interval` seconds.
+    """Tells whether a call takes longer than it may, by looking at its note every `interval` seconds.
 
     Looks are counted and not seconds: a machine that slept, or a run that Ctrl-Z had stopped, is not a hang.
 
@@ -234,7 +234,7 @@ def alarm(id: str, step_timeout: float) -> Iterator[None]:
 
 
 class Restarts:
-    """Whether an environment at fault may be made anew; keeps what was told of those that were.
+    """Decides whether an environment at fault may be made anew, and keeps a sentence for each that was.
 
     Args:
         on_fault: "stop" or "restart".
@@ -248,7 +248,7 @@ class Restarts:
         self._at: list[int] = []
 
     def count(self, fault: EnvironmentFault, step: int) -> None:
-        """Takes note of a fault at an environment step; raises it where it may not be got over."""
+        """Notes a fault at an environment step; raises it if training may not go on."""
         if not self.allowed:
             raise fault
         self._at = [at for at in self._at if step - at < WITHIN] + [step]

@@ -1,4 +1,4 @@
-"""Finds out what is wrong with an environment before hours of training do: `polyak.check` and `polyak check ENV`.
+"""Finds mistakes in an environment before hours of training do: `polyak.check` and `polyak check ENV`.
 
 `CHECKS` lists everything that is looked for. An error means that training would stop or would learn something false. A
 warning means that it would run, but could not be repeated, or that something looks like a mistake and may not be one.
@@ -52,12 +52,12 @@ class Findings:
 
     @property
     def errors(self) -> tuple[Finding, ...]:
-        """Those that make training stop or learn something false."""
+        """Findings that make training stop or learn something false."""
         return tuple(finding for finding in self.findings if finding.severity == ERROR)
 
     @property
     def warnings(self) -> tuple[Finding, ...]:
-        """Those that training survives."""
+        """Findings that training survives."""
         return tuple(finding for finding in self.findings if finding.severity == WARNING)
 
     def __iter__(self) -> Iterator[Finding]:
@@ -77,7 +77,7 @@ class Findings:
 
 
 def check(env: EnvLike, *, episodes: int = 5, seed: int = 0, patience: float = 60.0) -> Findings:
-    """Plays an environment with random actions and tells what is wrong with it.
+    """Plays an environment with random actions and lists the mistakes found in it.
 
     It makes three objects. The first is played for some episodes; then the same seed and actions are tried on a
     second, again on the first, and on a third while the second is played too. It plays for ten
@@ -108,7 +108,7 @@ def check(env: EnvLike, *, episodes: int = 5, seed: int = 0, patience: float = 6
 
 
 def check_in_short(env: EnvLike) -> Findings:
-    """The same in twenty steps and less than a second, for `train`."""
+    """Findings of a look of twenty steps, which takes less than a second; for `train`."""
     return _look(env, episodes=2, steps=SHORT_STEPS, seed=0, seconds=SHORT_SECONDS, patience=SHORT_PATIENCE)
 
 
@@ -122,7 +122,7 @@ def _look(env: EnvLike, **how: Any) -> Findings:
 
 
 def judge(record: Record) -> Findings:
-    """What every check has to say of what was seen."""
+    """The findings of all checks in a record."""
     found = [
         Finding(name_of_check(look), severity, sentence)
         for look, severity in CHECKS

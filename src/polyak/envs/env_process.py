@@ -1,4 +1,4 @@
-"""One worker process of a `WorkerVector`, seen by its parent: started, told, listened to, and ended in every case."""
+"""One worker process of a `WorkerVector`, from its parent's side: started, asked, and ended in every case."""
 
 import contextlib
 import json
@@ -20,7 +20,7 @@ TERMINATE = 0.5  # seconds between asking a process to end and ending it
 
 
 class EnvProcess:
-    """One process and its environments; `make` is the first thing to tell it.
+    """One process and its environments; its first command is `make`.
 
     Args:
         job: what it makes.
@@ -57,7 +57,7 @@ class EnvProcess:
         self.send(MAKE, self.message)
 
     def send(self, kind: bytes, message: bytes = b"") -> None:
-        """Gives a command; if the process has gone, `receive` tells.
+        """Sends a command; if the process has ended, `receive` raises that.
 
         Raises:
             EnvironmentFault: the process does not read it.

@@ -1,4 +1,4 @@
-"""A process that owns some environments of a `WorkerVector` and steps them when it is told to.
+"""A process that owns some environments of a `WorkerVector` and steps them on command.
 
 It loads no JAX, so that it starts fast. It ends when its parent does, also in the middle of a call that never returns.
 """
@@ -34,7 +34,7 @@ GRACE = 1.0  # seconds to close the environments in, once the parent has gone
 
 
 class Job(NamedTuple):
-    """What one process is asked to make."""
+    """The environments that one process is asked to make."""
 
     env: Any  # an id, or a function that returns a gymnasium.Env
     name: str
@@ -45,7 +45,7 @@ class Job(NamedTuple):
 
 
 class Rows:
-    """What goes to and fro at every step: arrays of all B environments in shared memory."""
+    """The arrays of a step of all B environments, in shared memory."""
 
     def __init__(self, num_envs: int, observation_space: gymnasium.Space, action_space: gymnasium.Space):
         obs = (num_envs, *row_shape(observation_space)), storage_type(observation_space)
@@ -81,7 +81,7 @@ class Rows:
             setattr(self, name, np.ndarray(shape, dtype, self._memory, self._offsets[name]))
 
     def unmap(self) -> None:
-        """Lets go of the memory."""
+        """Releases the memory."""
         for name in self._fields:
             self.__dict__.pop(name, None)
         self._memory.close()
@@ -103,7 +103,7 @@ def receive(read: Callable[[int], bytes]) -> tuple[bytes, bytes]:
 
 
 class Server:
-    """Does what it is told; each command has a method."""
+    """Carries out commands, each by a method."""
 
     def __init__(self, fd: int):
         self._fd = fd
@@ -134,7 +134,7 @@ class Server:
         return b""
 
     def step(self, message: bytes) -> bytes:
-        """Takes the actions from shared memory and puts there what came of them; the message is their type."""
+        """Steps with the actions in shared memory and writes the outcome there; the message is the actions' type."""
         assert self.rows  # the first command is `begin`
         rows, mine = self.rows, self.mine
         outcome = self.vector.step(rows.action(message.decode())[mine].copy())
@@ -147,16 +147,16 @@ class Server:
         return b""
 
     def snapshot(self, message: bytes) -> bytes:
-        """Answers with how the environments can be had again."""
+        """Answers with the places of the environments."""
         return json.dumps(self.vector.snapshot()).encode()
 
     def restore(self, message: bytes) -> bytes:
-        """Puts the environments where the message says; answers with those for which an episode begins instead."""
+        """Restores places from the message; answers which environments began an episode instead."""
         assert self.rows  # the first command is `begin`
         return json.dumps(self.vector.restore(json.loads(message), self.rows.obs[self.mine]).tolist()).encode()
 
     def close(self, message: bytes) -> bytes:
-        """Closes the environments; answers with what went wrong."""
+        """Closes the environments; answers with their faults."""
         self.vector.close()
         return json.dumps(self.vector.faults).encode()
 

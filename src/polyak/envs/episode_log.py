@@ -1,4 +1,4 @@
-"""Which episode each environment of a vector plays, and how far it has come."""
+"""The episode that each environment of a vector plays, and its progress."""
 
 from typing import Any
 
@@ -44,9 +44,9 @@ class EpisodeLog:
         self.steps[i], self.actions[i] = 0, []
 
     def place(self, i: int) -> dict[str, Any]:
-        """Where environment i is, as JSON."""
+        """The present episode of environment i, as JSON."""
         return {"episode": self.numbers[i], "seed": self.seeds[i], "steps": self.steps[i]}
 
     def go_to(self, i: int, place: dict[str, Any]) -> None:
-        """Goes on where a place says that environment i was."""
+        """Continues the episode of environment i that a place describes."""
         self.numbers[i], self.seeds[i], self.steps[i] = place["episode"], place["seed"], place["steps"]

@@ -17,7 +17,7 @@ NUMBERS = itertools.count(1)  # of the vectors of this process, which note their
 
 
 class FaultDesk:
-    """Knows which call of which environment is under way.
+    """Notes the call that is under way, and names it in faults.
 
     Args:
         id: what the vector is called.
@@ -52,7 +52,7 @@ class FaultDesk:
             self.note.leave()
 
     def enter_steps(self, rows: np.ndarray, actions: Sequence[Any]) -> list[int]:
-        """Notes the actions of the steps that come next; returns what is to be noted with each of these.
+        """Notes the actions of the steps that come next; returns the number to note with each step.
 
         Args:
             rows: the actions [B, ...] as agents give them.
@@ -66,7 +66,7 @@ class FaultDesk:
         return list(actions) if isinstance(actions[0], int) else self._nothing
 
     def fault(self, i: int, kind: int, error: EnvironmentFault | WrongAnswer) -> EnvironmentFault:
-        """What went wrong in a call of environment i, as a sentence that names the call."""
+        """The fault of environment i, in a sentence that names the call."""
         if isinstance(error, EnvironmentFault):
             return error
         fault = EnvironmentFault(f"{self.where(i, kind)}: {error.what}; expected {error.expected}.")

@@ -34,7 +34,7 @@ def make(id: str, num_envs: int) -> "EnvPoolVector":
 
 
 def is_installed() -> bool:
-    """Whether EnvPool is."""
+    """Whether EnvPool is installed."""
     return importlib.util.find_spec("envpool") is not None
 
 
@@ -117,10 +117,10 @@ class EnvPoolVector:
         return HostStep(next_obs, obs, reward.astype(np.float32), terminated, truncated, score)
 
     def snapshot(self) -> dict[str, Any]:
-        """Nothing of a pool can be kept but how far it has come, so that the episodes to come are new ones.
+        """The number of steps made: of a pool nothing else can be kept, and after it all episodes are new.
 
-        It is told as Gymnasium's vectors do, which may go on in its place where EnvPool is not installed: no episode of
-        theirs has a higher number than the steps that were made.
+        It has the form of Gymnasium's vectors, which may go on in its place where EnvPool is not installed: none of
+        their episodes has a higher number than the steps that were made.
         """
         return {"places": [{"episode": self._steps, "seed": self._seed, "steps": 0}] * self.num_envs}
 

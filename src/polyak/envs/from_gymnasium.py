@@ -44,7 +44,7 @@ class GymnasiumVector:
     Attributes:
         log: of the episodes; `episodes`, `seeds`, `steps` and `actions` are its lists, an entry an environment.
         keeps_score: whether its environments tell in `info` what a step scored and whether the whole game is over.
-        faults: a sentence for each fault that was got over.
+        faults: a sentence for each fault that was recovered from.
     """
 
     def __init__(
@@ -135,7 +135,7 @@ class GymnasiumVector:
         return self._advance(action, np.flatnonzero(active).tolist())[0]
 
     def snapshot(self) -> dict[str, Any]:
-        """How each environment can be had again, as JSON."""
+        """The places of the environments, as JSON."""
         if self._tier is None:
             self._tier = snapshot.tier(lambda: make_one(self._make))
         return {"places": [place_of(env, self._tier, self.log, i) for i, env in enumerate(self.envs)]}
@@ -153,7 +153,7 @@ class GymnasiumVector:
         return cut
 
     def close(self) -> None:
-        """Closes every environment; what goes wrong with that is told in `faults` and keeps nobody waiting."""
+        """Closes every environment; faults of that are written into `faults` and stop nothing."""
         for i, env in enumerate(self.envs):
             try:
                 with self._desk.call(CLOSE, i):
@@ -165,7 +165,7 @@ class GymnasiumVector:
         self.envs = []
 
     def _advance(self, action: np.ndarray, active: Sequence[int]) -> tuple[HostStep, list[int]]:
-        """One step of some environments, and which of their episodes ended or were cut."""
+        """One step of some environments; and those whose episodes ended or were cut."""
         actions = self._members(action)
         noted, enter = self._desk.enter_steps(action, actions), self._desk.note.enter
         first, seeds, steps, kept = self.log.first, self.log.seeds, self.log.steps, self.log.actions

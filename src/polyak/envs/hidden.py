@@ -1,6 +1,6 @@
-"""Environments that hide how fast things move, so that a policy must remember: `CartPoleNoVel-v1` and others.
+"""Environments that hide velocities, so that a policy needs memory: `CartPoleNoVel-v1` and others.
 
-The ids are those of RL Baselines3 Zoo; velocities are there, and always zero.
+The ids are those of RL Baselines3 Zoo; velocities stay in the observation, as zeros.
 """
 
 from typing import Any, NamedTuple
@@ -12,7 +12,7 @@ from polyak.envs.base import CompiledEnv
 
 
 class Hidden(NamedTuple):
-    """What is hidden, and of which environment."""
+    """An environment and the velocities hidden in it."""
 
     of: str
     velocities: tuple[int, ...]  # their places in an observation

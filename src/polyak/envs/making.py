@@ -23,7 +23,7 @@ EnvLike = str | CompiledEnv | MDP | Callable[..., gymnasium.Env]
 
 BACKENDS = ("gymnax", "envpool", "gymnasium", "masked")
 TWINS = (*from_gymnax.TWINS, *mdp.TWINS)  # the ids that a compiled environment stands in for, proved equal by a test
-# Against itself everyone draws in the end: what self-play has taught is scored against who never errs, where 0 is best.
+# Self-play ends in draws; its policies are scored against a perfect opponent, where 0 is the best return.
 JUDGES = {"tic-tac-toe": "tic-tac-toe/perfect"}
 
 
@@ -38,9 +38,9 @@ def split(env: str) -> tuple[str | None, str]:
 
 
 def without_import(env: str) -> str:
-    """An id that was found in a file, if making it imports no module that the file names: `module:Env-v0` does.
+    """The id, which comes from a file, unless making it would import a module that the file names (`module:Env-v0`).
 
-    Who gives such an id himself wants that module; who opens a file did not ask for it.
+    A user who types such an id wants that module; a user who opens a file did not ask for it.
 
     Raises:
         BadFile: it would.
@@ -84,7 +84,7 @@ def make(
         Where EnvPool is installed, it steps BipedalWalker, which a test has proved to move alike, and plays Atari games
         as training wants them: `polyak.envs.atari` says how their ids choose a protocol. Other ids get EnvPool where
         they ask for it: on two cores it steps 8 CartPoles at half of Gymnasium's pace and 8 LunarLanders a quarter
-        faster (benchmarks/environments.py); what it gains elsewhere is for the user to judge.
+        faster (benchmarks/environments.py); elsewhere, measure it.
 
     Warns:
         Caution: it works, at a price: a picture stands among other parts of an observation.
@@ -149,7 +149,7 @@ def _find(env: EnvLike, num_envs: int, vector: Callable[..., HostEnv], pool: boo
 
 
 def _is_for_envpool(id: str) -> bool:
-    """Whether EnvPool is the fastest for it: for its twins, and for games of Atari not asked for as ALE."""
+    """Whether EnvPool is chosen unasked: for its twins, and for Atari games whose ids do not begin with ALE."""
     fast = id in from_envpool.TWINS or (atari_game(id) is not None and not id.startswith("ALE/"))
     return fast and from_envpool.is_installed()
 

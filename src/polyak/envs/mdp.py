@@ -1,4 +1,4 @@
-"""Finite Markov decision processes: what planners read, and environments too.
+"""Finite Markov decision processes: models for planning, and environments too.
 
 An `MDP` comes from a Gymnasium environment that carries its transition table, from a grid drawn as text, or from
 arrays. It is trained on and evaluated like any environment: `polyak.train("q-learning", mdp, steps=10_000)`.
@@ -39,7 +39,7 @@ class MDP:
     What may follow a state and an action is a list of up to K outcomes, because where every action leads to a few of a
     hundred thousand states, a matrix would not fit. `P` and `R` are the same as arrays.
 
-    A terminal state is worth nothing and left by nothing: what its own outcomes say is ignored.
+    A terminal state has the value zero and is never left: its own outcomes are ignored.
 
     Raises:
         BadSetting: an array has the wrong shape, an index points nowhere, or probabilities do not sum to one.
@@ -235,10 +235,10 @@ class MDP:
         straight = np.stack(aims, 1)  # [S, 4] the cell that each action leads to where nothing slips
         sideways = [np.roll(straight, 1, axis=1), straight, np.roll(straight, -1, axis=1)]
         aimed = np.stack(sideways, -1) if slip else straight[..., None]
-        chance = np.array([slip / 2, 1 - slip, slip / 2]) if slip else np.ones(1)
+        probability = np.array([slip / 2, 1 - slip, slip / 2]) if slip else np.ones(1)
         paid = np.select([letters == "G", letters == "H", letters == "C"], [goal, hole, cliff], step)
         return cls(
-            np.broadcast_to(chance, aimed.shape).copy(),
+            np.broadcast_to(probability, aimed.shape).copy(),
             np.where(letters[aimed] == "C", starts[0], aimed).astype(np.int32),
             paid[aimed],
             np.isin(letters, ("G", "H", "#")),
@@ -252,8 +252,9 @@ class MDP:
     def random_walk(cls, states: int = 5, *, left: float = 0.0, right: float = 1.0) -> "MDP":
         """A row of states with an end on each side; it begins in the middle, and the actions are left and right.
 
-        The world on which prediction is compared (Sutton and Barto, 2018, example 6.2): to who moves either way alike,
-        state i of n is worth left + (right - left) i / (n + 1), undiscounted. States 0 and n + 1 are the ends.
+        The standard task for comparing prediction methods (Sutton and Barto, 2018, example 6.2): under the policy that
+        moves either way with equal probability, the value of state i of n is left + (right - left) i / (n + 1),
+        undiscounted. States 0 and n + 1 are the ends.
 
         Args:
             states: n, those between the ends.
@@ -303,14 +304,14 @@ class MDP:
         arrivals = arrivals.reshape(-1, 3).astype(np.float32)
         limit = self.max_episode_steps
         first = np.flatnonzero(self.start)
-        chances = np.cumsum(self.start[first])[:-1].astype(np.float32)
+        start_bounds = np.cumsum(self.start[first])[:-1].astype(np.float32)
 
         def noise(key: Key, shape: tuple[int, ...]) -> Noise:
             if len(first) == 1:
                 return Noise(jax.random.uniform(key, shape), jnp.full(shape, first[0], jnp.int32))
             coin, start = jax.random.uniform(key, (2, *shape))
-            drawn = jnp.searchsorted(jnp.asarray(chances), start, side="right")
-            return Noise(coin, jnp.asarray(first, jnp.int32)[drawn])
+            sampled = jnp.searchsorted(jnp.asarray(start_bounds), start, side="right")
+            return Noise(coin, jnp.asarray(first, jnp.int32)[sampled])
 
         def reset(noise: Noise) -> tuple[State, Array]:
             return State(noise.start, jnp.int32(0)), noise.start

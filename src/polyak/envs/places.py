@@ -1,4 +1,4 @@
-"""Where an environment of a vector is, as JSON, and how another one is put there."""
+"""The places of environments, as JSON: where an episode is, and what another environment is put there with."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ from polyak.spaces import has_parts, members, row_shape
 
 
 def place_of(env: gymnasium.Env, tier: snapshot.Tier, log: EpisodeLog, i: int) -> dict[str, Any]:
-    """How environment i can be had again: by its state, else by its episode's actions, where either is exact."""
+    """The place of environment i: with its state, else with the actions of its episode, where either is exact."""
     place = log.place(i)
     if tier == "copyable":
         place["state"] = snapshot.capture(env)

@@ -38,11 +38,11 @@ MISSING = object()
 
 
 class NotPlain(Exception):
-    """Something is no data."""
+    """An object holds something that is no data."""
 
 
 def to_data(x: Any) -> dict:
-    """An object, and all that it holds, as plain data.
+    """The plain data of an object and of all that it holds.
 
     Raises:
         NotPlain: something in it is no data, or there is too much of it.
@@ -52,7 +52,7 @@ def to_data(x: Any) -> dict:
 
 
 def from_data(data: Any, fresh: Any) -> None:
-    """Writes data into a fresh object, once all of them have been found to fit.
+    """Writes data into a fresh object, after all of them were found to fit.
 
     Raises:
         Exception: of any kind, where they do not; nothing has then been changed, unless a `set_state` raised it.
@@ -65,7 +65,7 @@ def from_data(data: Any, fresh: Any) -> None:
 
 
 class _Plain:
-    """The size of its objects is that of all whose state is in `__dict__` and nowhere else: no slots, no C memory."""
+    """A class whose objects keep all state in `__dict__`: no slots, no C memory; others are compared with its size."""
 
 
 class _Writer:

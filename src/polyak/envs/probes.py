@@ -1,6 +1,6 @@
-"""Probe environments: each asks one thing of an agent, and its answer is known.
+"""Probe environments: each tests one ability of an agent, and its answer is known.
 
-An agent that cannot solve the first has no use for the second; the first one that fails says what is broken.
+They are in order: the first one that an agent fails says what is broken.
 """
 
 from collections.abc import Callable
@@ -61,7 +61,7 @@ def _sign(place: Array) -> Array:
 
 
 def constant_reward() -> CompiledEnv:
-    """One step, reward 1, whatever one does: V = Q = 1. Fails where the value is not learnt at all."""
+    """One step, reward 1 for any action: V = Q = 1. Fails where the value is not learnt at all."""
     return _probe("probe/constant-reward", lambda place, action: (place, 1.0, True), _nothing, states=1)
 
 

@@ -72,7 +72,7 @@ def restore(env: gymnasium.Env, data: Any) -> None:
 
 
 def replay(env: gymnasium.Env, seed: int, actions: Iterable[Any]) -> Any:
-    """Plays an episode again.
+    """Plays an episode again from its seed and its actions.
 
     Args:
         env: freshly made.
@@ -89,7 +89,7 @@ def replay(env: gymnasium.Env, seed: int, actions: Iterable[Any]) -> Any:
 
 
 def tier(make: Callable[[], gymnasium.Env], seed: int = 0, *, steps: int = 1000, seconds: float = 0.5) -> Tier:
-    """Finds by trying how an environment can be resumed in the middle of an episode.
+    """Finds by experiment how an environment can be resumed in the middle of an episode.
 
     One environment plays random actions in episodes that each begin with `reset(seed=...)`. At three moments, of which
     one is right after a reset, its state is captured. Then a fresh environment is set to that state, or brought there
@@ -151,19 +151,19 @@ class _Mark(NamedTuple):
 
 
 class _RandomPlay:
-    """Plays random actions in episodes that each begin with a seed of their own, and that it may leave."""
+    """Plays random actions in episodes with seeds of their own, and leaves some episodes early."""
 
     def __init__(self, env: gymnasium.Env, seed: int):
         self.env = env
-        self.chance = np.random.default_rng(seed)
+        self.random = np.random.default_rng(seed)
         self.actions = copy.deepcopy(env.action_space)
         self.actions.seed(seed)
         self.obs: Any = None  # the last one
         self.steps, self.over = 0, True  # to be made before it leaves, and whether the episode is over
 
     def begin(self) -> _Move:
-        self.steps, self.over = int(self.chance.integers(1, LONGEST)), False
-        seed = int(self.chance.integers(2**31))
+        self.steps, self.over = int(self.random.integers(1, LONGEST)), False
+        seed = int(self.random.integers(2**31))
         self.obs, answer = _play(self.env, seed, None)
         return _Move(seed, None, answer)
 
@@ -218,7 +218,7 @@ def _goes_on(env: gymnasium.Env, calls: list[_Move], other: _RandomPlay, state: 
 
 
 def _play(env: gymnasium.Env, seed: int | None, action: Any) -> tuple[Any, tuple]:
-    """What a call shows; and what it returned, bit for bit, and whether the episode is over."""
+    """The observation of a call; and its whole answer bit for bit, with whether the episode is over."""
     if seed is not None:
         obs = env.reset(seed=seed)[0]
         return obs, (_bits(obs), False)
@@ -227,7 +227,7 @@ def _play(env: gymnasium.Env, seed: int | None, action: Any) -> tuple[Any, tuple
 
 
 def _bits(value: Any) -> Any:
-    """Something that is equal only for values of the same type, shape and bits."""
+    """A key that is equal only for values of the same type, shape and bits."""
     if isinstance(value, dict):
         return [(key, _bits(item)) for key, item in value.items()]
     if isinstance(value, tuple | list):

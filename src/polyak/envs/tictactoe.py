@@ -4,8 +4,8 @@ A board is a number, written in base three with a digit a cell, as the player se
 cell, 1 one's own, 2 the other's. So a move always writes a 1; then the board is turned, and the other player sees 1 and
 2 exchanged. There are 3^9 = 19,683 boards, of which 5,478 come up in games.
 
-What a player observes is what it can choose: for each cell the board after a move there, called an afterstate, and -1
-where no move is allowed. Different moves from different boards that lead to the same afterstate are worth the same.
+A player observes its choices: for each cell the board after a move there, called an afterstate, and -1 where no move is
+allowed. Moves from different boards that lead to the same afterstate have the same value.
 """
 
 from collections.abc import Callable
@@ -33,10 +33,12 @@ TURNED = (-CELLS % 3) @ POWERS  # [N] the same board as the other player sees it
 WON = (CELLS[:, LINES] == OWN).all(-1).any(-1)  # [N] whether oneself has three in a line
 OVER = WON | WON[TURNED] | (CELLS != FREE).all(-1)  # [N] whether the game has ended
 LEGAL = (CELLS == FREE) & ~OVER[:, None]  # [N, 9] whether a move there is allowed
-AFTER = np.where(LEGAL, NUMBERS[:, None] + OWN * POWERS, -1)  # [N, 9] the board after it, still seen by who made it
+AFTER = np.where(
+    LEGAL, NUMBERS[:, None] + OWN * POWERS, -1
+)  # [N, 9] the board after it, as the player who made it sees it
 
 
-# ---- opponents: each is a table [N, 9] of the moves among which it chooses by chance
+# ---- opponents: each is a table [N, 9] of the moves among which it chooses at random
 
 
 def random_moves() -> np.ndarray:
@@ -60,7 +62,7 @@ def perfect_moves() -> np.ndarray:
 
 @cache
 def minimax() -> np.ndarray:
-    """[N, 9] what each move is worth to who makes it if both play perfectly: 1, 0 or -1; -2 where it is not allowed.
+    """Minimax values [N, 9] of the moves, to the player who makes them: 1, 0 or -1; -2 where a move is not allowed.
 
     q(s, a) = 1 if a wins, else -max_a' q(s', a'), where s' is the board that the other sees.
 
@@ -84,15 +86,15 @@ OPPONENTS: dict[str, Callable[[], np.ndarray]] = {
 
 
 def move(board: Array, cell: Array) -> tuple[Array, Array, Array]:
-    """Whoever's turn it is takes a cell.
+    """The player to move takes a cell.
 
     Args:
         board: [] int32, as that player sees it.
         cell: [] int32, from 0, row by row.
 
     Returns:
-        The board as the other player sees it; the reward of who moved, 1 for a win, and -1 for a move that is not
-        allowed, which loses; whether the game has ended.
+        The board as the other player sees it; the reward of the player who moved, 1 for a win, and -1 for a move that
+        is not allowed, which loses; whether the game has ended.
     """
     after = jnp.asarray(AFTER)[board, cell]
     allowed = after >= 0
@@ -101,15 +103,15 @@ def move(board: Array, cell: Array) -> tuple[Array, Array, Array]:
 
 
 def choices(board: Array) -> Array:
-    """[9] int32: what the player to move observes."""
+    """The observation [9] int32 of the player to move."""
     return jnp.asarray(AFTER)[board]
 
 
 def self_play() -> CompiledEnv:
-    """Both sides by turns: each step is a move of whoever's turn it is, and is paid for from that player's view.
+    """Self-play: each step is a move of the player whose turn it is, and its reward is that player's.
 
-    The next observation is the other player's: what is good there is bad here. The return of an episode only tells
-    whether either side won, so that what is learnt is scored against the perfect opponent.
+    The next observation is the other player's, so its value counts with the opposite sign. The return of an episode
+    tells only whether either side won, so policies are scored against the perfect opponent.
     """
 
     def noise(key: Key, shape: tuple[int, ...]) -> Array:
@@ -126,7 +128,7 @@ def self_play() -> CompiledEnv:
 
 
 def against(name: str) -> CompiledEnv:
-    """One side, against an opponent that answers within the step; either begins by chance. Win 1, draw 0, loss -1."""
+    """One side, against an opponent that answers within the step; who begins is random. Win 1, draw 0, loss -1."""
     moves = OPPONENTS[name]()
     count = moves.sum(-1)  # [N] how many moves it considers
     listed = np.argsort(~moves, axis=-1, kind="stable")  # [N, 9] those cells first
@@ -156,7 +158,7 @@ def against(name: str) -> CompiledEnv:
 class Noise(NamedTuple):
     """The randomness of one step against an opponent."""
 
-    draw: Array  # [] uniform in [0, 1): which of the moves that it considers the opponent makes
+    draw: Array  # [] uniform in [0, 1): the opponent's choice among the moves that it considers
     start: Array  # [] int32: the first board of a fresh game, should one begin here
 
 

@@ -127,7 +127,7 @@ class WorkerVector:
         return HostStep(next_obs, obs, rows.reward.copy(), terminated, truncated, score)
 
     def snapshot(self) -> dict[str, Any]:
-        """How each environment can be had again: by its state, else by its episode's actions, where either is exact."""
+        """The places of the environments, as JSON."""
         with self._asking() as processes:
             for process in processes:
                 process.send(SNAPSHOT)
@@ -150,7 +150,7 @@ class WorkerVector:
         return cut
 
     def close(self) -> None:
-        """Ends every process within a bounded time; what goes wrong is told in `faults`."""
+        """Ends every process within a bounded time; faults of that are written into `faults`."""
         if not self._finalize.alive:
             return
         for process in self._processes:
@@ -168,7 +168,7 @@ class WorkerVector:
 
     @contextlib.contextmanager
     def _asking(self) -> Iterator[list[EnvProcess]]:
-        """The processes, for a question to all of them; they end with a fault that is not got over."""
+        """The processes, for a command to all of them; an exception inside ends them all."""
         if not self._finalize.alive:
             raise EnvironmentFault(f"{self.id}: its processes were ended, by close or by a fault; make another vector.")
         try:

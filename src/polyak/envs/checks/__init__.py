@@ -1,1 +1,1 @@
-"""What `polyak.check` looks for, a subject a file, and how it plays an environment to find it."""
+"""The checks of `polyak.check`, a subject a file, and the playing that they look at."""

@@ -1,4 +1,4 @@
-"""How episodes end, and what remains of them afterwards."""
+"""Ends of episodes."""
 
 from polyak.envs.checks.record import EPISODE_STEPS, ObservedCall, Record
 from polyak.envs.values import same

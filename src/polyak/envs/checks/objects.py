@@ -22,11 +22,13 @@ def cannot_be_made(record: Record) -> str | None:
 
 
 def not_an_environment(record: Record) -> str | None:
-    """What makes it returns a `gymnasium.Env`."""
+    """The function that makes it returns a `gymnasium.Env`."""
     wrong = [type(made).__name__ for made in record.made if not isinstance(made, gymnasium.Env)]
     if not wrong:
         return None
-    return f"What should make it returned {wrong[0]}; return an object whose class is derived from gymnasium.Env."
+    return (
+        f"The function that makes it returned {wrong[0]}; return an object whose class is derived from gymnasium.Env."
+    )
 
 
 def same_object_twice(record: Record) -> str | None:

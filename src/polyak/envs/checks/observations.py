@@ -1,4 +1,4 @@
-"""Observations, each part of them by itself; and arrays that belong to somebody else."""
+"""Observations, part by part; and arrays that an environment must leave alone."""
 
 import numpy as np
 from gymnasium import spaces
@@ -126,7 +126,7 @@ def reused_buffer(record: Record) -> str | None:
         return None
     return (
         f"{capital(call.where)} changed the observation that the call before had returned; return a copy, "
-        f"obs.copy(), because whoever keeps observations would keep one many times."
+        f"obs.copy(), because code that keeps observations would keep the same one many times."
     )
 
 

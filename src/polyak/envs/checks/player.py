@@ -1,4 +1,4 @@
-"""An environment that is played, each call of it written down."""
+"""An environment with a record of every call."""
 
 import contextlib
 import copy
@@ -42,7 +42,7 @@ class Player:
         return call
 
     def close(self) -> None:
-        """Lets go of it; what an earlier call has kept from returning is let be."""
+        """Closes it."""
         self._write(ObservedCall("close", play=self.play), self.env.close)
 
     def _write(self, call: ObservedCall, make: Callable[[], Any]) -> ObservedCall:
@@ -61,7 +61,7 @@ class Player:
 
 
 def attempt(call: ObservedCall, make: Callable[[], Any], patience: float) -> ObservedCall:
-    """Makes a call; writes down what it returned or raised, and how long it took."""
+    """Makes a call; records its answer or its error, and its time."""
     began = time.perf_counter()
     try:
         with _time_limit(patience):

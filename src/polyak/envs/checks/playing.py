@@ -1,6 +1,6 @@
-"""Plays an environment with random actions and writes down all that can be seen of it from outside.
+"""Plays an environment with random actions and records all that can be seen of it from outside.
 
-What goes wrong is written down too, and ends the playing.
+Errors are recorded too, and end the playing.
 """
 
 import copy
@@ -18,7 +18,7 @@ from polyak.envs.values import same, short
 from polyak.spaces import sample
 
 REPLAY_STEPS = 200  # of the seeded episode and those after it, played again to see whether they repeat
-MOST_BYTES = 2**28  # of observations, all kept until they have been judged
+MOST_BYTES = 2**28  # of observations, all kept until the checks have seen them
 
 
 def observe(
@@ -78,7 +78,7 @@ def observe(
 def _play(
     player: Player,
     record: Record,
-    draw: Callable[[Any], Any],
+    act: Callable[[Any], Any],
     episodes: int,
     steps: int,
     seed: int,
@@ -93,7 +93,7 @@ def _play(
         while call.well_formed and not call.over and call.step < steps:
             if time.perf_counter() > until or size > MOST_BYTES:
                 return
-            call = player.step(draw(call.obs))
+            call = player.step(act(call.obs))
             record.episodes[-1].append(call)
             size += _size(call.obs)
         if not call.well_formed:
@@ -128,11 +128,11 @@ def _replay(
 def _repeat_more(players: list[Player], record: Record, seed: int, other_seed: int, until: float) -> None:
     """Repeats on the object that has been played before, and looks at what resets with and without a seed give."""
     first, second = players
-    draw = _random_actions(record.before, other_seed)
+    act = _random_actions(record.before, other_seed)
     first.play = second.play = "after a reset in the middle of an episode"
     opening = first.reset()
     if opening.well_formed:
-        first.step(draw(opening.obs))
+        first.step(act(opening.obs))
     if not record.stopped:
         record.differences["again"] = _replay(first, record, seed, until, "played a second time")
     if not record.stopped:
@@ -155,12 +155,12 @@ def _repeat_by_turns(
     """Repeats on a new object, which bears no trace of earlier episodes, while the second is played too."""
     other = players[1]
     other.play = "played by turns with a third object"
-    draw = _random_actions(record.before, seed)
+    act = _random_actions(record.before, seed)
     elsewhere = [other.reset()]
 
     def act_elsewhere() -> None:
         if elsewhere[0].well_formed:
-            elsewhere[0] = other.reset() if elsewhere[0].over else other.step(draw(elsewhere[0].obs))
+            elsewhere[0] = other.reset() if elsewhere[0].over else other.step(act(elsewhere[0].obs))
 
     def repeat(play: str, meanwhile: Callable[[], None]) -> str | None:
         env = _make(make_env, record, other.patience)
@@ -186,22 +186,22 @@ def _make(make_env: Callable[[], Any], record: Record, patience: float) -> Any:
 
 
 def _random_actions(spaces: tuple[Any, Any], seed: int) -> Callable[[Any], Any]:
-    """The function from what is seen to a random action that is there, one in eight in a corner of its space.
+    """The function from an observation to a random action that its mask allows; one in eight is a corner of the space.
 
-    The action space's own random numbers are let be.
+    The random numbers of the action space itself are not used.
     """
     observed, space = spaces[0], copy.deepcopy(spaces[1])
     space.seed(seed)
-    chance = np.random.default_rng(seed)
+    corners = np.random.default_rng(seed)
 
-    def draw(obs: Any) -> Any:
+    def act(obs: Any) -> Any:
         action = sample(space, observed, obs)
-        if isinstance(space, gymnasium.spaces.Box) and chance.random() < 1 / 8:
-            corner = space.low if chance.random() < 0.5 else space.high
+        if isinstance(space, gymnasium.spaces.Box) and corners.random() < 1 / 8:
+            corner = space.low if corners.random() < 0.5 else space.high
             action = np.where(np.isfinite(corner), corner, action).astype(space.dtype)
         return int(action) if isinstance(space, gymnasium.spaces.Discrete) else action
 
-    return draw
+    return act
 
 
 def spaces_of(env: gymnasium.Env) -> tuple[Any, Any]:
@@ -216,7 +216,7 @@ def _declared(env: gymnasium.Env) -> tuple[int | None, bool]:
 
 
 def _difference(call: ObservedCall, again: ObservedCall) -> str | None:
-    """What differs between two answers, in words."""
+    """The first difference between two answers, in words."""
     names = ("observation", "reward", "terminated", "truncated") if call.method == "step" else ("observation",)
     before, after = (call.obs, *call.answer[1:4]), (again.obs, *again.answer[1:4])
     for name, one, other in zip(names, before, after, strict=False):

@@ -14,7 +14,7 @@ Part = tuple[ObservedCall, str, Any, Any]  # a call, what to call the value, its
 
 
 def parts(record: Record) -> Iterator[Part]:
-    """Every observation, those of Dict and Tuple spaces taken apart."""
+    """The parts of every observation; where its space has none, the whole."""
     if isinstance(record.before[0], gymnasium.Space):
         for call in record.answers:
             for name, space, value in _leaves("the observation", record.before[0], call.obs):
@@ -22,7 +22,7 @@ def parts(record: Record) -> Iterator[Part]:
 
 
 def arrays(record: Record) -> Iterator[Part]:
-    """Those parts that consist of numbers, as arrays."""
+    """The parts of every observation that consist of numbers, as arrays."""
     for call, name, space, value in parts(record):
         array = array_of(value)
         if isinstance(space, ARRAYS) and array is not None:
@@ -30,7 +30,7 @@ def arrays(record: Record) -> Iterator[Part]:
 
 
 def array_of(value: Any) -> np.ndarray | None:
-    """The value as an array of numbers; None where it is something else."""
+    """The value as an array of numbers; None where it is none."""
     try:
         array = np.asarray(value)
     except (TypeError, ValueError):

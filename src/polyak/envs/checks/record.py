@@ -1,4 +1,4 @@
-"""All that was seen of an environment while it was played; nothing is judged here."""
+"""Everything that was seen of an environment while it was played."""
 
 import dataclasses
 from typing import Any
@@ -19,7 +19,7 @@ class TooLong(BaseException):
 
 @dataclasses.dataclass
 class ObservedCall:
-    """One call of an environment, and what came of it."""
+    """One call of an environment and its outcome."""
 
     method: str  # make, reset, step or close
     episode: int = 0  # counted from 1
@@ -66,7 +66,7 @@ class ObservedCall:
 
 @dataclasses.dataclass
 class Record:
-    """All that was seen of an environment.
+    """Everything that was seen of an environment.
 
     Attributes:
         id: what it is called.

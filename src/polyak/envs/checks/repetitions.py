@@ -1,4 +1,4 @@
-"""Whether what was played can be repeated, on the same object and on others."""
+"""Repetitions, on the same object and on others."""
 
 from polyak.envs.checks.episodes import stays_over
 from polyak.envs.checks.record import MANY_RESETS, Record

@@ -1,4 +1,4 @@
-"""What `reset` and `step` take and return, observations left aside."""
+"""Arguments and answers of `reset` and `step`, observations left aside."""
 
 import inspect
 from collections.abc import Iterator
