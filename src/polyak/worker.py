@@ -9,6 +9,7 @@ DQN on Gymnasium made no more steps a second in two threads than one seed alone.
 
 import dataclasses
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -77,6 +78,7 @@ def _train_seeds(job: Job, emit: Emit, stopping: Callable[[], bool], finishing: 
     from polyak.engines import allocator
     from polyak.engines.compiled import CompiledEngine
     from polyak.engines.host import HostEngine
+    from polyak.envs.advice import Caution, caution
     from polyak.envs.from_gymnasium import GymnasiumVector
     from polyak.parts.capacity import check_fits
     from polyak.policy import Policy
@@ -86,7 +88,12 @@ def _train_seeds(job: Job, emit: Emit, stopping: Callable[[], bool], finishing: 
     allocator.keep_freed()
     about = job.about
     how: Any = {"workers": about.workers, "step_timeout": about.step_timeout, "on_fault": about.on_fault}
-    env = envs.make(job.env, about.num_envs, **how)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", Caution)  # `train` has looked at functions, and of ids it is told here, once
+        env = envs.make(job.env, about.num_envs, **how)
+    price = caution(env.observation_space)
+    if price and isinstance(job.env, str) and job.seeds[0] == about.seeds[0]:
+        emit(events.Notice(f"{about.env}: {price}"))
     # Better now than after an hour that the final score cannot be had.
     GymnasiumVector(lambda: envs.make_original(job.env), 1, about.env).close()
     for space in (env.observation_space, env.action_space):

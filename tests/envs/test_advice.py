@@ -1,15 +1,18 @@
 """Spaces that polyak cannot take, or takes at a price: told in a sentence, with the wrapper that helps."""
 
+from unittest.mock import Mock
+
 import gymnasium
 import numpy as np
 import pytest
+from gymnasium.envs.registration import EnvSpec
 from gymnasium.spaces import Box, Dict, Discrete, Graph, MultiBinary, MultiDiscrete, OneOf, Sequence, Text, Tuple
 from gymnasium.wrappers import FilterObservation, FlattenObservation, TransformObservation
 
 import polyak
 from polyak.envs import PROBES, make
 from polyak.envs.advice import Caution, caution
-from polyak.errors import EnvironmentFault
+from polyak.errors import BadSetting, EnvironmentFault
 from polyak.spaces import MASK
 from tests.envs.broken import Moody
 
@@ -167,6 +170,17 @@ def test_a_picture_among_parts_works_and_is_told_with_the_wrapper_that_helps():
     with pytest.warns(Caution) as told:
         make(env)
     assert [str(one.message) for one in told] == [f"Seeing: {finding.sentence}"]
+
+
+@pytest.mark.parametrize("named", [True, False], ids=["id", "function"])
+def test_training_tells_once_of_a_picture_among_parts(named, tmp_path, capfd, monkeypatch):
+    """Of a function before it begins, of an id where it is made; what comes later is left out here."""
+    screens = seeing(Dict({"level": LEVEL, "screen": SCREEN}))
+    monkeypatch.setitem(gymnasium.registry, "Screens-v0", EnvSpec("Screens-v0", screens))
+    monkeypatch.setattr("polyak.parts.capacity.check_fits", Mock(side_effect=BadSetting("That is enough.")))
+    with pytest.raises(BadSetting, match="enough"):
+        polyak.train("ppo", "Screens-v0" if named else screens, steps=100, out=tmp_path, processes=0)
+    assert capfd.readouterr().err.replace("\n", " ").count("is a picture beside other parts") == 1
 
 
 @pytest.mark.parametrize(

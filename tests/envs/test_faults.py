@@ -4,6 +4,7 @@ import gymnasium
 import jax
 import numpy as np
 import pytest
+from gymnasium.envs.registration import EnvSpec
 from gymnasium.spaces import Box, Discrete
 
 from polyak.envs import CompiledEnv, make, make_original, split
@@ -153,6 +154,13 @@ def test_make_finds_the_fastest_faithful_version():
 def test_an_environment_forced_into_gymnasium_keeps_its_name():
     assert make("gymnasium:CartPole-v1").id == "CartPole-v1"
     assert make("gymnasium:probe/two-steps").id == "probe/two-steps"
+
+
+def test_an_environment_that_takes_no_render_mode_is_made_by_its_id(monkeypatch):
+    monkeypatch.setitem(gymnasium.registry, "Plain-v0", EnvSpec("Plain-v0", lambda: Custom()))
+    assert make("Plain-v0").reset(0).shape == (1, 2)
+    with pytest.raises(EnvironmentFault, match="Plain-v0 could not be made: TypeError"):
+        make_original("Plain-v0", render_mode="rgb_array")
 
 
 def test_the_original_of_a_twin_is_gymnasiums_own():

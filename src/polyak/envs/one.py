@@ -25,10 +25,11 @@ def make_one(env: str | Callable[..., gymnasium.Env], render_mode: str | None = 
         from polyak.envs.from_ale import make_game
 
         return make_game(game, render_mode)
+    how: dict[str, Any] = {} if render_mode is None else {"render_mode": render_mode}  # not every environment takes it
     try:
         if isinstance(env, str):
-            return gymnasium.make(env, render_mode=render_mode, disable_env_checker=True)
-        made = env() if render_mode is None else env(render_mode=render_mode)
+            return gymnasium.make(env, disable_env_checker=True, **how)
+        made = env(**how)
     except Error:  # of a function that calls this one
         raise
     except gymnasium.error.DependencyNotInstalled as error:
