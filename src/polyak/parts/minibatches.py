@@ -7,13 +7,17 @@ import jax
 from polyak.agent import Array, Key
 from polyak.errors import BadSetting
 
+NEAR = 10_000  # how far from a batch_size that does not fit another is looked for
+
 
 def check_batch_size(algorithm: str, batch_size: int, n_steps: int, num_envs: int) -> None:
     """Raises `BadSetting` unless a block can be cut into minibatches without a rest."""
     total = n_steps * num_envs
     if total % batch_size:
-        divisors = (divisor for divisor in range(1, total + 1) if total % divisor == 0)
-        nearest = min(divisors, key=lambda divisor: abs(divisor - batch_size))
+        wanted, common = min(batch_size, total), math.gcd(batch_size, total)
+        near = range(max(1, wanted - NEAR), min(total, wanted + NEAR) + 1)
+        divisors = (divisor for divisor in near if total % divisor == 0)
+        nearest = min(divisors, key=lambda divisor: abs(divisor - wanted), default=common)
         raise BadSetting(
             f"{algorithm}'s batch_size {batch_size} does not divide n_steps x num_envs = {total}; {nearest} does."
         )
