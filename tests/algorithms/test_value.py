@@ -133,6 +133,18 @@ def test_settings_that_do_not_fit_are_refused_in_a_sentence(algorithm, said):
         algorithm.agent(spec_of(4))
 
 
+def test_the_ends_of_a_distribution_may_be_traced():
+    obs = jnp.linspace(-1, 1, 20)[:, None]
+
+    def chosen(v_min, v_max):
+        agent = C51(network=MLP((4,)), n_atoms=5, buffer_size=20, v_min=v_min, v_max=v_max).agent(spec_of(20))
+        return agent.act(agent.init(KEY), (), obs, agent.noise(KEY, (20,)), False)[0]
+
+    lows, highs = jnp.array([-10.0, -1.0]), jnp.array([10.0, 30.0])
+    actions = jax.jit(jax.vmap(chosen))(lows, highs)
+    np.testing.assert_array_equal(actions, [chosen(*ends) for ends in zip(lows.tolist(), highs.tolist(), strict=True)])
+
+
 @pytest.mark.parametrize(
     "algorithm",
     [

@@ -31,7 +31,8 @@ def agent(hyper: Hyper, spec: Spec) -> Agent:
     Raises:
         BadSetting: the task or a part does not suit.
     """
-    if not hyper.v_min < hyper.v_max:
+    traced = isinstance(hyper.v_min, jax.core.Tracer) or isinstance(hyper.v_max, jax.core.Tracer)
+    if not traced and not hyper.v_min < hyper.v_max:
         raise BadSetting(f"{type(hyper).__name__}'s v_min {hyper.v_min} is not below its v_max {hyper.v_max}.")
     atoms = jnp.linspace(hyper.v_min, hyper.v_max, hyper.n_atoms)
 
