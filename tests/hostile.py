@@ -290,11 +290,23 @@ HOSTILE: dict[str, tuple[Callable[[Workshop], list[str]], str | None]] = {
     "a layer of 10^9 units": (lambda w: w.settings(w.network, network=f"mlp:{10**9}"), r"is float32\("),
     "a layer of 10^18 units": (lambda w: w.settings(w.network, network=f"mlp:{10**18}"), r"is float32\("),
     "100,000 layers": (lambda w: w.settings(w.network, network="mlp:" + ",".join(["1"] * 100_000)), "100 are the most"),
-    "10^24 features": (
+    "10^20 features": (
         lambda w: w.policy(
-            base=w.network, algorithm="linear-q-learning", settings=LINEAR | {"features": "fourier:999999"}
+            base=w.network, algorithm="linear-q-learning", settings=LINEAR | {"features": "fourier:99999"}
         ),
         "use fewer",
+    ),
+    "features whose number takes minutes to compute": (
+        lambda w: w.policy(
+            algorithm="linear-q-learning",
+            settings=LINEAR | {"features": "polynomial:" + "9" * 4000},
+            observation_space=BOX | {"shape": [2**16]},
+        ),
+        "must be of the form polynomial:degree",
+    ),
+    "minibatches whose size takes minutes to find": (
+        lambda w: w.policy(base=w.network, algorithm="ppo", settings={"batch_size": 7}, num_envs=2**31 - 1),
+        "batch_size 7 does not divide",
     ),
     "2^40 steps to wait for": (
         lambda w: w.policy(algorithm="n-step-td", settings=LINEAR | {"n_steps": 2**40}),

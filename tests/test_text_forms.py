@@ -1,61 +1,51 @@
 """Whatever is written on one line is read back as the same value, for every part and for whole algorithms."""
 
+import dataclasses
 import json
+import types
 import typing
-from dataclasses import fields
 
 import pytest
-from hypothesis import given, settings, strategies as st
+from hypothesis import Phase, given, settings, strategies as st
 
 from polyak.algorithms import ALGORITHMS
-from polyak.parts.exploration import UCB, Boltzmann, EpsilonGreedy, EpsilonLadder, Exploration, Greedy, NoisyGreedy
-from polyak.parts.features import Features, Fourier, Polynomial, Radial, Raw, Tiles
-from polyak.parts.networks import ACTIVATIONS, MLP, NETWORKS, Dueling, Network, Recurrent
-from polyak.parts.optimise import Adam, Optimizer, RAdam, RMSProp
+from polyak.parts import exploration, features, optimise, sampling
+from polyak.parts.exploration import Exploration
+from polyak.parts.features import Features
+from polyak.parts.networks import ACTIVATIONS, NETWORKS, Network, Recurrent
+from polyak.parts.optimise import Optimizer
 from polyak.parts.policies import TabularPolicy
-from polyak.parts.replay import Prioritised, Sampling, Uniform
+from polyak.parts.ranges import Range
+from polyak.parts.replay import Sampling
 from polyak.parts.schedules import StepSize
 from polyak.settings import PARTS, build, describe
 
 
-def floats(low: int, high: float, exclude_min: bool = False):
-    """Whole numbers too, as in `Boltzmann(2)`."""
-    return st.floats(low, high, exclude_min=exclude_min) | st.integers(low + exclude_min, min(int(high), 2**40))
+def allowed(hint, limits=None):
+    """All values that an annotation allows."""
+    if typing.get_origin(hint) is typing.Annotated:
+        return allowed(hint.__origin__, next((one for one in hint.__metadata__ if isinstance(one, Range)), limits))
+    if hint in FORMS and hint != float | StepSize:
+        return FORMS[hint]
+    if typing.get_origin(hint) in (typing.Union, types.UnionType):
+        return st.one_of(allowed(one, limits) for one in typing.get_args(hint))
+    if typing.get_origin(hint) is typing.Literal:
+        return st.sampled_from(typing.get_args(hint))
+    if hint is StepSize:
+        return FORMS[float | StepSize]
+    if hint is int:
+        return st.integers(limits.low, limits.high) | st.sampled_from((*limits.also, limits.low))
+    if hint is float:
+        whole = [st.just(number) for number in (0, 1, 2, 1000, 2**53) if number in limits]
+        return st.one_of(st.floats(limits.low, limits.high, exclude_min=limits.above, exclude_max=limits.below), *whole)
+    return {bool: st.booleans(), types.NoneType: st.none()}[hint]
 
 
-share, at_least_0, above_0 = floats(0, 1), floats(0, 1e300), floats(0, 1e300, exclude_min=True)
-
-
-def scheduled(kind, number):
-    return st.builds(kind, number, st.none() | number, share)
-
-
-eps = st.floats(0, 1e6, exclude_min=True, exclude_max=True)
-decay = st.floats(0, 1, exclude_max=True)
-steps = st.floats(0, 1e6, exclude_min=True)
-count = st.integers(1, 100_000)
-hidden = st.lists(st.integers(1, 2**16), max_size=5).map(tuple)
-common = {
-    "hidden": hidden,
-    "activation": st.sampled_from(sorted(ACTIVATIONS)),
-    "layer_norm": st.booleans(),
-    "noisy": st.none() | st.just(0.5) | above_0,
-}
-network = st.one_of(
-    st.builds(kind, **common, **({} if kind in (MLP, Dueling) else {"dueling": st.booleans()}))
-    for kind in NETWORKS.values()
-)
-recurrent = st.builds(
-    Recurrent, network, st.sampled_from(Recurrent.CORES), st.integers(1, 2**16), st.integers(2, 2**12)
-)
-exploration = st.one_of(
-    scheduled(EpsilonGreedy, share),
-    scheduled(Boltzmann, above_0),
-    scheduled(NoisyGreedy, at_least_0),
-    st.builds(UCB, at_least_0),
-    st.builds(EpsilonLadder, share, floats(0, 1e6)),
-    st.just(Greedy()),
-)
+def made(kind, **fields):
+    """Dataclasses of a kind, of all values that its fields allow, but for those that are given."""
+    hints = typing.get_type_hints(kind, include_extras=True)
+    others = {field.name: allowed(hints[field.name]) for field in dataclasses.fields(kind) if field.name not in fields}
+    return st.builds(kind, **fields, **others)
 
 
 @st.composite
@@ -68,52 +58,43 @@ def given_policies(draw):
     return TabularPolicy([[number / sum(row) for number in row] for row in rows])
 
 
-FORMS = {
-    Network: network,
-    Recurrent: recurrent,
-    Network | Recurrent: network | recurrent,
-    Exploration: exploration,
-    Exploration | None: st.none() | exploration,
-    Optimizer: st.builds(Adam, eps) | st.builds(RAdam, eps) | st.builds(RMSProp, decay, eps),
-    Features: st.one_of(
-        st.just(Raw()),
-        *(st.builds(kind, count) for kind in (Polynomial, Fourier, Radial)),
-        st.builds(Tiles, count, count),
-    ),
-    Sampling: st.just(Uniform()) | st.builds(Prioritised, share, share, share),
-    TabularPolicy: st.just(TabularPolicy()) | given_policies(),
-    float | StepSize: st.builds(StepSize, steps, st.none() | st.floats(0, 1e6), st.sampled_from([0, 1]) | share),
+FORMS = {}  # filled one by one, because `allowed` looks things up in it
+LAYERS = {
+    "hidden": st.lists(st.integers(1, 2**16), max_size=5).map(tuple),
+    "activation": st.sampled_from(sorted(ACTIVATIONS)),
+    "noisy": st.none() | st.just(0.5) | st.floats(0, 1e30, exclude_min=True) | st.integers(1, 2**53),
 }
+FORMS[Network] = st.one_of(made(kind, **LAYERS) for kind in NETWORKS.values())
+UNITS = {"core": st.sampled_from(Recurrent.CORES), "units": st.integers(1, 2**16), "window": st.integers(2, 2**12)}
+FORMS[Recurrent] = made(Recurrent, **UNITS)
+FORMS[Network | Recurrent] = FORMS[Network] | FORMS[Recurrent]
+FORMS[Exploration] = st.one_of(made(kind) for kind in exploration.KINDS)
+FORMS[Exploration | None] = st.none() | FORMS[Exploration]
+FORMS[Optimizer] = st.one_of(made(kind) for kind in optimise.OPTIMIZERS.values())
+FORMS[Features] = st.one_of(made(kind) for kind in features.KINDS.values())
+FORMS[Sampling] = st.one_of(made(kind) for kind in sampling.SAMPLINGS.values())
+FORMS[TabularPolicy] = st.just(TabularPolicy()) | given_policies()
+FORMS[float | StepSize] = made(StepSize) | made(StepSize, power=st.just(1))
 
 
 def test_every_part_that_has_a_text_form_is_checked_here():
     assert set(FORMS) == set(PARTS)
 
 
+QUICK = settings(deadline=None, phases=(Phase.explicit, Phase.reuse, Phase.generate))  # to find a smaller one is slow
+
+
 @pytest.mark.parametrize("part", FORMS, ids=str)
-@settings(max_examples=200, deadline=None)
+@settings(QUICK, max_examples=200)
 @given(data=st.data())
 def test_a_part_is_read_back_from_its_text_as_it_was(part, data):
     value = data.draw(FORMS[part])
     assert PARTS[part].read(PARTS[part].write(value)) == value
 
 
-def values_of(hint, default):
-    """What a hyperparameter may be, as far as its type and its default tell."""
-    if hint in FORMS:
-        return FORMS[hint] | st.just(default)
-    if type(default) is int and default > 0:
-        return st.integers(default, 2 * default)
-    if type(default) is float and default:
-        return st.floats(*sorted((default / 2, default)))
-    return st.just(default)
-
-
-@pytest.mark.parametrize("name", ALGORITHMS)
-@settings(max_examples=30, deadline=None)
+@pytest.mark.parametrize("kind", ALGORITHMS.values(), ids=ALGORITHMS)
+@settings(QUICK, max_examples=20)
 @given(data=st.data())
-def test_an_algorithm_is_built_from_its_description_as_it_was(name, data):
-    kind = ALGORITHMS[name]
-    hints = typing.get_type_hints(kind)
-    algorithm = kind(**{f.name: data.draw(values_of(hints[f.name], f.default)) for f in fields(kind)})
-    assert build(name, json.loads(json.dumps(describe(algorithm)))) == algorithm
+def test_an_algorithm_is_built_from_its_description_as_it_was(kind, data):
+    algorithm = data.draw(made(kind))
+    assert build(kind.name, json.loads(json.dumps(describe(algorithm)))) == algorithm

@@ -13,8 +13,8 @@ import jax
 from polyak.agent import Algorithm
 from polyak.algorithms import ALGORITHMS
 from polyak.errors import BadSetting, UnknownName
-from polyak.parts.exploration import Exploration, exploration_from_text, exploration_or_none, exploration_text
-from polyak.parts.features import Features, features_from_text, features_text
+from polyak.parts.exploration import Exploration, exploration_from_text, exploration_or_none
+from polyak.parts.features import Features, features_from_text
 from polyak.parts.networks import (
     Network,
     Recurrent,
@@ -25,11 +25,12 @@ from polyak.parts.networks import (
     recurrent_from_text,
     recurrent_text,
 )
-from polyak.parts.optimise import Optimizer, optimizer_from_text, optimizer_text
+from polyak.parts.optimise import Optimizer, optimizer_from_text
 from polyak.parts.policies import TabularPolicy, policy_from_text
 from polyak.parts.ranges import LARGEST, Range
-from polyak.parts.replay import Sampling, replay_from_text, replay_text
+from polyak.parts.replay import Sampling, replay_from_text
 from polyak.parts.schedules import StepSize, step_size_from_text
+from polyak.parts.text import part_text
 
 
 class TextForm(typing.NamedTuple):
@@ -46,11 +47,11 @@ PARTS: dict[Any, TextForm] = {
     Network | Recurrent: TextForm(
         any_network_from_text, any_network_text, f"NAME:WIDTHS:ACTIVATION:OPTIONS[+{'|'.join(Recurrent.CORES)}:UNITS]"
     ),
-    Exploration: TextForm(exploration_from_text, exploration_text, "NAME:NUMBERS"),
-    Exploration | None: TextForm(exploration_or_none, exploration_text, "NAME:NUMBERS"),
-    Optimizer: TextForm(optimizer_from_text, optimizer_text, "NAME:NUMBERS"),
-    Features: TextForm(features_from_text, features_text, "NAME:NUMBERS"),
-    Sampling: TextForm(replay_from_text, replay_text, "uniform|prioritised:ALPHA:BETA:FINAL_BETA"),
+    Exploration: TextForm(exploration_from_text, part_text, "NAME:NUMBERS"),
+    Exploration | None: TextForm(exploration_or_none, part_text, "NAME:NUMBERS"),
+    Optimizer: TextForm(optimizer_from_text, part_text, "NAME:NUMBERS"),
+    Features: TextForm(features_from_text, part_text, "NAME:NUMBERS"),
+    Sampling: TextForm(replay_from_text, part_text, "uniform|prioritised:ALPHA:BETA:FINAL_BETA"),
     TabularPolicy: TextForm(policy_from_text, str, "uniform|ACTION,ACTION,...|ROW:ROW:..."),
     float | StepSize: TextForm(step_size_from_text, str, "NUMBER|FROM:TO|NUMBER/n"),
 }

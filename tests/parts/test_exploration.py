@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from polyak import settings
 from polyak.errors import BadSetting, UnknownName
 from polyak.parts.exploration import (
     UCB,
@@ -15,8 +16,8 @@ from polyak.parts.exploration import (
     Greedy,
     NoisyGreedy,
     exploration_from_text,
-    exploration_text,
 )
+from polyak.parts.text import part_text
 
 Q, VISITS = jnp.array([1.0, 0.0, 1.0]), jnp.array([5.0, 2.0, 5.0])
 
@@ -110,6 +111,7 @@ def test_what_has_no_closed_form_says_so(strategy):
         ("epsilon:1:0.05:0.5", EpsilonGreedy(1.0, 0.05, 0.5)),
         ("boltzmann:2:0.1", Boltzmann(2.0, 0.1)),
         ("noise:1", NoisyGreedy(1.0)),
+        ("noise:1:none", NoisyGreedy(1.0, None)),
         ("ucb:1.5", UCB(1.5)),
         ("ladder", EpsilonLadder()),
         ("ladder:0.3:5", EpsilonLadder(0.3, 5.0)),
@@ -118,25 +120,30 @@ def test_what_has_no_closed_form_says_so(strategy):
 )
 def test_each_has_a_text_form(text, strategy):
     assert exploration_from_text(text) == strategy
-    assert exploration_from_text(exploration_text(strategy)) == strategy
+    assert exploration_from_text(part_text(strategy)) == strategy
 
 
 @pytest.mark.parametrize(
     "text",
     [
-        "epsilon:x",
-        "epsilon:1:2:3:4",
         "epsilon:2",
         "boltzmann:0",
+        "boltzmann:inf",
+        "noise:1:-1",
         "ucb:-1",
         "epsilon:1:0:7",
         "ladder:2",
         "ladder:1:-1",
-        "greedy:1",
     ],
 )
 def test_what_cannot_work_is_refused(text):
-    with pytest.raises(BadSetting, match="The exploration"):
+    with pytest.raises(BadSetting, match=r"q-learning's exploration's .* it must be"):
+        settings.build("q-learning", {"exploration": text})
+
+
+@pytest.mark.parametrize("text", ["epsilon:x", "epsilon:1:2:3:4", "epsilon:none", "greedy:1"])
+def test_what_is_no_exploration_is_refused(text):
+    with pytest.raises(BadSetting, match="The exploration must be of the form"):
         exploration_from_text(text)
 
 

@@ -6,8 +6,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from polyak import settings
 from polyak.errors import BadSetting, UnknownName
-from polyak.parts.features import Fourier, Polynomial, Radial, Raw, Tiles, features_from_text, features_text
+from polyak.parts.features import Fourier, Polynomial, Radial, Raw, Tiles, features_from_text
+from polyak.parts.text import part_text
 
 SQUARE = gymnasium.spaces.Box(np.array([0.0, -1.0], np.float32), np.array([1.0, 1.0], np.float32))
 HALVES = jnp.array([0.5, 0.0])  # the middle of both
@@ -64,24 +66,63 @@ def test_one_grid_is_a_table_over_bins():
     assert sorted(places) == [0, 1, 2, 3]
 
 
-def test_a_coordinate_without_bounds_is_read_between_minus_and_plus_four():
-    space = gymnasium.spaces.Box(-np.inf, np.inf, (1,), np.float32)
-    np.testing.assert_allclose(features(Polynomial(1), jnp.array([2.0]), space), [1, 0.75])
+@pytest.mark.parametrize(
+    ("low", "high", "obs", "share"),
+    [
+        (-np.inf, np.inf, 2.0, 0.75),  # from -4 to 4
+        (-3.4e38, 3.4e38, 2.0, 0.75),
+        (5.0, np.inf, 7.0, 0.25),  # from 5 to 13
+        (4.0, np.inf, 6.0, 0.25),
+        (-np.inf, -5.0, -7.0, 0.75),  # from -13 to -5
+        (2e6, 3e6, 2.25e6, 0.25),  # far away, and yet between bounds
+        (-1e6, 1e6, 0.0, 0.5),
+        (1.0, 1.0, 1.0, 0.0),  # it never changes
+        (0.0, 1e-44, 0.0, 0.0),
+    ],
+)
+def test_a_coordinate_is_read_between_its_bounds_or_eight_wide(low, high, obs, share):
+    space = gymnasium.spaces.Box(np.array([0, low], np.float32), np.array([1, high], np.float32))
+    x = features(Polynomial(1), jnp.array([0.5, obs], jnp.float32), space)
+    np.testing.assert_allclose(x, [1, share, 0.5, share / 2], rtol=1e-6)
+    for kind in (Fourier(2), Radial(3), Tiles(4, 4)):
+        assert np.isfinite(features(kind, jnp.array([0.5, obs], jnp.float32), space)).all()
 
 
 @pytest.mark.parametrize("text", ["raw", "polynomial:2", "fourier:3", "radial:5", "tiles:8:4"])
 def test_each_kind_has_a_text_form(text):
-    assert features_text(features_from_text(text)) == text
+    assert part_text(features_from_text(text)) == text
 
 
-@pytest.mark.parametrize("text", ["fourier:x", "fourier:3:3", "tiles:0", "raw:1"])
+@pytest.mark.parametrize("text", ["fourier:x", "fourier:3:3", "tiles:-1", "raw:1", "tiles:8.0", "tiles:" + "9" * 4000])
 def test_what_is_no_kind_of_features_is_refused(text):
-    with pytest.raises(BadSetting, match="are not of the form"):
+    with pytest.raises(BadSetting, match="The kind of features must be of the form"):
         features_from_text(text)
     with pytest.raises(UnknownName, match="did you mean fourier"):
         features_from_text("furier:3")
 
 
-def test_too_many_features_are_refused():
-    with pytest.raises(BadSetting, match=r"fourier:99 would be 100,000,000"):
-        Fourier(99).map(gymnasium.spaces.Box(0.0, 1.0, (4,), np.float32))
+@pytest.mark.parametrize("text", ["tiles:0", "tiles:8:0", "fourier:100001"])
+def test_a_number_of_features_that_cannot_work_is_refused(text):
+    with pytest.raises(BadSetting, match=r"linear-sarsa's features's .* it must be at least 1 and at most 100,000"):
+        settings.build("linear-sarsa", {"features": text})
+
+
+@pytest.mark.parametrize(
+    ("kind", "dimensions", "says"),
+    [
+        (Fourier(99), 4, r"fourier:99 would be 100\^4, and 100,000 are the most"),
+        (Radial(11), 5, r"radial:11 would be 11\^5,"),
+        (Tiles(2, 999), 2, r"tiles:2:999 would be 1,000\^2 x 2,"),
+        (Polynomial(100_000), 2**16, r"100,001\^65,536"),  # which nobody should wait for
+        (Tiles(1, 2), 2**16, r"2\^65,536"),
+    ],
+)
+def test_too_many_features_are_refused_before_they_are_counted(kind, dimensions, says):
+    with pytest.raises(BadSetting, match=says):
+        kind.map(gymnasium.spaces.Box(0.0, 1.0, (dimensions,), np.float32))
+
+
+def test_as_many_features_as_may_be_are_made():
+    line = gymnasium.spaces.Box(0.0, 1.0, (1,), np.float32)
+    assert Radial(100_000).map(line).size == 100_000 == Tiles(50_000, 1).map(line).size
+    assert Radial(1).map(gymnasium.spaces.Box(0.0, 1.0, (1_000,), np.float32)).size == 1

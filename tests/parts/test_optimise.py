@@ -6,6 +6,7 @@ import numpy as np
 import optax
 import pytest
 
+from polyak import settings
 from polyak.errors import BadSetting, UnknownName
 from polyak.parts.optimise import (
     Adam,
@@ -13,19 +14,15 @@ from polyak.parts.optimise import (
     RMSProp,
     adam,
     optimizer_from_text,
-    optimizer_text,
     polyak_average,
 )
+from polyak.parts.text import part_text
 
 RULES = pytest.mark.parametrize("kind", [Adam(), RAdam(), RMSProp()], ids=lambda kind: kind.name)
 
 PARAMETERS = {"weight": jnp.arange(6.0).reshape(2, 3), "bias": (jnp.array([1.0, -1.0]), jnp.float32(2.0))}
 
 LOSS = jnp.float32(1.0)
-
-
-def optimizer_text_of(value):
-    return optimizer_text(value) if hasattr(value, "rule") else ""
 
 
 def gradient(step: int):
@@ -42,7 +39,7 @@ def gradient(step: int):
         (RMSProp(), optax.rmsprop(0.01, decay=0.95, eps=0.01, centered=True)),
         (RMSProp(decay=0.9, eps=1e-3), optax.rmsprop(0.01, decay=0.9, eps=1e-3, centered=True)),
     ],
-    ids=optimizer_text_of,
+    ids=lambda value: part_text(value) if hasattr(value, "rule") else "",
 )
 def test_it_is_optax_after_clipping_by_the_global_norm(kind, theirs):
     mine, theirs = kind.rule(0.5), optax.chain(optax.clip_by_global_norm(0.5), theirs)
@@ -106,9 +103,9 @@ def test_a_tau_of_zero_leaves_the_target_alone():
     np.testing.assert_array_equal(polyak_average(target, online, 0.0), target)
 
 
-@pytest.mark.parametrize("kind", [Adam(), Adam(1.5e-4), RAdam(), RMSProp(0.9, 1e-6)], ids=optimizer_text_of)
+@pytest.mark.parametrize("kind", [Adam(), Adam(1.5e-4), RAdam(), RMSProp(0.9, 1e-6)], ids=part_text)
 def test_an_optimizer_survives_its_text_form(kind):
-    assert optimizer_from_text(optimizer_text(kind)) == kind
+    assert optimizer_from_text(part_text(kind)) == kind
 
 
 def test_a_short_text_stands_for_the_defaults():
@@ -121,11 +118,12 @@ def test_a_short_text_stands_for_the_defaults():
         ("adm", "did you mean adam"),
         ("adam:x", "of the form adam:eps"),
         ("adam:1:2", "of the form adam:eps"),
-        ("adam:0", "eps is above 0"),
-        ("adam:nan", "eps is above 0"),
-        ("rmsprop:1", "a decay at least 0 and below 1"),
+        ("adam:0", "dqn's optimizer's eps is 0.0; it must be more than 0"),
+        ("adam:-1", "dqn's optimizer's eps is -1.0; it must be more than 0"),
+        ("radam:nan", "dqn's optimizer's eps is nan; it must be more than 0"),
+        ("rmsprop:1", "dqn's optimizer's decay is 1.0; it must be 0 or more and below 1"),
     ],
 )
 def test_what_is_no_optimizer_is_refused_in_a_sentence(text, said):
     with pytest.raises((BadSetting, UnknownName), match=said):
-        optimizer_from_text(text)
+        settings.build("dqn", {"optimizer": text})

@@ -5,9 +5,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from polyak.errors import BadSetting, Error
+from polyak import settings
+from polyak.errors import Error
 from polyak.parts.ring import Ring
-from polyak.parts.sampling import LEAST, Drawable, Prioritised, Uniform, replay_from_text, replay_text
+from polyak.parts.sampling import LEAST, Drawable, Prioritised, Uniform, replay_from_text
+from polyak.parts.text import part_text
 
 RING = Ring(12, 4)
 
@@ -116,24 +118,20 @@ def test_weights_are_those_worked_out_by_hand(progress, beta):
 )
 def test_a_setting_has_a_text_form(text, setting):
     assert replay_from_text(text) == setting
-    assert replay_from_text(replay_text(setting)) == setting
+    assert replay_from_text(part_text(setting)) == setting
 
 
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
         ("prioritized", "did you mean prioritised"),
-        ("uniform:1", "not of the form uniform"),
-        ("prioritised:high", "not of the form prioritised:alpha:beta:final_beta"),
-        ("prioritised:0.6:0.4:1:1", "not of the form"),
-        ("prioritised:0.6:1.4", "between 0 and 1"),
+        ("uniform:1", "must be of the form uniform"),
+        ("prioritised:high", "must be of the form prioritised:alpha:beta:final_beta"),
+        ("prioritised:0.6:0.4:1:1", "must be of the form"),
+        ("prioritised:0.6:1.4", "dqn's replay's beta is 1.4; it must be between 0 and 1"),
+        ("prioritised:nan", "dqn's replay's alpha is nan; it must be between 0 and 1"),
     ],
 )
 def test_what_is_no_setting_is_refused_in_a_sentence(text, problem):
     with pytest.raises(Error, match=problem):
-        replay_from_text(text)
-
-
-def test_numbers_out_of_range_are_refused_in_python_too():
-    with pytest.raises(BadSetting, match="between 0 and 1"):
-        Prioritised(alpha=float("nan"))
+        settings.build("dqn", {"replay": text})

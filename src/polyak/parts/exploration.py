@@ -6,17 +6,18 @@ and who always takes the first of them goes left for ever.
 """
 
 import dataclasses
-from collections.abc import Callable
-from typing import Any, ClassVar, NamedTuple, Protocol
+from functools import partial
+from typing import Annotated, Any, ClassVar, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
 
 from polyak.agent import Array, Key, PyTree
-from polyak.errors import BadSetting, UnknownName
+from polyak.errors import BadSetting
 from polyak.ops import explore
+from polyak.parts.ranges import NotNegative, Positive, Range, Share
 from polyak.parts.schedules import linear_schedule
-from polyak.parts.text import number_text
+from polyak.parts.text import part_from_text
 
 
 class Exploration(Protocol):
@@ -48,12 +49,9 @@ class EpsilonGreedy:
     name: ClassVar[str] = "epsilon"
     counts: ClassVar[bool] = False
 
-    initial: float = 0.1
-    final: float | None = None  # None: it stays
-    fraction: float = 1.0
-
-    def __post_init__(self) -> None:
-        _check(self, "epsilon lies between 0 and 1", lambda value: 0 <= value <= 1)
+    initial: Share = 0.1
+    final: Share | None = None  # None: it stays
+    fraction: Share = 1.0
 
     def epsilon(self, progress: Array) -> Array | float:
         return _scheduled(self, progress)
@@ -78,12 +76,9 @@ class Boltzmann:
     name: ClassVar[str] = "boltzmann"
     counts: ClassVar[bool] = False
 
-    initial: float = 1.0
-    final: float | None = None
-    fraction: float = 1.0
-
-    def __post_init__(self) -> None:
-        _check(self, "a temperature is above 0", lambda value: value > 0)
+    initial: Positive = 1.0
+    final: Positive | None = None
+    fraction: Share = 1.0
 
     def noise(self, key: Key, shape: tuple[int, ...], num_actions: int) -> Array:
         return jax.random.gumbel(key, (*shape, num_actions))
@@ -102,12 +97,9 @@ class NoisyGreedy:
     name: ClassVar[str] = "noise"
     counts: ClassVar[bool] = False
 
-    initial: float = 1.0
-    final: float | None = 0.0
-    fraction: float = 1.0
-
-    def __post_init__(self) -> None:
-        _check(self, "a deviation is 0 or more", lambda value: value >= 0)
+    initial: NotNegative = 1.0
+    final: NotNegative | None = 0.0
+    fraction: Share = 1.0
 
     def noise(self, key: Key, shape: tuple[int, ...], num_actions: int) -> tuple[Array, Array]:
         noise_key, tie_key = jax.random.split(key)
@@ -129,10 +121,7 @@ class UCB:
     name: ClassVar[str] = "ucb"
     counts: ClassVar[bool] = True
 
-    initial: float = 2.0  # c
-
-    def __post_init__(self) -> None:
-        _check(self, "the weight of doubt is 0 or more", lambda value: value >= 0)
+    initial: NotNegative = 2.0  # c
 
     def noise(self, key: Key, shape: tuple[int, ...], num_actions: int) -> Array:
         return jax.random.uniform(key, shape)
@@ -158,13 +147,8 @@ class EpsilonLadder:
     name: ClassVar[str] = "ladder"
     counts: ClassVar[bool] = False
 
-    initial: float = 0.4  # of the first environment
-    alpha: float = 7.0
-
-    def __post_init__(self) -> None:
-        _check(self, "epsilon lies between 0 and 1", lambda value: 0 <= value <= 1)
-        if not isinstance(self.alpha, jax.core.Tracer) and not 0 <= self.alpha <= 1e6:
-            raise BadSetting(f"The exploration {exploration_text(self)} cannot work: alpha is 0 or more.")
+    initial: Share = 0.4  # of the first environment
+    alpha: Annotated[float, Range(0, 1e6)] = 7.0
 
     def epsilons(self, num_envs: int) -> Array:
         """[B]."""
@@ -213,9 +197,9 @@ class AnnealedEpsilon:
     name: ClassVar[str] = "annealed-epsilon"
     counts: ClassVar[bool] = False
 
-    initial: float
-    final: float
-    fraction: float
+    initial: Share
+    final: Share
+    fraction: Share
 
     def epsilon(self, progress: Array) -> Array | float:
         return _scheduled(self, progress)
@@ -269,15 +253,6 @@ def _allowed(q: Array) -> Array:
     return q > -jnp.inf
 
 
-def _check(strategy: Any, rule: str, holds: Callable[[float], bool]) -> None:
-    ends = [strategy.initial, *([strategy.final] if getattr(strategy, "final", None) is not None else [])]
-    if any(isinstance(end, jax.core.Tracer) for end in ends):
-        return  # one program for a sweep: the numbers are not known while it is traced
-    if not all(map(holds, ends)) or not 0 <= getattr(strategy, "fraction", 1.0) <= 1:
-        text = exploration_text(strategy)
-        raise BadSetting(f"The exploration {text} cannot work: {rule}, and the share of the run between 0 and 1.")
-
-
 def _scheduled(strategy: Any, progress: Array) -> Array | float:
     if strategy.final is None:
         return strategy.initial
@@ -288,37 +263,10 @@ KINDS: tuple[type[Exploration], ...] = (EpsilonGreedy, EpsilonLadder, Boltzmann,
 STRATEGIES: dict[str, Any] = {kind.name: kind for kind in KINDS}
 
 
-def exploration_text(strategy: Any) -> str:
-    """`epsilon:0.1`, `boltzmann:1:0.1:0.5`, `noise:1:none:1`: the name and the numbers, in order.
-
-    Defaults are left out from a None on. `default` stands for None, where a strategy may be left out.
-    """
-    if strategy is None:
-        return "default"
-    fields = dataclasses.fields(strategy)
-    values = [getattr(strategy, field.name) for field in fields]
-    defaults = [field.default for field in fields]
-    end = next((at for at, value in enumerate(values) if value is None and values[at:] == defaults[at:]), None)
-    return ":".join([strategy.name, *("none" if value is None else number_text(value) for value in values[:end])])
+# Reads `epsilon`, `epsilon:0.1`, `epsilon:1:0.05:0.5`: first, last or none, share of the run.
+exploration_from_text = partial(part_from_text, "exploration", STRATEGIES)
 
 
 def exploration_or_none(text: str) -> Any:
     """Reads what `exploration_from_text` does, and `default` as None."""
     return None if text == "default" else exploration_from_text(text)
-
-
-def exploration_from_text(text: str) -> Any:
-    """Reads `epsilon`, `epsilon:0.1` or `epsilon:1:0.05:0.5` (first, last or none, share of the run)."""
-    name, *numbers = text.split(":")
-    if name not in STRATEGIES:
-        raise UnknownName("exploration", name, STRATEGIES)
-    kind = STRATEGIES[name]
-    fields = {field.name: field.type for field in dataclasses.fields(kind)}
-    try:
-        given = zip(fields, numbers, strict=False)
-        values = {name: None if x == "none" and fields[name] == float | None else float(x) for name, x in given}
-    except ValueError:
-        values = {}
-    if len(numbers) > len(fields) or len(values) < len(numbers):
-        raise BadSetting(f"The exploration {text!r} is not of the form {':'.join([name, *fields])}.")
-    return kind(**values)

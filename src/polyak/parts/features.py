@@ -1,23 +1,29 @@
 """Features: vectors of numbers in which values are linear (Sutton and Barto, 2018, section 9.5).
 
 Each kind is a small frozen dataclass with a one-line text form, `fourier:3` or `tiles:8:8`. Coordinates are first
-scaled to [0, 1] by the bounds of the observation space; one without bounds is read between -4 and 4.
+scaled to [0, 1] by the bounds of the observation space; one without bounds is read between -4 and 4, and one with a
+single bound up to 8 from it.
 """
 
 import dataclasses
 import itertools
 from collections.abc import Callable
-from typing import Any, ClassVar, NamedTuple, Protocol
+from functools import partial
+from typing import Annotated, Any, ClassVar, NamedTuple, Protocol
 
 import gymnasium
 import jax.numpy as jnp
 import numpy as np
 
 from polyak.agent import Array, Spec
-from polyak.errors import BadSetting, UnknownName
+from polyak.errors import BadSetting
+from polyak.parts.ranges import Range
+from polyak.parts.text import part_from_text, part_text
 
-UNBOUNDED = 4.0  # how far a coordinate without bounds is read
+UNBOUNDED = 4.0  # how far to each side a coordinate without bounds is read
+FAR = 1e6  # where a bound stands for none, unless the other one is near it
 MOST = 100_000  # features that are still reasonable
+Number = Annotated[int, Range(1, MOST)]
 
 
 class FeatureMap(NamedTuple):
@@ -54,7 +60,7 @@ class Polynomial:
 
     name: ClassVar[str] = "polynomial"
 
-    degree: int = 2
+    degree: Number = 2
 
     def map(self, space: gymnasium.spaces.Box) -> FeatureMap:
         powers = _combinations(self, self.degree + 1, space)
@@ -72,7 +78,7 @@ class Fourier:
 
     name: ClassVar[str] = "fourier"
 
-    order: int = 3
+    order: Number = 3
 
     def map(self, space: gymnasium.spaces.Box) -> FeatureMap:
         c = _combinations(self, self.order + 1, space)
@@ -87,7 +93,7 @@ class Radial:
 
     name: ClassVar[str] = "radial"
 
-    centres: int = 5  # along each coordinate
+    centres: Number = 5  # along each coordinate
 
     def map(self, space: gymnasium.spaces.Box) -> FeatureMap:
         spacing = 1 / max(self.centres - 1, 1)
@@ -110,13 +116,12 @@ class Tiles:
 
     name: ClassVar[str] = "tiles"
 
-    tilings: int = 8
-    tiles: int = 8  # along each coordinate
+    tilings: Number = 8
+    tiles: Number = 8  # along each coordinate
 
     def map(self, space: gymnasium.spaces.Box) -> FeatureMap:
         dimensions, side = space.shape[0], self.tiles + (self.tilings > 1)  # one more where a shift needs it
-        count = self.tilings * side**dimensions
-        _check_count(self, count)
+        count = _count(self, side, dimensions, self.tilings)
         shifts = np.outer(np.arange(self.tilings), 1 + 2 * np.arange(dimensions)) / self.tilings % 1.0
         strides = side ** np.arange(dimensions)
         first = np.arange(self.tilings) * side**dimensions
@@ -143,38 +148,36 @@ def linear_in(features: Features, spec: Spec, algorithm: str) -> tuple[FeatureMa
     return features.map(observed), int(acted.n), int(acted.start)
 
 
-def features_text(features: Any) -> str:
-    """`raw`, `fourier:3`, `tiles:8:8`."""
-    numbers = [str(getattr(features, field.name)) for field in dataclasses.fields(features)]
-    return ":".join([features.name, *numbers])
-
-
-def features_from_text(text: str) -> Any:
-    """Reads `raw`, `polynomial:2`, `fourier:3`, `radial:5` or `tiles:8:8` (grids, tiles along each coordinate)."""
-    name, *numbers = text.split(":")
-    if name not in KINDS:
-        raise UnknownName("kind of features", name, KINDS)
-    kind = KINDS[name]
-    fields = [field.name for field in dataclasses.fields(kind)]
-    if len(numbers) > len(fields) or not all(number.isdecimal() and int(number) > 0 for number in numbers):
-        raise BadSetting(f"The features {text!r} are not of the form {':'.join([name, *fields])}.")
-    return kind(*map(int, numbers))
+# Reads `raw`, `polynomial:2`, `fourier:3`, `radial:5` or `tiles:8:8` (grids, tiles along each coordinate).
+features_from_text = partial(part_from_text, "kind of features", KINDS)
 
 
 def _unit(space: gymnasium.spaces.Box) -> Callable[[Array], Array]:
-    """The coordinates scaled to [0, 1]."""
-    low = np.where(space.low < -1e6, -UNBOUNDED, space.low).astype(np.float32)
-    high = np.where(space.high > 1e6, UNBOUNDED, space.high).astype(np.float32)
-    return lambda obs: (obs - low) / (high - low)
+    """The coordinates scaled to [0, 1]; one that never changes to 0."""
+    low, high = space.low.astype(np.float64), space.high.astype(np.float64)
+    far = high - low > 2 * FAR
+    no_low, no_high = far & (low < -FAR), far & (high > FAR)
+    low = np.where(no_low, np.where(no_high, -UNBOUNDED, high - 2 * UNBOUNDED), low)
+    high = np.where(no_high, low + 2 * UNBOUNDED, high)
+    low, high = low.astype(np.float32), high.astype(np.float32)
+    width = np.where(high - low < np.finfo(np.float32).tiny, np.float32(1), high - low)
+    return lambda obs: (obs - low) / width
 
 
 def _combinations(features: Any, values: int, space: gymnasium.spaces.Box) -> np.ndarray:
     """[values^K, K] all ways to choose 0 .. values - 1 for each of K coordinates."""
     dimensions = space.shape[0]
-    _check_count(features, values**dimensions)
+    _count(features, values, dimensions)
     return np.array(list(itertools.product(range(values), repeat=dimensions)), np.float32)
 
 
-def _check_count(features: Any, count: int) -> None:
+def _count(features: Any, values: int, dimensions: int, times: int = 1) -> int:
+    """times values^dimensions; raises `BadSetting` for more than `MOST`."""
+    count = times * values ** min(dimensions, MOST.bit_length())  # 2 to the power of so many is too many already
     if count > MOST:
-        raise BadSetting(f"The features {features_text(features)} would be {count:,}; use fewer along each coordinate.")
+        number = f"{values:,}^{dimensions:,}" + f" x {times:,}" * (times > 1)
+        raise BadSetting(
+            f"The features {part_text(features)} would be {number}, and {MOST:,} are the most; use fewer along each "
+            "coordinate."
+        )
+    return count

@@ -6,15 +6,16 @@ An algorithm is given a rule by a small frozen dataclass with a one-line text fo
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any, ClassVar, NamedTuple, Protocol
+from functools import partial
+from typing import ClassVar, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
 import optax
 
 from polyak.agent import Array, PyTree
-from polyak.errors import BadSetting, UnknownName
-from polyak.parts.text import number_text
+from polyak.parts.ranges import Decay, Positive
+from polyak.parts.text import part_from_text
 
 
 class GradientMoments(NamedTuple):
@@ -53,7 +54,7 @@ class Adam:
     """See `adam`."""
 
     name: ClassVar[str] = "adam"
-    eps: float = 1e-8
+    eps: Positive = 1e-8
 
     def rule(self, max_grad_norm: float) -> GradientRule:
         return adam(max_grad_norm, eps=self.eps)
@@ -64,7 +65,7 @@ class RAdam:
     """Adam whose step waits until the second moment is known well enough; see `adam`."""
 
     name: ClassVar[str] = "radam"
-    eps: float = 1e-8
+    eps: Positive = 1e-8
 
     def rule(self, max_grad_norm: float) -> GradientRule:
         return adam(max_grad_norm, eps=self.eps, rectified=True)
@@ -75,8 +76,8 @@ class RMSProp:
     """See `rmsprop`; the numbers are those of Mnih et al. (2015)."""
 
     name: ClassVar[str] = "rmsprop"
-    decay: float = 0.95
-    eps: float = 0.01
+    decay: Decay = 0.95
+    eps: Positive = 0.01
 
     def rule(self, max_grad_norm: float) -> GradientRule:
         return rmsprop(max_grad_norm, self.decay, self.eps)
@@ -177,29 +178,8 @@ def rmsprop(max_grad_norm: float, decay: float = 0.95, eps: float = 0.01) -> Gra
 
 
 OPTIMIZERS: dict[str, type] = {kind.name: kind for kind in (Adam, RAdam, RMSProp)}
-
-
-def optimizer_text(optimizer: Any) -> str:
-    """`adam:1e-08`, `rmsprop:0.95:0.01`: the name and the numbers, in order."""
-    numbers = (number_text(getattr(optimizer, field.name)) for field in dataclasses.fields(optimizer))
-    return ":".join([optimizer.name, *numbers])
-
-
-def optimizer_from_text(text: str) -> Any:
-    """Reads `adam`, `adam:1.5e-4` (eps), `radam`, `rmsprop` or `rmsprop:0.95:0.01` (decay, eps)."""
-    name, *numbers = text.split(":")
-    if name not in OPTIMIZERS:
-        raise UnknownName("optimizer", name, OPTIMIZERS)
-    fields = [field.name for field in dataclasses.fields(OPTIMIZERS[name])]
-    try:
-        values = dict(zip(fields, map(float, numbers), strict=False))
-    except ValueError:
-        values = {}
-    if len(numbers) > len(fields) or len(values) < len(numbers):
-        raise BadSetting(f"The optimizer {text!r} is not of the form {':'.join([name, *fields])}.")
-    if not 0 < values.get("eps", 1.0) < 1e6 or not 0 <= values.get("decay", 0.0) < 1:
-        raise BadSetting(f"The optimizer {text} cannot work: eps is above 0, and a decay at least 0 and below 1.")
-    return OPTIMIZERS[name](**values)
+# Reads `adam`, `adam:1.5e-4` (eps), `radam`, `rmsprop` or `rmsprop:0.95:0.01` (decay, eps).
+optimizer_from_text = partial(part_from_text, "optimizer", OPTIMIZERS)
 
 
 def polyak_average(target: PyTree, online: PyTree, tau: Array | float) -> PyTree:

@@ -14,29 +14,11 @@ import jax.numpy as jnp
 from polyak.agent import Array, Key, PyTree, Spec, Step
 from polyak.parts.frames import FrameStore
 from polyak.parts.ring import Replay, Ring
-from polyak.parts.sampling import (
-    Drawable,
-    Prioritised,
-    Sampler,
-    Sampling,
-    Uniform,
-    replay_from_text,
-    replay_text,
-)
+from polyak.parts.sampling import Drawable, Prioritised, Sampler, Sampling, Uniform, replay_from_text
 from polyak.parts.sequences import SequenceStore
 from polyak.parts.transitions import TransitionStore
 
-__all__ = [
-    "Memory",
-    "Prioritised",
-    "Sample",
-    "Sampling",
-    "Uniform",
-    "memory",
-    "replay_from_text",
-    "replay_text",
-    "sequence_memory",
-]
+__all__ = ["Memory", "Prioritised", "Sample", "Sampling", "Uniform", "memory", "replay_from_text", "sequence_memory"]
 
 
 class Store(Protocol):

@@ -1,17 +1,18 @@
 """Which rows of a memory are drawn: all alike, or in proportion to their priorities."""
 
 import dataclasses
+from functools import partial
 from typing import Any, ClassVar, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
 
 from polyak.agent import Array, Key, PyTree
-from polyak.errors import BadSetting, UnknownName
+from polyak.parts.ranges import Share
 from polyak.parts.ring import Replay, Ring
 from polyak.parts.schedules import linear_schedule
 from polyak.parts.sum_tree import SumTree, Tree
-from polyak.parts.text import number_text
+from polyak.parts.text import part_from_text
 
 LARGEST = 1e30  # a priority beyond it, or one that is no number, is not taken
 LEAST = 1e-6  # added to every priority, so that nothing is forgotten for good
@@ -164,19 +165,12 @@ class Prioritised:
 
     name: ClassVar[str] = "prioritised"
 
-    alpha: float = 0.6
+    alpha: Share = 0.6
     """In [0, 1]: 0 draws all alike, 1 in proportion to the error."""
-    beta: float = 0.4
+    beta: Share = 0.4
     """In [0, 1]: how far weights make up for what is drawn too often, at the start of the run."""
-    final_beta: float = 1.0
+    final_beta: Share = 1.0
     """The same at the end of the run; in between it moves in a straight line."""
-
-    def __post_init__(self) -> None:
-        numbers = (self.alpha, self.beta, self.final_beta)
-        if any(isinstance(number, jax.core.Tracer) for number in numbers):
-            return  # one program for a sweep: the numbers are not known while it is traced
-        if not all(0 <= number <= 1 for number in numbers):
-            raise BadSetting(f"The replay {replay_text(self)} cannot work: its numbers lie between 0 and 1.")
 
     def sampler(self, drawable: Drawable) -> PrioritisedSampler:
         tree = SumTree(drawable.ring.capacity)
@@ -184,25 +178,6 @@ class Prioritised:
 
 
 Sampling = Uniform | Prioritised
-SETTINGS: dict[str, Any] = {kind.name: kind for kind in (Uniform, Prioritised)}
-
-
-def replay_text(sampling: Sampling) -> str:
-    """`uniform`, or `prioritised:0.6:0.4:1`: alpha, beta at the start and at the end."""
-    numbers = (getattr(sampling, field.name) for field in dataclasses.fields(sampling))
-    return ":".join([sampling.name, *map(number_text, numbers)])
-
-
-def replay_from_text(text: str) -> Sampling:
-    """Reads `uniform`, `prioritised` or `prioritised:0.6:0.4:1.0`; anything else is a `polyak.Error`."""
-    name, *numbers = text.split(":")
-    if name not in SETTINGS:
-        raise UnknownName("replay", name, SETTINGS)
-    fields = [field.name for field in dataclasses.fields(SETTINGS[name])]
-    try:
-        values = dict(zip(fields, map(float, numbers), strict=False))
-    except ValueError:
-        values = {}
-    if len(numbers) > len(fields) or len(values) < len(numbers):
-        raise BadSetting(f"The replay {text!r} is not of the form {':'.join([name, *fields])}.")
-    return SETTINGS[name](**values)
+SAMPLINGS: dict[str, Any] = {kind.name: kind for kind in (Uniform, Prioritised)}
+# Reads `uniform`, `prioritised` or `prioritised:0.6:0.4:1`: alpha, beta at the start and at the end.
+replay_from_text = partial(part_from_text, "replay", SAMPLINGS)

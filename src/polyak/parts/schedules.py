@@ -1,18 +1,19 @@
 """Hyperparameters that change while training goes on."""
 
 import dataclasses
+from typing import Annotated
 
-import jax
 import jax.numpy as jnp
 
 from polyak.agent import Array, PyTree
 from polyak.errors import BadSetting
+from polyak.parts.ranges import Range, Rate, Share
 from polyak.parts.text import number_text
 
 
 def linear_schedule(step: Array, start: float, end: float, duration: float) -> Array:
     """From start at step 0 to end at step `duration`, and end ever after; a duration of 0 is end at once."""
-    fraction = jnp.clip(step / max(duration, 1e-9), 0.0, 1.0)
+    fraction = jnp.clip(step / jnp.maximum(jnp.float32(duration), 1e-9), 0.0, 1.0)
     return start + fraction * (end - start)
 
 
@@ -27,17 +28,9 @@ class StepSize:
     for Q-learning", on the power.
     """
 
-    initial: float = 0.1
-    final: float | None = None  # None: it stays
-    power: float = 0.0
-
-    def __post_init__(self) -> None:
-        if isinstance(self.initial, jax.core.Tracer) or isinstance(self.final, jax.core.Tracer):
-            return  # one program for a sweep: the numbers are not known while it is traced
-        if not (0 < self.initial <= 1e6 and (self.final is None or 0 <= self.final <= 1e6) and 0 <= self.power <= 1):
-            raise BadSetting(
-                f"The step size {self} cannot work: it must be above 0 and at most 1e6, and its power between 0 and 1."
-            )
+    initial: Rate = 0.1
+    final: Annotated[float, Range(0, 1e6)] | None = None  # None: it stays
+    power: Share = 0.0
 
     @property
     def counts(self) -> bool:

@@ -1,6 +1,65 @@
-"""Numbers on one line, for the command line, presets and run folders."""
+"""Parts on one line, `epsilon:0.1` or `tiles:8:8`, for the command line, presets and run folders.
+
+Such a part is a frozen dataclass with a `name`, whose fields are whole numbers, numbers, or numbers or None.
+"""
+
+import dataclasses
+import typing
+from collections.abc import Mapping
+from typing import Any
+
+from polyak.errors import BadSetting, UnknownName
+
+DIGITS = 20  # that a whole number may have
 
 
 def number_text(number: float) -> str:
     """The shortest text that is read back as the same number: `0.1`, `1`, `1e16`."""
     return repr(float(number)).removesuffix(".0").replace("e+", "e")
+
+
+def whole_number(text: str) -> int:
+    """Reads up to `DIGITS` digits; raises `ValueError` for anything else."""
+    if not text.isdecimal() or len(text) > DIGITS:
+        raise ValueError
+    return int(text)
+
+
+def part_text(part: Any) -> str:
+    """`epsilon:0.1`, `tiles:8:8`, `noise:1:none:1`: the name and the numbers, in order; `default` for None.
+
+    From a None on, defaults are left out.
+    """
+    if part is None:
+        return "default"
+    fields = dataclasses.fields(part)
+    numbers, defaults = [getattr(part, field.name) for field in fields], [field.default for field in fields]
+    end = next((at for at, number in enumerate(numbers) if number is None and numbers[at:] == defaults[at:]), None)
+    return ":".join([part.name, *("none" if number is None else number_text(number) for number in numbers[:end])])
+
+
+def part_from_text(what: str, kinds: Mapping[str, Any], text: str) -> Any:
+    """Reads what `part_text` writes of one of `kinds`; numbers that are left out at the end have their defaults.
+
+    Raises:
+        UnknownName: the name is none of theirs.
+        BadSetting: the numbers are not those of that kind.
+    """
+    name, *numbers = text.split(":")
+    if name not in kinds:
+        raise UnknownName(what, name, kinds)
+    hints = typing.get_type_hints(kinds[name])
+    fields = [field.name for field in dataclasses.fields(kinds[name])]
+    try:
+        values = [_number(number, hints[field]) for number, field in zip(numbers, fields, strict=False)]
+    except ValueError:
+        values = []
+    if len(values) < len(numbers):
+        raise BadSetting(f"The {what} must be of the form {':'.join([name, *fields])}, not {text!r}.")
+    return kinds[name](*values)
+
+
+def _number(text: str, hint: Any) -> float | None:
+    if hint is int:
+        return whole_number(text)
+    return None if text == "none" and hint == float | None else float(text)

@@ -10,10 +10,9 @@ from polyak.parts.networks.layers import ACTIVATIONS
 from polyak.parts.networks.network import Network
 from polyak.parts.networks.perceptrons import MLP, Dueling
 from polyak.parts.networks.recurrent import Recurrent
-from polyak.parts.text import number_text
+from polyak.parts.text import number_text, whole_number
 
 MOST_LAYERS = 100  # hidden ones
-DIGITS = 12  # of a number of units
 SIGMA = 0.5  # of noisy layers (Fortunato et al., 2018, section 3.2)
 
 NETWORKS: dict[str, Callable[..., Network]] = {
@@ -62,7 +61,7 @@ def network_from_text(text: str) -> Network:
 
 def _widths(text: str, hidden: str) -> tuple[int, ...]:
     try:
-        widths = tuple(int(width) for width in hidden.split(","))
+        widths = tuple(map(whole_number, hidden.split(",")))
     except ValueError:
         raise BadSetting(f"The network {text!r} is not of the form name:width,width:activation.") from None
     if min(widths) < 1:
@@ -104,14 +103,16 @@ def recurrent_from_text(text: str) -> Recurrent:
     core, *numbers = memory.split(":")
     if plus and core not in Recurrent.CORES:
         raise UnknownName("memory", core, Recurrent.CORES)
-    most = 2 if core == "transformer" else 1
-    whole = all(number.isdecimal() and len(number) <= DIGITS for number in numbers)
-    if not plus or not whole or not 1 <= len(numbers) <= most:
+    try:
+        sizes = list(map(whole_number, numbers))
+    except ValueError:
+        sizes = []
+    if not plus or not 1 <= len(sizes) <= 1 + (core == "transformer"):
         raise BadSetting(
             f"The network {text!r} is not of the form network+memory:units, such as mlp:64+gru:128; a transformer "
             "takes the steps that it sees too, as in mlp:64+transformer:64:16."
         )
-    return Recurrent(network_from_text(network), core, *map(int, numbers))
+    return Recurrent(network_from_text(network), core, *sizes)
 
 
 def any_network_text(network: Network | Recurrent) -> str:
