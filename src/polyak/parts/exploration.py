@@ -1,8 +1,8 @@
-"""Exploration: how a choice that knows action values tries others too.
+"""Exploration: how an agent that knows action values tries other actions too.
 
 Each strategy is a small frozen dataclass with a one-line text form, `epsilon:0.1` or `boltzmann:1:0.05:0.5`, for the
-command line, presets and run folders. Equal values are told apart by chance: a table begins with nothing but equals,
-and who always takes the first of them goes left for ever.
+command line, presets and run folders. Ties are broken at random: all values of a new table are equal, and an agent that
+always took the first of equal actions would never try another.
 """
 
 import dataclasses
@@ -27,7 +27,7 @@ class Exploration(Protocol):
     counts: ClassVar[bool]  # whether `visits` are needed
 
     def noise(self, key: Key, shape: tuple[int, ...], num_actions: int) -> PyTree:
-        """Draws what `prod(shape)` choices need."""
+        """The randomness of `prod(shape)` choices, leaves [*shape, ...]."""
         ...
 
     def choose(self, q: Array, visits: PyTree, progress: Array, noise: PyTree) -> Array:
@@ -38,7 +38,7 @@ class Exploration(Protocol):
         ...
 
     def probabilities(self, q: Array, visits: PyTree, progress: Array) -> Array:
-        """[A] with which `choose` takes each action; raises `BadSetting` where that has no closed form."""
+        """The probabilities [A] of what `choose` takes; raises `BadSetting` where they have no closed form."""
         ...
 
 
@@ -116,7 +116,7 @@ class NoisyGreedy:
 
 @dataclasses.dataclass(frozen=True)
 class UCB:
-    """argmax_a q(a) + c sqrt(log n / n_a): what was tried seldom may be better than it looks (Auer et al., 2002)."""
+    """argmax_a q(a) + c sqrt(log n / n_a): the upper confidence bound of each value (Auer et al., 2002)."""
 
     name: ClassVar[str] = "ucb"
     counts: ClassVar[bool] = True
@@ -137,7 +137,7 @@ class UCB:
 
 @dataclasses.dataclass(frozen=True)
 class EpsilonLadder:
-    """Epsilon-greedy with an epsilon for each environment, from bold to careful, all run long.
+    """Epsilon-greedy with an epsilon of its own for each environment, the same all run long.
 
     Environment i of B explores with epsilon^(1 + alpha i / (B - 1)).
 
@@ -151,7 +151,7 @@ class EpsilonLadder:
     alpha: Annotated[float, Range(0, 1e6)] = 7.0
 
     def epsilons(self, num_envs: int) -> Array:
-        """[B]."""
+        """The epsilon of each environment [B]."""
         return self.initial ** (1.0 + self.alpha * jnp.arange(num_envs) / max(num_envs - 1, 1))
 
     def noise(self, key: Key, shape: tuple[int, ...], num_actions: int) -> tuple[Array, Array, Array]:
@@ -188,7 +188,7 @@ class Greedy:
 
 @dataclasses.dataclass(frozen=True)
 class AnnealedEpsilon:
-    """Epsilon-greedy for values that a network computes: every action is allowed, and no two are worth the same.
+    """Epsilon-greedy for values that a network computes: every action is allowed, and no two values are equal.
 
     Without ties to break it takes less time than `EpsilonGreedy`. It has no text form: its numbers are hyperparameters
     of their own, under the names that Stable-Baselines3 gave them.
@@ -223,13 +223,13 @@ class NoiseAhead(NamedTuple):
 
 
 def noise_ahead(exploration: Exploration, key: Key, shape: tuple[int, ...], num_actions: int) -> NoiseAhead:
-    """Draws what `prod(shape)` steps of such a learner need."""
+    """The randomness of `prod(shape)` steps of such a learner."""
     first_key, next_key = jax.random.split(key)
     return NoiseAhead(exploration.noise(first_key, shape, num_actions), exploration.noise(next_key, shape, num_actions))
 
 
 def exploring(strategy: Exploration | None, initial: float, final: float, fraction: float) -> Exploration:
-    """A strategy for values that a network computes: the one that is given, or by default an annealed epsilon.
+    """The strategy for values that a network computes: the one that is given, or by default an annealed epsilon.
 
     Raises:
         BadSetting: it counts visits, which a network does not.

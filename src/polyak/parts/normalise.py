@@ -16,11 +16,14 @@ class Moments(NamedTuple):
 
     @staticmethod
     def of(shape: tuple[int, ...]) -> "Moments":
-        """Before the first sample: mean 0, variance 1, and a count too small to matter."""
+        """The moments before the first sample: mean 0, variance 1, and a weight too small to matter."""
         return Moments(jnp.zeros(shape), jnp.ones(shape), jnp.float32(1e-4))
 
     def update(self, batch: Array) -> "Moments":
-        """Takes in a batch [N, ...] (Chan, Golub and LeVeque, 1983, "Algorithms for computing the sample variance")."""
+        """The moments after a batch [N, ...] more.
+
+        Source: Chan, Golub and LeVeque (1983), "Algorithms for computing the sample variance".
+        """
         batch_mean, batch_variance, batch_count = batch.mean(0), batch.var(0), batch.shape[0]
         total = self.weight + batch_count
         delta = batch_mean - self.mean

@@ -19,7 +19,7 @@ from polyak.parts.text import part_from_text
 
 
 class GradientMoments(NamedTuple):
-    """What a rule remembers of the gradients; `first` and `second` have the shape of the parameters."""
+    """The moments of the gradients that a rule keeps; `first` and `second` have the shape of the parameters."""
 
     first: PyTree
     second: PyTree
@@ -40,7 +40,7 @@ class GradientRule(NamedTuple):
 
 
 class Optimizer(Protocol):
-    """Which rule, and its numbers."""
+    """A rule and its numbers, as a hyperparameter."""
 
     name: ClassVar[str]
 
@@ -51,7 +51,7 @@ class Optimizer(Protocol):
 
 @dataclasses.dataclass(frozen=True)
 class Adam:
-    """See `adam`."""
+    """Adam (Kingma and Ba, 2015); see `adam`."""
 
     name: ClassVar[str] = "adam"
     eps: Positive = 1e-8
@@ -62,7 +62,7 @@ class Adam:
 
 @dataclasses.dataclass(frozen=True)
 class RAdam:
-    """Adam whose step waits until the second moment is known well enough; see `adam`."""
+    """RAdam (Liu et al., 2020): Adam with small steps until the second moment is known; see `adam`."""
 
     name: ClassVar[str] = "radam"
     eps: Positive = 1e-8
@@ -73,7 +73,7 @@ class RAdam:
 
 @dataclasses.dataclass(frozen=True)
 class RMSProp:
-    """See `rmsprop`; the numbers are those of Mnih et al. (2015)."""
+    """RMSProp with the numbers of Mnih et al. (2015); see `rmsprop`."""
 
     name: ClassVar[str] = "rmsprop"
     decay: Decay = 0.95
@@ -84,7 +84,7 @@ class RMSProp:
 
 
 class _Clipped(NamedTuple):
-    """A gradient made ready: what every rule begins with."""
+    """A gradient that is checked and clipped, for a rule to follow."""
 
     gradient: PyTree  # zeros where the update is refused
     norm: Array  # [] before clipping

@@ -8,14 +8,15 @@ import numpy as np
 
 from polyak.agent import Array
 from polyak.errors import BadSetting
+from polyak.parts.text import quoted
 
 
 @dataclasses.dataclass(frozen=True)
 class TabularPolicy:
-    """What to do in each state: an action, or actions with probabilities; without a table, all actions alike.
+    """A policy with an action for each state, or with probabilities of actions; without a table, the uniform one.
 
-    `TabularPolicy([0, 1, 1])` takes action 1 in state 2, `TabularPolicy([[0.5, 0.5], [0.9, 0.1]])` draws from a row a
-    state. Who does not explore takes the most probable action, the first of equals.
+    `TabularPolicy([0, 1, 1])` takes action 1 in state 2, `TabularPolicy([[0.5, 0.5], [0.9, 0.1]])` samples from a row a
+    state. Without exploration the most probable action is taken, the first of equals.
 
     Arrays are welcome, such as `value_iteration(mdp, gamma).policy`; they are kept as tuples, so that equal policies
     are equal and have a one-line text form for the command line and run folders.
@@ -65,11 +66,11 @@ class TabularPolicy:
 class Followed(NamedTuple):
     """A policy in one task."""
 
-    bounds: np.ndarray  # [S, A - 1] float32: action a is drawn where a of the bounds lie at or below the coin
+    bounds: np.ndarray  # [S, A - 1] float32: action a is taken where a of the bounds lie at or below the coin
     likeliest: np.ndarray  # [S] int32: the most probable action, the first of equals
 
     def draw(self, s: Array, coin: Array) -> Array:
-        """Actions [...] in states [...], drawn by coins [...] that are uniform in [0, 1)."""
+        """Samples actions [...] in states [...] with coins [...] that are uniform in [0, 1)."""
         return jnp.sum(coin[..., None] >= jnp.asarray(self.bounds)[s], -1, dtype=jnp.int32)
 
     def best(self, s: Array) -> Array:
@@ -87,7 +88,7 @@ def policy_from_text(text: str) -> TabularPolicy:
         return TabularPolicy([[float(chance) for chance in row.split(",")] for row in text.split(":")])
     except ValueError:
         raise BadSetting(
-            f"The policy {text!r} is not of the form uniform, 0,1,1 (actions) or 0.5,0.5:0.9,0.1 (probabilities)."
+            f"The policy {quoted(text)} is not of the form uniform, 0,1,1 (actions) or 0.5,0.5:0.9,0.1 (probabilities)."
         ) from None
 
 

@@ -8,11 +8,11 @@ import jax.numpy as jnp
 from polyak.agent import Array, PyTree
 from polyak.errors import BadSetting
 from polyak.parts.ranges import Range, Rate, Share
-from polyak.parts.text import number_text
+from polyak.parts.text import number_text, quoted
 
 
 def linear_schedule(step: Array, start: float, end: float, duration: float) -> Array:
-    """From start at step 0 to end at step `duration`, and end ever after; a duration of 0 is end at once."""
+    """The value at a step: `start` at step 0, moving linearly to `end` at step `duration`, where it stays."""
     fraction = jnp.clip(step / jnp.maximum(jnp.float32(duration), 1e-9), 0.0, 1.0)
     return start + fraction * (end - start)
 
@@ -34,7 +34,7 @@ class StepSize:
 
     @property
     def counts(self) -> bool:
-        """Whether it asks for visits."""
+        """Whether it depends on visits."""
         return self.power > 0
 
     def at(self, progress: Array, visits: PyTree) -> Array | float:
@@ -49,7 +49,7 @@ class StepSize:
 
 
 def step_size(value: float | StepSize) -> StepSize:
-    """A plain number is a step size that stays."""
+    """The step size that is given; a plain number stands for one that stays."""
     return value if isinstance(value, StepSize) else StepSize(value)
 
 
@@ -61,4 +61,4 @@ def step_size_from_text(text: str) -> StepSize:
         exponent = float(power.removeprefix("^")) if power else float(bool(over_visits))
         return StepSize(float(initial), float(final) if final else None, exponent)
     except ValueError:
-        raise BadSetting(f"The step size {text!r} is not of the form 0.1, 0.5:0.01, 1/n or 1/n^0.8.") from None
+        raise BadSetting(f"The step size {quoted(text)} is not of the form 0.1, 0.5:0.01, 1/n or 1/n^0.8.") from None

@@ -18,6 +18,11 @@ def number_text(number: float) -> str:
     return repr(float(number)).removesuffix(".0").replace("e+", "e")
 
 
+def quoted(text: str) -> str:
+    """The text for an error's sentence, shortened to 100 characters."""
+    return repr(text if len(text) <= 100 else f"{text[:97]}...")
+
+
 def whole_number(text: str) -> int:
     """Reads up to `DIGITS` digits; raises `ValueError` for anything else."""
     if not text.isdecimal() or len(text) > DIGITS:
@@ -55,7 +60,7 @@ def part_from_text(what: str, kinds: Mapping[str, Any], text: str) -> Any:
     except ValueError:
         values = []
     if len(values) < len(numbers):
-        raise BadSetting(f"The {what} must be of the form {':'.join([name, *fields])}, not {text!r}.")
+        raise BadSetting(f"The {what} must be of the form {':'.join([name, *fields])}, not {quoted(text)}.")
     return kinds[name](*values)
 
 

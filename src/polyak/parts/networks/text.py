@@ -10,7 +10,7 @@ from polyak.parts.networks.layers import ACTIVATIONS
 from polyak.parts.networks.network import Network
 from polyak.parts.networks.perceptrons import MLP, Dueling
 from polyak.parts.networks.recurrent import Recurrent
-from polyak.parts.text import number_text, whole_number
+from polyak.parts.text import number_text, quoted, whole_number
 
 MOST_LAYERS = 100  # hidden ones
 SIGMA = 0.5  # of noisy layers (Fortunato et al., 2018, section 3.2)
@@ -37,7 +37,7 @@ def network_from_text(text: str) -> Network:
     """Reads `mlp`, `mlp:64,64`, `mlp:64,64:tanh`, `nature:512:relu:noisy:dueling`; else raises a `polyak.Error`."""
     if "+" in text:
         raise BadSetting(
-            f"The network {text!r} has a memory, which this algorithm does not use; leave out what follows +."
+            f"The network {quoted(text)} has a memory, which this algorithm does not use; leave out what follows +."
         )
     name, hidden, activation, *options = text.split(":") + [""] * (2 - text.count(":"))
     if name not in NETWORKS:
@@ -54,7 +54,7 @@ def network_from_text(text: str) -> Network:
     for option in filter(None, options):
         key, value = _option(text, option, name in STREAMS)
         if key in settings:
-            raise BadSetting(f"The network {text!r} says {option} twice.")
+            raise BadSetting(f"The network {quoted(text)} says {option} twice.")
         settings[key] = value
     return NETWORKS[name](**settings)
 
@@ -63,9 +63,9 @@ def _widths(text: str, hidden: str) -> tuple[int, ...]:
     try:
         widths = tuple(map(whole_number, hidden.split(",")))
     except ValueError:
-        raise BadSetting(f"The network {text!r} is not of the form name:width,width:activation.") from None
+        raise BadSetting(f"The network {quoted(text)} is not of the form name:width,width:activation.") from None
     if min(widths) < 1:
-        raise BadSetting(f"The network {text!r} has a layer without units; widths start at 1.")
+        raise BadSetting(f"The network {quoted(text)} has a layer without units; widths start at 1.")
     if len(widths) > MOST_LAYERS:
         raise BadSetting(f"A network of {len(widths)} layers is asked for, and {MOST_LAYERS} are the most.")
     return widths
@@ -85,7 +85,7 @@ def _option(text: str, option: str, streams: bool) -> tuple[str, Any]:
     if key != "noisy" or not 0 < value < math.inf:
         also = ":dueling" if streams else ""
         raise BadSetting(
-            f"The network {text!r} is not of the form name:width,width:activation:layer_norm:noisy{also}, "
+            f"The network {quoted(text)} is not of the form name:width,width:activation:layer_norm:noisy{also}, "
             "where noisy may be noisy=0.4."
         )
     return key, value
@@ -109,8 +109,8 @@ def recurrent_from_text(text: str) -> Recurrent:
         sizes = []
     if not plus or not 1 <= len(sizes) <= 1 + (core == "transformer"):
         raise BadSetting(
-            f"The network {text!r} is not of the form network+memory:units, such as mlp:64+gru:128; a transformer "
-            "takes the steps that it sees too, as in mlp:64+transformer:64:16."
+            f"The network {quoted(text)} is not of the form network+memory:units, such as mlp:64+gru:128; "
+            "a transformer takes the steps that it sees too, as in mlp:64+transformer:64:16."
         )
     return Recurrent(network_from_text(network), core, *sizes)
 
