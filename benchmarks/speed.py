@@ -214,7 +214,8 @@ def _learn_speed(library, task: Task, steps: int, warm_up: bool) -> float:
     return model.num_timesteps / (time.perf_counter() - began)
 
 
-def rejax_speed(task: Task, steps: int) -> float:
+def rejax_learner(task: Task, steps: int):
+    """rejax's learner of a task, which does nothing but train."""
     from functools import partial
 
     import flax.linen
@@ -239,7 +240,13 @@ def rejax_speed(task: Task, steps: int) -> float:
     parts = ("actor", "critic") if task.algorithm == "PPO" else ("agent",)
     network = {"hidden_layer_sizes": task.hidden, "activation": getattr(flax.linen, task.activation)}
     learner = learner.replace(**{part: getattr(learner, part).clone(**network) for part in parts})
-    learner = learner.replace(eval_callback=lambda learner, state, key: ())
+    return learner.replace(eval_callback=lambda learner, state, key: ())
+
+
+def rejax_speed(task: Task, steps: int) -> float:
+    import jax
+
+    learner = rejax_learner(task, steps)
     state = learner.init_state(jax.random.PRNGKey(0))
     train = jax.jit(lambda state: learner.train(train_state=state)[0]).lower(state).compile()
     began = time.perf_counter()
