@@ -82,7 +82,7 @@ def with_jax(name: str, as_convolution: bool) -> Callable[[int], Callable[[], An
         convolution.ON_CPU = convolution.as_convolution
     task = TASKS[name]
     space = Box(0, 255, task.shape, np.uint8)
-    encode, optimiser = networks.encode(space), adam(10.0)
+    encode, rule = networks.encode(space), adam(10.0)
     module = networks.network_from_text(name).init(jax.random.key(0), space, ACTIONS)
 
     @jax.jit
@@ -102,7 +102,7 @@ def with_jax(name: str, as_convolution: bool) -> Callable[[int], Callable[[], An
                 return jnp.square(jnp.take_along_axis(module(x), action[:, None], 1)[:, 0] - target).mean()
 
             value, gradient = jax.value_and_grad(loss)(module)
-            return optimiser.update(module, gradient, state, 1e-4, value)[:2]
+            return rule.update(module, gradient, state, 1e-4, value)[:2]
 
         return jax.lax.fori_loop(0, calls, call, (module, state))
 
@@ -111,7 +111,7 @@ def with_jax(name: str, as_convolution: bool) -> Callable[[int], Callable[[], An
         calls = jnp.int32(CALLS)  # an argument: a loop of known length might be unrolled
         if batch <= 8:
             return lambda: jax.block_until_ready(act(module, obs, calls))
-        state, action, target = optimiser.init(module), jnp.zeros(batch, jnp.int32), jnp.ones(batch)
+        state, action, target = rule.init(module), jnp.zeros(batch, jnp.int32), jnp.ones(batch)
         return lambda: jax.block_until_ready(update(module, state, obs, action, target, calls))
 
     return prepare
@@ -147,7 +147,7 @@ def with_torch(name: str, threads: int) -> Callable[[int], Callable[[], Any]]:
             kernel += [nn.Conv2d(channels, filters, 3, padding=1), pool, Block(filters), Block(filters)]
     layers = [*kernel, nn.ReLU(), nn.Flatten(), nn.Linear(*sizes), nn.ReLU(), nn.Linear(sizes[1], ACTIONS)]
     module = nn.Sequential(*layers)
-    optimiser = torch.optim.Adam(module.parameters(), 1e-4)
+    optimizer = torch.optim.Adam(module.parameters(), 1e-4)
 
     def encode(obs):
         x = obs.float() / 255
@@ -166,10 +166,10 @@ def with_torch(name: str, threads: int) -> Callable[[int], Callable[[], Any]]:
             for observed in obs:
                 chosen = module(encode(observed)).gather(1, action[:, None])[:, 0]
                 loss = (chosen - target).square().mean()
-                optimiser.zero_grad()
+                optimizer.zero_grad()
                 loss.backward()
                 torch.nn.utils.clip_grad_norm_(module.parameters(), 10.0)
-                optimiser.step()
+                optimizer.step()
 
         return act if batch <= 8 else update
 

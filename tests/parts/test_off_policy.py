@@ -42,7 +42,7 @@ def number_then_wait():
 class State(NamedTuple):
     networks: tuple[Any, Any]  # the policy; two critics, leaves [2, ...]
     targets: tuple[Any, Any]
-    optimisers: tuple[Any, Any]
+    moments: tuple[Any, Any]
     updates: jax.Array
     replay: Any
     step: jax.Array
@@ -93,18 +93,18 @@ class TwinDelayed:
                 return -q(critics, obs, action_of(policy, obs))[0].mean()
 
             (loss, errors), gradient = jax.value_and_grad(critic_loss, has_aux=True)(critics)
-            critics, critic_optimiser, _ = rule.update(critics, gradient, state.optimisers[1], learning_rate, loss)
+            critics, critic_moments, _ = rule.update(critics, gradient, state.moments[1], learning_rate, loss)
             value, gradient = jax.value_and_grad(policy_loss)(policy)
-            moved, policy_optimiser, _ = rule.update(policy, gradient, state.optimisers[0], learning_rate, value)
+            moved, policy_moments, _ = rule.update(policy, gradient, state.moments[0], learning_rate, value)
             targets = polyak_average(state.targets, (moved, critics), 0.05)
-            policy, policy_optimiser, targets = jax.tree.map(
+            policy, policy_moments, targets = jax.tree.map(
                 lambda new, old: jnp.where(state.updates % 2 == 1, new, old),
-                (moved, policy_optimiser, targets),
-                (policy, state.optimisers[0], state.targets),
+                (moved, policy_moments, targets),
+                (policy, state.moments[0], state.targets),
             )
             metrics = {"critic_loss": loss, "policy_loss": value, "td_error": errors.mean()}
-            optimisers = (policy_optimiser, critic_optimiser)
-            state = State((policy, critics), targets, optimisers, state.updates + 1, state.replay, state.step)
+            moments = (policy_moments, critic_moments)
+            state = State((policy, critics), targets, moments, state.updates + 1, state.replay, state.step)
             return state, errors, metrics
 
         def init(key):
@@ -112,8 +112,8 @@ class TwinDelayed:
             policy = MLP((16,)).init(policy_key, NUMBERS, 1)
             critics = jax.vmap(lambda key: MLP((32, 32), "silu").init(key, PAIRS, 1))(jax.random.split(critic_key))
             networks = (policy, critics)
-            optimisers = (rule.init(policy), rule.init(critics))
-            return State(networks, networks, optimisers, jnp.int32(0), memory.init(), jnp.int32(0))
+            moments = (rule.init(policy), rule.init(critics))
+            return State(networks, networks, moments, jnp.int32(0), memory.init(), jnp.int32(0))
 
         def noise(key):
             return jax.random.normal(key, (self.batch_size, 1))
@@ -139,7 +139,7 @@ class TwinDelayed:
             act=act,
             observe=observe,
             learn=lambda state, block, key: improve(state, key),
-            policy=lambda state: state._replace(targets=(), optimisers=(), replay=()),
+            policy=lambda state: state._replace(targets=(), moments=(), replay=()),
         )
 
 

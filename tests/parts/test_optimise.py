@@ -1,4 +1,4 @@
-"""The optimiser against optax's own, and the average that moves a target network."""
+"""The optimizers against optax's own, and the average that moves a target network."""
 
 import jax
 import jax.numpy as jnp
@@ -57,12 +57,12 @@ def test_it_is_optax_after_clipping_by_the_global_norm(kind, theirs):
 
 
 def test_the_learning_rate_is_that_of_the_step():
-    optimiser = adam(10.0)
-    state = optimiser.init(PARAMETERS)
-    still, state, _ = optimiser.update(PARAMETERS, gradient(1), state, 0.0, LOSS)
+    rule = adam(10.0)
+    state = rule.init(PARAMETERS)
+    still, state, _ = rule.update(PARAMETERS, gradient(1), state, 0.0, LOSS)
     jax.tree.map(np.testing.assert_array_equal, still, PARAMETERS)
     # Adam's first steps along a constant gradient are one learning rate long, whatever the gradient's size
-    moved, _, _ = optimiser.update(PARAMETERS, gradient(1), state, jnp.float32(0.25), LOSS)
+    moved, _, _ = rule.update(PARAMETERS, gradient(1), state, jnp.float32(0.25), LOSS)
     lengths = jax.tree.map(lambda new, old: jnp.abs(new - old), moved, PARAMETERS)
     assert max(float(leaf.max()) for leaf in jax.tree.leaves(lengths)) == pytest.approx(0.25, rel=1e-3)
 
@@ -70,15 +70,15 @@ def test_the_learning_rate_is_that_of_the_step():
 @RULES
 @pytest.mark.parametrize(("loss", "spoilt"), [(np.nan, 1.0), (np.inf, 1.0), (1.0, np.nan), (1.0, -np.inf), (1.0, 1e30)])
 def test_an_update_from_numbers_that_are_not_finite_is_refused_and_so_are_those_after_it(kind, loss, spoilt):
-    optimiser = kind.rule(10.0)
-    parameters, state, _ = optimiser.update(PARAMETERS, gradient(1), optimiser.init(PARAMETERS), 0.1, LOSS)
+    rule = kind.rule(10.0)
+    parameters, state, _ = rule.update(PARAMETERS, gradient(1), rule.init(PARAMETERS), 0.1, LOSS)
     worse = gradient(1) | {"bias": (jnp.array([spoilt, 1.0]), jnp.float32(0.0))}
-    held, after, norm = optimiser.update(parameters, worse, state, 0.1, jnp.float32(loss))
+    held, after, norm = rule.update(parameters, worse, state, 0.1, jnp.float32(loss))
     assert not np.isfinite(norm) or not np.isfinite(loss)  # which is how the run learns of it
     for _ in range(2):
         jax.tree.map(np.testing.assert_array_equal, (held, after.first, after.second), (parameters, *state[:2]))
         assert after.updates == -2  # one was made
-        held, after, _ = optimiser.update(held, gradient(1), after, 0.1, LOSS)
+        held, after, _ = rule.update(held, gradient(1), after, 0.1, LOSS)
 
 
 def test_polyak_average_by_hand():

@@ -48,7 +48,7 @@ class State(NamedTuple):
     """The state of an agent of the family."""
 
     parameters: Parameters
-    optimiser: PyTree
+    optimiser: PyTree  # what its rule keeps; checkpoints have it by this name
     features: PyTree  # Moments of the encoded observations; () unless they are normalised
     rewards: PyTree  # a RewardScale; () unless rewards are normalised
     step: Array  # [] int32, environment steps observed
@@ -88,7 +88,7 @@ def agent(
     hyper: Hyper,
     spec: Spec,
     model: Model,
-    init_optimiser: Callable[[Parameters], PyTree],
+    init_optimizer: Callable[[Parameters], PyTree],
     improve: Callable[[State, Rollout, Array, Key], tuple[Parameters, PyTree, dict[str, Array]]],
     estimate: Callable[[Trajectories], tuple[Array, Array]],
     sequence_length: int | None = None,
@@ -99,8 +99,8 @@ def agent(
         hyper: the hyperparameters.
         spec: the task.
         model: the policy and the value.
-        init_optimiser: parameters -> what `improve` keeps from block to block.
-        improve: (state, rollout, learning_rate [], key) -> parameters, optimiser, metrics.
+        init_optimizer: parameters -> what `improve` keeps from block to block.
+        improve: (state, rollout, learning_rate [], key) -> parameters, optimizer_state, metrics.
         estimate: trajectories -> advantages [T, B], and targets [T, B] of the value.
         sequence_length: steps that a network with a memory learns from in a row; None for all of a block.
     """
@@ -113,7 +113,7 @@ def agent(
     def init(key: Key) -> State:
         parameters = model.init(key)
         rewards = RewardScale(Moments.of(()), jnp.zeros(spec.num_envs)) if hyper.normalize_reward else ()
-        return State(parameters, init_optimiser(parameters), read.init(), rewards, jnp.int32(0))
+        return State(parameters, init_optimizer(parameters), read.init(), rewards, jnp.int32(0))
 
     def inputs_of(state: State, obs: Array) -> Inputs:
         return Inputs(read.features(state.features, obs), obs[..., mask] != 0 if mask else None)
@@ -155,10 +155,10 @@ def agent(
     def learn(state: State, block: Step, key: Key) -> tuple[State, dict[str, Array]]:
         learning_rate = annealed(hyper.learning_rate, hyper.anneal_learning_rate, state, spec, block_size)
         rollout = rollout_of(state, block)
-        parameters, optimiser, metrics = improve(state, rollout, learning_rate, key)
+        parameters, optimizer_state, metrics = improve(state, rollout, learning_rate, key)
         unexplained = jnp.var(rollout.target - rollout.value) / (jnp.var(rollout.target) + 1e-8)
         metrics |= {"explained_variance": 1.0 - unexplained, "learning_rate": learning_rate}
-        return state._replace(parameters=parameters, optimiser=optimiser), metrics
+        return state._replace(parameters=parameters, optimiser=optimizer_state), metrics
 
     def policy(state: State) -> State:
         return state._replace(parameters=state.parameters._replace(value=()), optimiser=(), rewards=())

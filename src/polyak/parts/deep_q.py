@@ -56,7 +56,7 @@ class State(NamedTuple):
 
     parameters: PyTree  # the online network
     target: PyTree  # the target network
-    optimiser: PyTree
+    optimiser: PyTree  # what its rule keeps; checkpoints have it by this name
     features: PyTree  # Moments of the observations, or ()
     replay: PyTree  # the memory; () in a policy, and in the course of a gradient step
     step: Array  # [] int32, environment steps observed
@@ -137,11 +137,11 @@ def agent_from(
     block_size = hyper.train_freq * spec.num_envs
     read = reader(spec.observation_space, hyper.normalize_observation)
     choose = acting(hyper, spec, network, read, values)
-    optimiser = hyper.optimizer.rule(hyper.max_grad_norm)
+    rule = hyper.optimizer.rule(hyper.max_grad_norm)
 
     def init(key: Key) -> State:
         parameters = network.init(key)
-        return State(parameters, parameters, optimiser.init(parameters), read.init(), memory.init(), jnp.int32(0))
+        return State(parameters, parameters, rule.init(parameters), read.init(), memory.init(), jnp.int32(0))
 
     def observe(state: State, block: Step) -> State:
         counted = block._replace(action=block.action - first_action(spec))
@@ -163,11 +163,11 @@ def agent_from(
         )
         # An error may be no number where the loss is one: that of C51 counts every return that is too large alike.
         sound = jnp.isfinite(jnp.stack(list(metrics.values()))).all()
-        parameters, optimiser_state, norm = optimiser.update(
+        parameters, optimizer_state, norm = rule.update(
             state.parameters, gradient, state.optimiser, learning_rate, jnp.where(sound, value, jnp.nan)
         )
         metrics |= {"loss": value, "gradient_norm": norm}
-        return state._replace(parameters=parameters, optimiser=optimiser_state), priorities, metrics
+        return state._replace(parameters=parameters, optimiser=optimizer_state), priorities, metrics
 
     improve = off_policy.learning(hyper, spec, memory, gradient_step, noises)
 

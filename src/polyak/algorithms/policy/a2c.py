@@ -64,7 +64,7 @@ class A2C:
 
     def agent(self, spec: Spec) -> Agent:
         model = policy_and_value(self, spec, critic="action" if self.weight == "q" else "state")
-        optimiser = self.optimizer.rule(self.max_grad_norm)
+        rule = self.optimizer.rule(self.max_grad_norm)
 
         def estimate(steps: Trajectories) -> tuple[Array, Array]:
             advantage, g = gae(steps, self.gae_lambda)
@@ -82,9 +82,9 @@ class A2C:
 
         def improve(state: State, rollout: Rollout, learning_rate: Array, key: Key):
             (value, metrics), gradient = jax.value_and_grad(loss, has_aux=True)(state.parameters, rollout)
-            parameters, optimiser_state, norm = optimiser.update(
+            parameters, optimizer_state, norm = rule.update(
                 state.parameters, gradient, state.optimiser, learning_rate, value
             )
-            return parameters, optimiser_state, {"loss": value, "gradient_norm": norm, **metrics}
+            return parameters, optimizer_state, {"loss": value, "gradient_norm": norm, **metrics}
 
-        return actor_critic.agent(self, spec, model, optimiser.init, improve, estimate)
+        return actor_critic.agent(self, spec, model, rule.init, improve, estimate)

@@ -96,10 +96,10 @@ class PPO:
         penalised = self.kl_coef is not None
         if penalised and self.target_kl is None:
             raise BadSetting("PPO's kl_coef is adapted to target_kl, which is not given; 0.01 is a common one.")
-        optimiser = adam(self.max_grad_norm, eps=1e-5)
+        rule = adam(self.max_grad_norm, eps=1e-5)
 
-        def init_optimiser(parameters: Parameters) -> PyTree:
-            return (optimiser.init(parameters), jnp.float32(self.kl_coef)) if penalised else optimiser.init(parameters)
+        def init_optimizer(parameters: Parameters) -> PyTree:
+            return (rule.init(parameters), jnp.float32(self.kl_coef)) if penalised else rule.init(parameters)
 
         def loss(
             parameters: Parameters, batch: Batch, clip_range: Array, kl_coef: Array
@@ -123,37 +123,37 @@ class PPO:
 
         def improve(state: State, rollout: Rollout, learning_rate: Array, key: Key):
             clip_range = annealed(self.clip_range, self.anneal_clip_range, state, spec, block_size)
-            optimiser_state, kl_coef = state.optimiser if penalised else (state.optimiser, jnp.float32(0))
+            optimizer_state, kl_coef = state.optimiser if penalised else (state.optimiser, jnp.float32(0))
             block = Batch(rollout, model.policy(state.parameters, rollout.inputs) if penalised else ())
 
             def gradient_step(carry: tuple[Parameters, PyTree, Array], indices: Array):
-                parameters, optimiser_state, near = carry
+                parameters, optimizer_state, near = carry
                 batch = block if self.batch_size == block_size else jax.tree.map(lambda leaf: leaf[indices], block)
                 (value, metrics), gradient = jax.value_and_grad(loss, has_aux=True)(
                     parameters, batch, clip_range, kl_coef
                 )
-                new_parameters, new_optimiser, norm = optimiser.update(
-                    parameters, gradient, optimiser_state, learning_rate, value
+                new_parameters, new_optimizer_state, norm = rule.update(
+                    parameters, gradient, optimizer_state, learning_rate, value
                 )
                 if self.target_kl is not None and not penalised:
                     near = near & (metrics["kl"] <= 1.5 * self.target_kl)
-                    new_parameters, new_optimiser = jax.tree.map(
+                    new_parameters, new_optimizer_state = jax.tree.map(
                         lambda new, old: jnp.where(near, new, old),
-                        (new_parameters, new_optimiser),
-                        (parameters, optimiser_state),
+                        (new_parameters, new_optimizer_state),
+                        (parameters, optimizer_state),
                     )
-                return (new_parameters, new_optimiser, near), {"loss": value, "gradient_norm": norm, **metrics}
+                return (new_parameters, new_optimizer_state, near), {"loss": value, "gradient_norm": norm, **metrics}
 
             orders = shuffled(key, block_size // length, self.batch_size // length, self.n_epochs)
-            start = (state.parameters, optimiser_state, jnp.bool_(True))
-            (parameters, optimiser_state, _), metrics = jax.lax.scan(gradient_step, start, orders)
+            start = (state.parameters, optimizer_state, jnp.bool_(True))
+            (parameters, optimizer_state, _), metrics = jax.lax.scan(gradient_step, start, orders)
             if penalised:
                 kl = model.actions.kl(block.pi_old, model.policy(parameters, rollout.inputs)).mean()
-                optimiser_state = (
-                    optimiser_state,
+                optimizer_state = (
+                    optimizer_state,
                     policy_gradient.adapted_kl_coef(kl_coef, kl, jnp.float32(self.target_kl)),
                 )
-            return parameters, optimiser_state, {name: values.mean() for name, values in metrics.items()}
+            return parameters, optimizer_state, {name: values.mean() for name, values in metrics.items()}
 
         estimate = partial(gae, gae_lambda=self.gae_lambda)
-        return actor_critic.agent(self, spec, model, init_optimiser, improve, estimate, length)
+        return actor_critic.agent(self, spec, model, init_optimizer, improve, estimate, length)

@@ -77,7 +77,7 @@ class TRPO:
         check_batch_size("TRPO", self.batch_size, self.n_steps, spec.num_envs)
         block_size = self.n_steps * spec.num_envs
         model = policy_and_value(self, spec)
-        optimiser = adam(self.max_grad_norm, eps=1e-5)
+        rule = adam(self.max_grad_norm, eps=1e-5)
 
         def improve_policy(actor: Parameters, rollout: Rollout) -> tuple[Parameters, dict[str, Array]]:
             advantage = standardised(rollout.advantage) if self.normalize_advantage else rollout.advantage
@@ -124,27 +124,27 @@ class TRPO:
 
         def fit_value(state: State, rollout: Rollout, learning_rate: Array, key: Key):
             def gradient_step(carry: tuple[Parameters, PyTree], indices: Array):
-                critic, optimiser_state = carry
+                critic, optimizer_state = carry
                 batch = jax.tree.map(lambda leaf: leaf[indices], rollout)
                 loss, gradient = jax.value_and_grad(value_loss)(critic, batch)
-                critic, optimiser_state, norm = optimiser.update(critic, gradient, optimiser_state, learning_rate, loss)
-                return (critic, optimiser_state), {"value_loss": loss, "gradient_norm": norm}
+                critic, optimizer_state, norm = rule.update(critic, gradient, optimizer_state, learning_rate, loss)
+                return (critic, optimizer_state), {"value_loss": loss, "gradient_norm": norm}
 
             orders = shuffled(key, block_size, self.batch_size, self.n_epochs)
             start = _critic(state.parameters), state.optimiser
-            (critic, optimiser_state), metrics = jax.lax.scan(gradient_step, start, orders)
-            return critic, optimiser_state, {name: values.mean() for name, values in metrics.items()}
+            (critic, optimizer_state), metrics = jax.lax.scan(gradient_step, start, orders)
+            return critic, optimizer_state, {name: values.mean() for name, values in metrics.items()}
 
         def improve(state: State, rollout: Rollout, learning_rate: Array, key: Key):
             actor, improving = improve_policy(state.parameters._replace(value=()), rollout)
-            critic, optimiser_state, fitting = fit_value(state, rollout, learning_rate, key)
-            return actor._replace(value=critic.value), optimiser_state, improving | fitting
+            critic, optimizer_state, fitting = fit_value(state, rollout, learning_rate, key)
+            return actor._replace(value=critic.value), optimizer_state, improving | fitting
 
-        def init_optimiser(parameters: Parameters) -> PyTree:
-            return optimiser.init(_critic(parameters))
+        def init_optimizer(parameters: Parameters) -> PyTree:
+            return rule.init(_critic(parameters))
 
         estimate = partial(gae, gae_lambda=self.gae_lambda)
-        return actor_critic.agent(self, spec, model, init_optimiser, improve, estimate)
+        return actor_critic.agent(self, spec, model, init_optimizer, improve, estimate)
 
 
 def _critic(parameters: Parameters) -> Parameters:

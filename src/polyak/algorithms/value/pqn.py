@@ -68,11 +68,11 @@ class PQN:
         network = q_network(self.network, spec, num_actions(self, spec))
         read = reader(spec.observation_space, self.normalize_observation)
         choose = acting(self, spec, network, read)
-        optimiser = self.optimizer.rule(self.max_grad_norm)
+        rule = self.optimizer.rule(self.max_grad_norm)
 
         def init(key: Key) -> State:
             parameters = network.init(key)
-            return State(parameters, optimiser.init(parameters), read.init(), jnp.int32(0))
+            return State(parameters, rule.init(parameters), read.init(), jnp.int32(0))
 
         def observe(state: State, block: Step) -> State:
             return state._replace(features=read.update(state.features, block.obs), step=state.step + block_size)
@@ -100,19 +100,19 @@ class PQN:
             data = samples(state, block)
 
             def gradient_step(carry: tuple[PyTree, PyTree], indices: Array):
-                parameters, optimiser_state = carry
+                parameters, optimizer_state = carry
                 batch = jax.tree.map(lambda leaf: leaf[indices], data)
                 (value, metrics), gradient = jax.value_and_grad(loss, has_aux=True)(parameters, batch)
-                *moved, norm = optimiser.update(parameters, gradient, optimiser_state, learning_rate, value)
+                *moved, norm = rule.update(parameters, gradient, optimizer_state, learning_rate, value)
                 return tuple(moved), {"loss": value, "gradient_norm": norm, **metrics}
 
             orders = shuffled(key, block_size, self.batch_size, self.n_epochs)
-            (parameters, optimiser_state), metrics = jax.lax.scan(
+            (parameters, optimizer_state), metrics = jax.lax.scan(
                 gradient_step, (state.parameters, state.optimiser), orders
             )
             metrics = {name: values.mean() for name, values in metrics.items()} | {"learning_rate": learning_rate}
             metrics |= choose.measures(state.step / spec.total_steps)
-            return state._replace(parameters=parameters, optimiser=optimiser_state), metrics
+            return state._replace(parameters=parameters, optimiser=optimizer_state), metrics
 
         def policy(state: State) -> State:
             return state._replace(optimiser=())
@@ -124,7 +124,7 @@ class State(NamedTuple):
     """The state of a PQN agent."""
 
     parameters: PyTree  # of Q
-    optimiser: PyTree
+    optimiser: PyTree  # what its rule keeps; checkpoints have it by this name
     features: PyTree  # Moments of the encoded observations; () unless they are normalised
     step: Array  # [] int32, environment steps observed
 
