@@ -18,8 +18,13 @@ from polyak.algorithms.tabular.q_learning import QLearning
 from polyak.algorithms.tabular.tabular_cem import TabularCEM
 from polyak.algorithms.value.dqn import DQN
 from polyak.errors import Error
-from polyak.parts.networks import MLP
+from polyak.parts import exploration, features
+from polyak.parts.exploration import EpsilonGreedy
+from polyak.parts.networks import MLP, NETWORKS
+from polyak.parts.optimise import OPTIMIZERS, Adam
 from polyak.parts.ranges import Range
+from polyak.parts.sampling import SAMPLINGS
+from polyak.parts.schedules import StepSize
 
 EVERY = pytest.mark.parametrize("kind", ALGORITHMS.values(), ids=ALGORITHMS)
 
@@ -30,7 +35,10 @@ def metadata(hint) -> tuple:
     return own + tuple(one for inner in typing.get_args(hint) for one in metadata(inner))
 
 
-@EVERY
+PARTS = (*exploration.KINDS, *NETWORKS.values(), *OPTIMIZERS.values(), *features.KINDS.values(), *SAMPLINGS.values())
+
+
+@pytest.mark.parametrize("kind", [*ALGORITHMS.values(), *PARTS, StepSize], ids=lambda kind: kind.__name__)
 def test_every_number_has_a_range_that_holds_its_default(kind):
     for name, hint in typing.get_type_hints(kind, include_extras=True).items():
         bare = typing.get_type_hints(kind)[name]
@@ -65,6 +73,11 @@ def test_the_defaults_can_work_and_come_back_from_plain_data(kind):
         (DQN(double=1), "dqn's double is 1; it must be of type bool"),
         (DQN(network="mlp"), "dqn's network is 'mlp'; it must be of type Network"),
         (DQN(network=MLP(hidden=[64])), r"dqn's network's hidden is \[64\]; it must be of type tuple"),
+        (DQN(network=MLP((64, 0))), r"dqn's network's hidden is \(64, 0\); it must be at least 1"),
+        (DQN(network=MLP(noisy=-0.5)), "dqn's network's noisy is -0.5; it must be more than 0"),
+        (DQN(network=MLP(activation="tanhh")), "There is no activation named 'tanhh'; did you mean tanh"),
+        (DQN(optimizer=Adam(eps=-1.0)), "dqn's optimizer's eps is -1.0; it must be more than 0"),
+        (QLearning(exploration=EpsilonGreedy(1.5)), "q-learning's exploration's initial is 1.5; it must be between"),
         (DQN(gradient_steps=0), "dqn's gradient_steps is 0; it must be -1, or at least 1"),
         (DQN(buffer_size=2**31), "dqn's buffer_size is 2147483648; it must be at least 1 and at most 2,147,483,647"),
         (DQN(learning_rate=10**400), "it must be more than 0 and at most 1e"),

@@ -12,7 +12,7 @@ from polyak.algorithms import ALGORITHMS
 from polyak.parts import exploration, features, optimise, sampling
 from polyak.parts.exploration import Exploration
 from polyak.parts.features import Features
-from polyak.parts.networks import ACTIVATIONS, NETWORKS, Network, Recurrent
+from polyak.parts.networks import NETWORKS, Network, Recurrent
 from polyak.parts.optimise import Optimizer
 from polyak.parts.policies import TabularPolicy
 from polyak.parts.ranges import Range
@@ -61,7 +61,6 @@ def given_policies(draw):
 FORMS = {}  # filled one by one, because `allowed` looks things up in it
 LAYERS = {
     "hidden": st.lists(st.integers(1, 2**16), max_size=5).map(tuple),
-    "activation": st.sampled_from(sorted(ACTIVATIONS)),
     "noisy": st.none() | st.just(0.5) | st.floats(0, 1e30, exclude_min=True) | st.integers(1, 2**53),
 }
 FORMS[Network] = st.one_of(made(kind, **LAYERS) for kind in NETWORKS.values())

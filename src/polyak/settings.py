@@ -115,7 +115,8 @@ def _check(part: Any, owner: str) -> None:
         if not any(_is(value, kind) for kind in _members(hint)):
             wanted = " or ".join("None" if kind is types.NoneType else kind.__name__ for kind in _members(hint))
             raise BadSetting(f"{owner}{name} is {reprlib.repr(value)}; it must be of type {wanted}.")
-        if (limits := _range(hint)) and isinstance(value, int | float) and value not in limits:
+        numbers = [one for one in (value if isinstance(value, tuple) else [value]) if isinstance(one, int | float)]
+        if (limits := _range(hint)) and not all(number in limits for number in numbers):
             raise BadSetting(f"{owner}{name} is {reprlib.repr(value)}; it must be {limits}.")
         if dataclasses.is_dataclass(value):
             _check(value, f"{owner}{name}'s ")
@@ -154,7 +155,8 @@ def _range(hint: Any) -> Range | None:
 def _is(value: Any, kind: Any) -> bool:
     """Whether a value is of a type; whole numbers serve as floats, and parts are known by not being plain."""
     if typing.get_origin(kind) is tuple:
-        return isinstance(value, tuple) and all(_is(one, typing.get_args(kind)[0]) for one in value)
+        inner = _members(typing.get_args(kind)[0])
+        return isinstance(value, tuple) and all(any(_is(one, member) for member in inner) for one in value)
     if getattr(kind, "_is_protocol", False):
         return dataclasses.is_dataclass(value)
     if kind in (int, float):

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from gymnasium.spaces import Box, Discrete
 
+from polyak import settings
 from polyak.errors import BadSetting, UnknownName
 from polyak.parts import networks
 from polyak.parts.networks import (
@@ -231,14 +232,14 @@ def test_the_text_form_is_one_line():
         ("mlp:64:tanhh", UnknownName, "did you mean tanh"),
         ("mlp:64,x", BadSetting, "name:width,width:activation"),
         ("mlp:64,", BadSetting, "name:width,width:activation"),
-        ("mlp:64,0", BadSetting, "without units"),
+        ("mlp:64,0", BadSetting, r"dqn's network's hidden is \(64, 0\); it must be at least 1"),
         ("mlp:-3", BadSetting, "name:width,width:activation"),
         ("mlp:" + "9" * 4000, BadSetting, "name:width,width:activation"),
         ("mlp:64:relu:norm", BadSetting, "activation:layer_norm"),
         ("mlp:64:relu:layer_norm:3", BadSetting, "activation:layer_norm"),
         ("mlp:64:relu:dueling", BadSetting, "activation:layer_norm:noisy,"),
-        ("mlp:64:relu:noisy=0", BadSetting, "noisy=0.4"),
-        ("mlp:64:relu:noisy=nan", BadSetting, "noisy=0.4"),
+        ("mlp:64:relu:noisy=0", BadSetting, "dqn's network's noisy is 0.0; it must be more than 0"),
+        ("mlp:64:relu:noisy=nan", BadSetting, "dqn's network's noisy is nan; it must be more than 0"),
         ("mlp:64:relu:noise=1", BadSetting, "noisy=0.4"),
         ("mlp:64:relu:noisy:noisy=1", BadSetting, "twice"),
         ("mlp:64+gru:8", BadSetting, "has a memory"),
@@ -246,7 +247,7 @@ def test_the_text_form_is_one_line():
 )
 def test_a_text_that_cannot_be_read_is_told_in_a_sentence(text, error, says):
     with pytest.raises(error, match=says):
-        network_from_text(text)
+        settings.build("dqn", {"network": text})
 
 
 def test_a_recurrent_network_is_a_network_and_its_memory():
@@ -267,20 +268,20 @@ def test_a_recurrent_network_is_a_network_and_its_memory():
     [
         ("mlp:64", BadSetting, "network.memory:units"),
         ("mlp:64+gru", BadSetting, "network.memory:units"),
-        ("mlp:64+gru:0", BadSetting, "1 to 65,536 units"),
-        ("mlp:64+gru:1000000", BadSetting, "1 to 65,536 units"),
+        ("mlp:64+gru:0", BadSetting, "network's units is 0; it must be at least 1 and at most 65,536"),
+        ("mlp:64+gru:1000000", BadSetting, "network's units is 1000000; it must be at least 1 and at most 65,536"),
         ("mlp:64+gru:" + "9" * 5000, BadSetting, "network.memory:units"),
         ("mlp:64+lstn:8", UnknownName, "did you mean lstm"),
         ("mpl+gru:8", UnknownName, "did you mean mlp"),
         ("mlp+gru:8+gru:8", BadSetting, "network.memory:units"),
         ("mlp+gru:8:4", BadSetting, "network.memory:units"),
         ("mlp+transformer:8:x", BadSetting, "network.memory:units"),
-        ("mlp+transformer:8:1", BadSetting, "2 to 4,096 steps, not 8 and 1"),
+        ("mlp+transformer:8:1", BadSetting, "network's window is 1; it must be at least 2 and at most 4,096"),
     ],
 )
 def test_a_memory_that_cannot_be_read_is_told_in_a_sentence(text, error, says):
     with pytest.raises(error, match=says):
-        recurrent_from_text(text)
+        settings.build("recurrent-dqn", {"network": text})
 
 
 def test_discrete_observations_become_one_hot_from_the_start_of_their_space():

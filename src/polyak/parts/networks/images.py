@@ -17,7 +17,7 @@ from polyak.agent import Array, Key, PyTree
 from polyak.errors import BadSetting
 from polyak.parts.networks.convolution import Convolution, Image, convolution, fitting
 from polyak.parts.networks.encoding import read_space
-from polyak.parts.networks.layers import Initialiser, Torso, layer_norm, uniform, with_noise
+from polyak.parts.networks.layers import Activation, Initialiser, Torso, layer_norm, uniform, with_noise
 from polyak.parts.networks.perceptrons import (
     DuelingHeads,
     Outputs,
@@ -26,6 +26,7 @@ from polyak.parts.networks.perceptrons import (
     make_streams,
     make_torso,
 )
+from polyak.parts.ranges import Count, Positive
 
 
 def activated(x: Array, normalise: bool) -> Array:
@@ -137,10 +138,10 @@ class MinAtarCNN:
     """16 filters of 3 x 3, then fully connected layers (Young and Tian, 2019, "MinAtar")."""
 
     name: ClassVar[str] = "minatar"
-    hidden: tuple[int, ...] = (128,)
-    activation: str = "relu"
+    hidden: tuple[Count, ...] = (128,)
+    activation: Activation = "relu"
     layer_norm: bool = False
-    noisy: float | None = None
+    noisy: Positive | None = None
     dueling: bool = False  # two streams, each with these hidden layers
 
     init, torso = image_network, image_torso
@@ -170,10 +171,10 @@ class NipsCNN:
     the work of the Nature CNN (Mnih et al., 2013, "Playing Atari with deep reinforcement learning")."""
 
     name: ClassVar[str] = "nips"
-    hidden: tuple[int, ...] = (256,)
-    activation: str = "relu"
+    hidden: tuple[Count, ...] = (256,)
+    activation: Activation = "relu"
     layer_norm: bool = False
-    noisy: float | None = None
+    noisy: Positive | None = None
     dueling: bool = False  # two streams, each with these hidden layers
 
     init, torso = image_network, image_torso
@@ -188,10 +189,10 @@ class NatureCNN:
     (Mnih et al., 2015, "Human-level control through deep reinforcement learning")."""
 
     name: ClassVar[str] = "nature"
-    hidden: tuple[int, ...] = (512,)
-    activation: str = "relu"
+    hidden: tuple[Count, ...] = (512,)
+    activation: Activation = "relu"
     layer_norm: bool = False
-    noisy: float | None = None
+    noisy: Positive | None = None
     dueling: bool = False  # two streams, each with these hidden layers
 
     init, torso = image_network, image_torso
@@ -205,10 +206,10 @@ class ImpalaCNN:
     """15 convolutions in residual blocks, then fully connected layers (Espeholt et al., 2018, "IMPALA", figure 3)."""
 
     name: ClassVar[str] = "impala"
-    hidden: tuple[int, ...] = (256,)
-    activation: str = "relu"
+    hidden: tuple[Count, ...] = (256,)
+    activation: Activation = "relu"
     layer_norm: bool = False
-    noisy: float | None = None
+    noisy: Positive | None = None
     dueling: bool = False  # two streams, each with these hidden layers
 
     init, torso = image_network, image_torso

@@ -11,6 +11,7 @@ import jax
 from polyak.agent import Array, Key, PyTree
 from polyak.parts.networks.encoding import num_features
 from polyak.parts.networks.layers import (
+    Activation,
     Initialiser,
     Linear,
     NoisyLinear,
@@ -20,6 +21,7 @@ from polyak.parts.networks.layers import (
     with_noise,
 )
 from polyak.parts.networks.network import Network
+from polyak.parts.ranges import Count, Positive
 
 Outputs = int | tuple[int, int]
 
@@ -101,10 +103,10 @@ class MLP:
 
     name: ClassVar[str] = "mlp"
     dueling: ClassVar[bool] = False
-    hidden: tuple[int, ...] = (64, 64)
-    activation: str = "relu"
+    hidden: tuple[Count, ...] = (64, 64)
+    activation: Activation = "relu"
     layer_norm: bool = False
-    noisy: float | None = None  # sigma_0, 0.5 in the paper; see `NoisyLinear`
+    noisy: Positive | None = None  # sigma_0, 0.5 in the paper; see `NoisyLinear`
 
     def init(
         self,
@@ -126,10 +128,10 @@ class Dueling:
 
     name: ClassVar[str] = "dueling"
     dueling: ClassVar[bool] = True
-    hidden: tuple[int, ...] = (64, 64)
-    activation: str = "relu"
+    hidden: tuple[Count, ...] = (64, 64)
+    activation: Activation = "relu"
     layer_norm: bool = False
-    noisy: float | None = None
+    noisy: Positive | None = None
 
     def init(
         self,

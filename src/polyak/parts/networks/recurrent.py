@@ -6,7 +6,7 @@ sequences.
 
 import dataclasses
 from collections.abc import Callable
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import equinox as eqx
 import gymnasium
@@ -18,9 +18,7 @@ from polyak.parts.networks.cores import Core, empty, make_core
 from polyak.parts.networks.layers import Initialiser, uniform, with_noise
 from polyak.parts.networks.network import Network
 from polyak.parts.networks.perceptrons import MLP, DuelingHeads, Outputs, Perceptron, make_perceptron, make_streams
-
-MOST_UNITS = 2**16
-MOST_WINDOW = 2**12
+from polyak.parts.ranges import Range
 
 
 class RecurrentNetwork(eqx.Module):
@@ -77,19 +75,14 @@ class Recurrent:
 
     network: Network
     core: str = "lstm"
-    units: int = 128
-    window: int = 16  # steps that a transformer sees, the present one included; the others remember without end
+    units: Annotated[int, Range(1, 2**16)] = 128
+    window: Annotated[int, Range(2, 2**12)] = 16  # steps that a transformer sees, the present one included
 
     def __post_init__(self) -> None:
         if self.core not in self.CORES:
             raise UnknownName("memory", self.core, self.CORES)
-        if not 1 <= self.units <= MOST_UNITS or not 2 <= self.window <= MOST_WINDOW:
-            raise BadSetting(
-                f"A memory has 1 to {MOST_UNITS:,} units and a window of 2 to {MOST_WINDOW:,} steps, not {self.units} "
-                f"and {self.window}."
-            )
         if self.core != "transformer":
-            object.__setattr__(self, "window", type(self).window)  # so that what acts alike is equal, and is so written
+            object.__setattr__(self, "window", type(self).window)  # they remember without end
 
     @property
     def noisy(self) -> float | None:

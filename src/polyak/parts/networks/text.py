@@ -1,12 +1,10 @@
 """Networks on one line, for the command line, presets and run folders."""
 
-import math
 from collections.abc import Callable
 from typing import Any
 
 from polyak.errors import BadSetting, UnknownName
 from polyak.parts.networks.images import ImpalaCNN, MinAtarCNN, NatureCNN, NipsCNN
-from polyak.parts.networks.layers import ACTIVATIONS
 from polyak.parts.networks.network import Network
 from polyak.parts.networks.perceptrons import MLP, Dueling
 from polyak.parts.networks.recurrent import Recurrent
@@ -48,8 +46,6 @@ def network_from_text(text: str) -> Network:
     elif hidden:
         settings["hidden"] = _widths(text, hidden)
     if activation:
-        if activation not in ACTIVATIONS:
-            raise UnknownName("activation", activation, ACTIVATIONS)
         settings["activation"] = activation
     for option in filter(None, options):
         key, value = _option(text, option, name in STREAMS)
@@ -64,8 +60,6 @@ def _widths(text: str, hidden: str) -> tuple[int, ...]:
         widths = tuple(map(whole_number, hidden.split(",")))
     except ValueError:
         raise BadSetting(f"The network {quoted(text)} is not of the form name:width,width:activation.") from None
-    if min(widths) < 1:
-        raise BadSetting(f"The network {quoted(text)} has a layer without units; widths start at 1.")
     if len(widths) > MOST_LAYERS:
         raise BadSetting(f"A network of {len(widths)} layers is asked for, and {MOST_LAYERS} are the most.")
     return widths
@@ -82,7 +76,7 @@ def _option(text: str, option: str, streams: bool) -> tuple[str, Any]:
         value = float(sigma)
     except ValueError:
         key, value = "", 0.0
-    if key != "noisy" or not 0 < value < math.inf:
+    if key != "noisy":
         also = ":dueling" if streams else ""
         raise BadSetting(
             f"The network {quoted(text)} is not of the form name:width,width:activation:layer_norm:noisy{also}, "
@@ -101,8 +95,6 @@ def recurrent_from_text(text: str) -> Recurrent:
     """Reads `mlp:64,64:relu+gru:128` or `nature:512:relu:dueling+transformer:64:16`; else raises a `polyak.Error`."""
     network, plus, memory = text.partition("+")
     core, *numbers = memory.split(":")
-    if plus and core not in Recurrent.CORES:
-        raise UnknownName("memory", core, Recurrent.CORES)
     try:
         sizes = list(map(whole_number, numbers))
     except ValueError:
