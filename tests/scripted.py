@@ -47,13 +47,14 @@ class Script:
                 emit(Skipped(seed))
                 continue
             step = 0
-            for step, word in enumerate(self.words[seed], 1):
+            for word in self.words[seed]:
                 if stopping():
                     emit(Closing())
                     return
                 if finishing(seed):
                     break
                 do(word)
+                step += 1
                 emit(Chunk(seed, step, {"loss": 1.0}, timed_steps=1, timed_seconds=0.001))
             emit(Finished(seed, step if finishing(seed) else max(step, steps), [1.0]))
         emit(Closing())

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import queue
 import signal
 import subprocess
 import threading
@@ -156,6 +157,18 @@ def train(tmp_path, monkeypatch):
     assert children() == before
 
 
+class Interrupts:
+    """Has signals come when a seed has made a step."""
+
+    def __init__(self, step: int, *signals: int):
+        self.step, self.signals = step, signals
+
+    def on_chunk(self, run, seed, step, metrics):
+        if step == self.step:
+            for number in self.signals:
+                signal.raise_signal(number)
+
+
 @pytest.mark.parametrize(("word", "kind"), [("error", BadSetting), ("raise", RuntimeError), ("exit 3", polyak.Error)])
 def test_an_error_ends_the_run_also_where_another_worker_has_ended_before(word, kind, train):
     with pytest.raises(kind, match=ENDS[word]):
@@ -164,12 +177,7 @@ def test_an_error_ends_the_run_also_where_another_worker_has_ended_before(word, 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_the_run_also_where_another_worker_has_ended_before(number, train):
-    class Interrupt:
-        def on_chunk(self, run, seed, step, metrics):
-            if step == 3:
-                signal.raise_signal(number)
-
-    run = train(["chunk"], [*["wait"] * 3, *["chunk"] * 1000], callbacks=[Interrupt()])
+    run = train(["chunk"], [*["wait"] * 3, *["chunk"] * 1000], callbacks=[Interrupts(3, number)])
     assert run.about["status"] == "stopped" and run.about["returns"] == {"0": [1.0]}
 
 
@@ -179,13 +187,8 @@ def test_when_one_worker_fails_the_others_stop(train):
 
 
 def test_a_second_signal_ends_the_run_at_once(train):
-    class Interrupt:
-        def on_chunk(self, run, seed, step, metrics):
-            signal.raise_signal(signal.SIGINT)
-            signal.raise_signal(signal.SIGINT)
-
     with pytest.raises(KeyboardInterrupt):
-        train(["chunk", "wait"], ["wait"] * 1000, callbacks=[Interrupt()])
+        train(["chunk", "wait"], ["wait"] * 1000, callbacks=[Interrupts(1, signal.SIGINT, signal.SIGTERM)])
 
 
 def test_seeds_that_are_to_finish_are_known_to_their_workers(train):
@@ -195,3 +198,57 @@ def test_seeds_that_are_to_finish_are_known_to_their_workers(train):
 
     run = train(["chunk"] * 9, ["wait"] * 9, callbacks=[Enough()])
     assert run.about["status"] == "finished" and set(run.stopped_early) == {0, 1}
+
+
+class Threads:
+    """Another `Transport`: its workers are threads."""
+
+    def __init__(self, works, env, step_timeout, waits):
+        self.news, self.answers = queue.Queue(), [queue.Queue() for _ in works]
+        self.stopping, self.finishing, self.ended = threading.Event(), set(), 0
+        self.threads = [threading.Thread(target=self._work, args=item) for item in enumerate(works)]
+        for thread in self.threads:
+            thread.start()
+
+    def _work(self, number, work):
+        def emit(event):
+            self.news.put((number, event))
+            self.answers[number].get()
+
+        work(emit, self.stopping.is_set, self.finishing.__contains__)
+        self.news.put((number, None))
+
+    @property
+    def running(self):
+        return self.ended < len(self.threads)
+
+    def receive(self):
+        number, event = self.news.get()
+        self.ended += event is None
+        return [(number, event)] if event is not None else []
+
+    def answer(self, worker, finishing):
+        self.finishing.update(finishing)
+        self.answers[worker].put(None)
+
+    def stop(self):
+        self.stopping.set()
+        for answers in self.answers:
+            answers.put(None)
+
+    def kill(self):
+        self.stop()
+        for thread in self.threads:
+            thread.join()
+
+
+def test_whatever_carries_events_can_take_the_place_of_processes(train, monkeypatch):
+    class Enough:
+        def on_chunk(self, run, seed, step, metrics):
+            return polyak.Stop("enough") if seed == 1 and step == 2 else None
+
+    transport: type[processes.Transport] = Threads
+    monkeypatch.setattr("polyak.training.Workers", transport)
+    run = train(["chunk"] * 3, ["chunk"] * 9, callbacks=[Enough()])
+    assert run.about["returns"] == {"0": [1.0], "1": [1.0]} and run.stopped_early[1]["step"] == 2
+    assert train(["chunk"] * 3, callbacks=[Interrupts(1, signal.SIGINT)]).about["status"] == "stopped"
