@@ -5,6 +5,7 @@ import os
 import queue
 import signal
 import subprocess
+import sys
 import threading
 import time
 from functools import partial
@@ -100,6 +101,34 @@ def test_a_process_that_a_worker_left_behind_does_not_hide_its_end():
     began = time.monotonic()
     (events,) = told(["fork", "kill"])
     assert isinstance(events[-1], Failed) and time.monotonic() - began < 1.5
+
+
+ORPHANS = """
+import sys
+from functools import partial
+from multiprocessing import connection
+from polyak.processes import Workers
+from tests.scripted import Script
+
+words = sys.argv[1].split(",")
+workers = Workers([partial(Script({0: words}).run, (0,))], "lake", 0.4, waits=words == ["chunk"])
+(worker,) = workers._workers
+connection.wait([worker.connection])  # it is not read, so that the worker hears of a reset and not of an end
+print(worker.process.pid, flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.mark.parametrize("words", ["chunk", "hang"])
+def test_a_worker_ends_soon_after_its_parent_also_one_that_waits_or_hangs(words):
+    with subprocess.Popen([sys.executable, "-c", ORPHANS, words], stdin=-1, stdout=-1, text=True) as parent:
+        worker = int(parent.stdout.readline())
+        time.sleep(0.2)  # until it waits or hangs
+        os.kill(worker, 0)
+        parent.kill()
+    with contextlib.suppress(OSError):
+        while "Z" not in Path(f"/proc/{worker}/stat").read_text().rpartition(")")[2].split():
+            time.sleep(0.05)
 
 
 def test_work_that_cannot_be_sent_starts_nothing():

@@ -98,7 +98,7 @@ class Workers:
 
     def __init__(self, works: Sequence[Work], env: str, step_timeout: float, waits: bool):
         try:
-            messages = [cloudpickle.dumps((work, waits)) for work in works]
+            messages = [cloudpickle.dumps((work, waits, step_timeout)) for work in works]
         except Exception as error:
             raise BadSetting(
                 f"The environment function cannot be sent to a worker process ({error}); "
@@ -270,17 +270,23 @@ def main() -> None:
     parent.set_inheritable(False)
     calls.attach(int(sys.argv[2]))
     source = parent.makefile("rb")
-    waits, stop, answers, finishing = False, threading.Event(), threading.Semaphore(0), set[int]()
+    stop, answers, finishing = threading.Event(), threading.Semaphore(0), set[int]()
+    waits, step_timeout, parent_id = False, 0.0, os.getppid()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's, sent to every process; the parent decides
     signal.signal(signal.SIGTERM, lambda number, frame: stop.set())
     signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
 
     def listen() -> None:
-        for line in source:
-            finishing.update(json.loads(line))
-            answers.release()
+        with contextlib.suppress(OSError):  # the parent was killed, and had not read everything
+            for line in source:
+                finishing.update(json.loads(line))
+                answers.release()
         stop.set()
         answers.release()  # `emit`, if it waits; it does not from now on
+        patience = calls.Watch(calls.HERE, step_timeout)
+        while not (patience.overdue() and os.getppid() != parent_id):
+            time.sleep(patience.interval)
+        os._exit(1)  # an environment hangs, and nobody else is left to end that
 
     def emit(event: Event) -> None:
         try:
@@ -291,7 +297,7 @@ def main() -> None:
             answers.acquire()
 
     try:
-        work, waits = cloudpickle.loads(source.read(int.from_bytes(source.read(8), "big")))
+        work, waits, step_timeout = cloudpickle.loads(source.read(int.from_bytes(source.read(8), "big")))
         threading.Thread(target=listen, daemon=True).start()
         work(emit, stop.is_set, finishing.__contains__)
     except Error as error:
