@@ -8,7 +8,7 @@ from typing import Any
 
 import jax
 
-from polyak.agent import Agent, PyTree
+from polyak.agent import Agent, Algorithm, PyTree
 from polyak.errors import BadSetting
 from polyak.parts.ring import Replay
 
@@ -20,7 +20,7 @@ LIMITS = (
 )  # of a container, versions 2 and 1
 
 
-def check_fits(algorithm: Any, agent: Agent, copies: int = 1) -> None:
+def check_fits(algorithm: Algorithm, agent: Agent, copies: int = 1) -> None:
     """Raises `BadSetting` where the replay memory of an agent is larger than the memory that is left.
 
     Args:
@@ -73,7 +73,7 @@ def _is_replay(node: Any) -> bool:
 
 
 def _machine_bytes() -> int:
-    """What the system can hand out without swapping; where it does not tell, all that there is."""
+    """The bytes that the system can hand out without swapping; where it does not tell, all that it has."""
     with contextlib.suppress(OSError, StopIteration, ValueError):
         lines = Path("/proc/meminfo").read_text().splitlines()
         return next(int(line.split()[1]) for line in lines if line.startswith("MemAvailable:")) * 1024

@@ -1,12 +1,12 @@
 """Deep Q-learning from a replay memory: what DQN, C51, QR-DQN, IQN, Rainbow and recurrent DQN have in common.
 
-A member of the family says which network it has, which action values follow from an answer of the network, and the loss
-of one transition. All else is here: remembering, the loss of a batch, the target network, and metrics. Acting is in
+A member of the family brings a network, the action values that follow from an answer of it, and the loss of a
+transition. All else is here: the replay memory, the loss of a batch, the target network, and metrics. Acting is in
 `parts.q_network`, rounds of gradient steps in `parts.off_policy`.
 """
 
 from collections.abc import Callable
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -69,11 +69,12 @@ class Loss(NamedTuple):
     priority: Array  # [] 0 or more
 
 
-BatchLoss = Callable[..., tuple[Array, tuple[Array, dict[str, Array]]]]
-"""(parameters, target, features, sample, noises) -> the loss [] of a sample, ([N] priorities, what `measured` tells).
-
-`target` is the target network, and `features` turns observations into what networks read. Each of the `noises` serves
-for one call of a network on the whole sample."""
+Features = Callable[[Array], Array]  # observations [..., *shape] -> features [..., n]
+BatchLoss = Callable[
+    [PyTree, PyTree, Features, replay.Sample, list[PyTree]], tuple[Array, tuple[Array, dict[str, Array]]]
+]
+"""(parameters, target network, features, sample, noises) -> loss [], (priorities [N], what `measured` returns). Each of
+the noises serves one call of a network on the whole sample."""
 
 
 def agent(
@@ -98,7 +99,7 @@ def agent(
         BadSetting: the task or a part does not suit.
     """
 
-    def batch_loss(parameters: Any, target: Any, features: Callable[[Array], Array], sample: replay.Sample, noises):
+    def batch_loss(parameters: PyTree, target: PyTree, features: Features, sample: replay.Sample, noises: list[PyTree]):
         obs, a_tm1, r_t, discount_t, next_obs = sample.steps
         x_tm1, x_t = features(obs), features(next_obs)
         answer_tm1, answer_t = parameters(x_tm1, noises[0]), target(x_t, noises[1])
@@ -129,7 +130,16 @@ def agent_from(
     loss: BatchLoss,
     calls: int,
 ) -> Agent:
-    """Makes the agent of a member that learns from whatever `memory` keeps; `calls` says how many noises a loss takes.
+    """Makes the agent of a member that learns from whatever `memory` keeps.
+
+    Args:
+        hyper: the hyperparameters.
+        spec: the task.
+        network: computes the answers.
+        values: an answer, for one state -> [A] action values.
+        memory: is given blocks whose actions are counted from 0.
+        loss: the loss of a sample.
+        calls: how many noises it takes.
 
     Raises:
         BadSetting: the task or a part does not suit.
@@ -161,7 +171,7 @@ def agent_from(
         (value, (priorities, metrics)), gradient = jax.value_and_grad(loss, has_aux=True)(
             state.parameters, state.target, features, sample, noises
         )
-        # An error may be no number where the loss is one: that of C51 counts every return that is too large alike.
+        # A TD error may be infinite where the loss is finite: C51 moves every return beyond v_max to its last atom.
         sound = jnp.isfinite(jnp.stack(list(metrics.values()))).all()
         parameters, optimizer_state, norm = rule.update(
             state.parameters, gradient, state.optimiser, learning_rate, jnp.where(sound, value, jnp.nan)

@@ -1,7 +1,7 @@
 """The networks of an actor-critic: a policy and a value, which share nothing."""
 
 from collections.abc import Callable
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -126,7 +126,7 @@ class Model(NamedTuple):
 
 
 def _answers(parameters: Parameters, inputs: Inputs, which: Network) -> Array:
-    network: Any = getattr(parameters, which)
+    network = getattr(parameters, which)
     if not inputs.memory:
         return network(inputs.x)
     assert inputs.first is not None

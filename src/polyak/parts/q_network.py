@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 import gymnasium
 import jax
@@ -31,7 +31,7 @@ class Hyper(Protocol):
     def network(self) -> networks.Network | networks.Recurrent: ...
 
 
-def feed_forward(parameters: Any, carry: tuple[()], x: Array, noise: PyTree) -> tuple[tuple[()], PyTree]:
+def feed_forward(parameters: PyTree, carry: tuple[()], x: Array, noise: PyTree) -> tuple[tuple[()], PyTree]:
     """`QNetwork.step` of a network without a memory."""
     return carry, parameters(x, noise)
 
@@ -39,11 +39,11 @@ def feed_forward(parameters: Any, carry: tuple[()], x: Array, noise: PyTree) -> 
 class QNetwork(NamedTuple):
     """A network for a task, whose parameters are a module."""
 
-    init: Callable[[Key], Any]  # key -> parameters
+    init: Callable[[Key], PyTree]  # key -> parameters
     noise: Callable[[Key, tuple[int, ...]], PyTree]
     """key, shape -> what calls on x [*shape, n] need, () for nothing; of shape () it serves a whole batch alike."""
     start: Callable[[int], PyTree] = no_memory  # batch -> the memory where episodes begin
-    step: Callable[[Any, PyTree, Array, PyTree], tuple[PyTree, PyTree]] = feed_forward
+    step: Callable[[PyTree, PyTree, Array, PyTree], tuple[PyTree, PyTree]] = feed_forward
     """(parameters, carry, x [B, n], noise) -> carry, answers [B, ...]; noise None for the means."""
 
     @property
@@ -53,9 +53,9 @@ class QNetwork(NamedTuple):
 
 
 def q_network(network: networks.Network | networks.Recurrent, spec: Spec, outputs: int | tuple[int, int]) -> QNetwork:
-    """A network with these outputs: A, or (A, K) for K numbers of each action."""
+    """Makes a network with these outputs: A, or (A, K) for K numbers of each action."""
 
-    def init(key: Key) -> Any:
+    def init(key: Key) -> PyTree:
         return network.init(key, spec.observation_space, outputs)
 
     if isinstance(network, networks.Recurrent):
@@ -79,8 +79,8 @@ class Acting(NamedTuple):
     measures: Callable[[Array], dict[str, Array]]  # share of the run [] -> metrics of the exploration
 
 
-def num_actions(algorithm: Any, spec: Spec) -> int:
-    """A; raises `BadSetting` where actions are not discrete, or are not always all there."""
+def num_actions(algorithm: object, spec: Spec) -> int:
+    """The number of actions; raises `BadSetting` where they are not discrete, or are not always all there."""
     name = type(algorithm).__name__
     if mask_of(spec.observation_space):
         raise BadSetting(f"{name} cannot rule actions out by a mask; ppo, a2c, trpo and reinforce can.")
@@ -125,14 +125,14 @@ def acting(
         BadSetting: actions are not discrete, or the exploration does not suit.
     """
     count, first, strategy = num_actions(hyper, spec), first_action(spec), strategy_of(hyper)
-    # Where nothing but the choice is random it takes the key itself; a network with a memory always has a key.
+    # Where only the choice is random it takes the key as it is. With a recurrent network the key is split in any case.
     splits = network.draws or network.start is not no_memory
 
     def noise(key: Key, shape: tuple[int, ...]) -> Noise:
         choice_key, network_key = jax.random.split(key) if splits else (key, key)
         return Noise(strategy.noise(choice_key, shape, count), network.noise(network_key, shape))
 
-    def act(state: Any, carry: PyTree, obs: Array, noise: Noise, explore: bool) -> tuple[Array, PyTree, PyTree]:
+    def act(state: PyTree, carry: PyTree, obs: Array, noise: Noise, explore: bool) -> tuple[Array, PyTree, PyTree]:
         x = reader.features(state.features, obs)
         after, answer = network.step(state.parameters, carry, x, noise.network if explore else None)
         q = jax.vmap(values)(answer)

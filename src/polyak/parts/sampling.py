@@ -76,8 +76,10 @@ class UniformSampler:
     def draw(
         self, state: tuple[()], replay: Replay, key: Key, count: int, progress: Array | float
     ) -> tuple[Array, Array]:
-        """The remainder of 32 random bits: it favours some rows by size / 2^32, which is nothing, and takes a third of
-        the time of `jax.random.randint`, which matters where an update takes half a millisecond.
+        """Uniform rows, as the remainder of 32 random bits.
+
+        It favours some rows by size / 2^32, which is nothing, and takes a third of the time of `jax.random.randint`,
+        which matters where an update takes half a millisecond.
         """
         drawable = self.drawable
         drawn = (jax.random.bits(key, (count,)) % drawable.count(replay).astype(jnp.uint32)).astype(jnp.int32)
@@ -113,7 +115,7 @@ class PrioritisedSampler:
         return Priorities(self.tree.init(), jnp.float32(1))
 
     def added(self, state: Priorities, replay: Replay) -> Priorities:
-        """The rows that have just become old enough enter, those that are new or have become too old leave."""
+        """Adds the rows that have just become old enough to be read; removes those that are new or too old."""
         ring, newest, oldest = self.drawable.ring, self.drawable.newest, self.drawable.oldest
         enter = newest + jnp.arange(ring.block_size)
         leave = jnp.concatenate([jnp.arange(min(ring.block_size, newest)), ring.capacity - 1 - jnp.arange(oldest)])
@@ -124,7 +126,7 @@ class PrioritisedSampler:
     def draw(
         self, state: Priorities, replay: Replay, key: Key, count: int, progress: Array | float
     ) -> tuple[Array, Array]:
-        """Weights are (1 / (size P))^beta over the largest of them, in which size and the sum of P cancel out."""
+        """Rows and their weights (1 / (size P))^beta over the largest of them: size and the sum of P cancel out."""
         uniforms = jax.random.uniform(key, (len(self.tree.rows), count))
         indices, values = self.tree.sample(state.tree, uniforms)
         beta = linear_schedule(jnp.asarray(progress), self.beta, self.final_beta, 1.0)

@@ -11,8 +11,7 @@ sequence is learnt from, the last ones with fewer than n rewards, because the tr
 """
 
 import dataclasses
-from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -94,15 +93,13 @@ class RecurrentDQN:
             carry=jax.tree.map(lambda leaf: leaf[0], network.start(1)),
         )
 
-        def loss(
-            parameters: Any, target: Any, features: Callable[[Array], Array], sample: Sample, noises: list[PyTree]
-        ):
+        def loss(parameters: PyTree, target: PyTree, features: deep_q.Features, sample: Sample, noises: list[PyTree]):
             steps = jax.tree.map(lambda leaf: jnp.swapaxes(leaf, 0, 1), sample.steps.steps)  # [L, N, ...]
             x, x_next = features(steps.obs), features(steps.next_obs)
             over = steps.terminated | steps.truncated
             first = jnp.concatenate([jnp.zeros_like(over[:1]), over[:-1]])
 
-            def read(module: Any, noise: PyTree) -> tuple[Array, Array]:
+            def read(module: PyTree, noise: PyTree) -> tuple[Array, Array]:
                 """Values before and after each step that is learnt from; the steps share the noise."""
                 at, carry = self.burn_in, sample.steps.carry
                 if at:

@@ -1,4 +1,4 @@
-"""Layers: linear, noisy, normalised, and what they begin with."""
+"""Layers, linear, noisy and normalised, and their initial weights."""
 
 import math
 from collections.abc import Callable
