@@ -97,7 +97,7 @@ def quantile_huber(quantiles: Array, taus: Array, targets: Array, kappa: float) 
 
 
 def midpoints(count: int) -> Array:
-    """[count] fractions (2 i + 1) / (2 count), the middles of equal shares: where quantiles tell most.
+    """[count] fractions (2 i + 1) / (2 count), the middles of equal shares: quantiles there fit a distribution best.
 
     Source: Dabney et al. (2018a), lemma 2.
     """

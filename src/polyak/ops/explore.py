@@ -1,4 +1,4 @@
-"""Ways to try what is not known to be best."""
+"""Exploration: choices between the action that looks best and the others."""
 
 from typing import NamedTuple
 
@@ -9,7 +9,7 @@ from polyak.agent import Array, Key
 
 
 class EpsilonGreedyNoise(NamedTuple):
-    """The two numbers that an epsilon-greedy choice throws."""
+    """The noise of an epsilon-greedy choice."""
 
     coin: Array  # uniform in [0, 1): explores where it falls below epsilon
     action: Array  # uniform over the actions: what exploring does
@@ -64,7 +64,7 @@ def upper_confidence(q: Array, visits: Array, c: float) -> Array:
     Args:
         q: [A] action values.
         visits: [A] n_a, how often each action was taken here; n is their sum.
-        c: how much doubt is worth.
+        c: the weight of what is not known yet.
 
     Source: Auer, Cesa-Bianchi and Fischer (2002), "Finite-time analysis of the multiarmed bandit problem"; Sutton and
     Barto (2018), equation 2.10.

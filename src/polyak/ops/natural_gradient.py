@@ -42,8 +42,8 @@ def fisher_product(mean_kl: Callable[[PyTree], Array], parameters: PyTree, vecto
 def conjugate_gradient(product: Callable[[PyTree], PyTree], b: PyTree, iterations: int) -> PyTree:
     """x with A x = b, for a symmetric positive definite A of which only `product(v) = A v` is known.
 
-    n iterations solve it exactly for n by n matrices, save for rounding; fewer make A x - b small. Once nothing is left
-    to be solved, the rest of the iterations change nothing.
+    n iterations solve it exactly for n by n matrices, save for rounding; fewer make A x - b small. Once the residual
+    is zero, further iterations change nothing.
 
     Source: Hestenes and Stiefel (1952); Nocedal and Wright (2006), algorithm 5.2.
     """

@@ -10,10 +10,10 @@ Given `kl_coef`, a penalty takes the place of clipping (section 4):
 A network with a memory learns from sequences, each with the memory that acting had where it begins.
 
 Deviations: V is computed for the true successor of every step, so a step cut by the clock keeps its bootstrap, which
-the published code and most that follow it lose. What else of "The 37 implementation details of PPO" (Huang et al.,
-2022) concerns vector observations is here, each as an argument. `normalize_observation` standardises a block by moments
-that include it, while acting used those before, so the first ratio of a round is not quite 1: a divergence of up to
-0.016 nats in the first ten blocks of CartPole, Hopper and HalfCheetah, and below 0.001 later.
+the published code and most that follow it lose. Those of "The 37 implementation details of PPO" (Huang et al., 2022)
+that concern vector observations are arguments. `normalize_observation` standardises a block by moments that include it,
+while acting used those before, so the first ratio of a round is not quite 1: a divergence of up to 0.016 nats in the
+first ten blocks of CartPole, Hopper and HalfCheetah, and below 0.001 later.
 """
 
 import dataclasses
