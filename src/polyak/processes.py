@@ -283,7 +283,7 @@ def main() -> None:
                 answers.release()
         stop.set()
         answers.release()  # `emit`, if it waits; it does not from now on
-        patience = calls.Watch(calls.HERE, step_timeout)
+        patience = calls.Patience(calls.HERE, step_timeout)
         while not (patience.overdue() and os.getppid() != parent_id):
             time.sleep(patience.interval)
         os._exit(1)  # an environment hangs, and nobody else is left to end that
