@@ -1,8 +1,9 @@
 """Learning curves."""
 
 import os
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -11,15 +12,32 @@ from matplotlib.ticker import EngFormatter
 from polyak.errors import BadFile, BadSetting, UnknownName
 from polyak.pictures.picture import Picture, finished, new_axes
 
-if TYPE_CHECKING:
-    from polyak.run import Run
-
 POINTS = 60  # of the common grid on which seeds are compared
 LARGEST = 1e100  # beyond it a value is as good as infinite, and matplotlib finds no ticks for it
 
 
+class RunLike(Protocol):
+    """What is drawn of a `Run`."""
+
+    path: Path
+
+    @property
+    def about(self) -> Mapping[str, Any]:
+        """Algorithm, environment and settings."""
+        ...
+
+    @property
+    def seeds(self) -> list[int]:
+        """The seeds, in order."""
+        ...
+
+    def metrics(self, name: str) -> tuple[np.ndarray, np.ndarray]:
+        """Steps [points] and values [seeds, points]."""
+        ...
+
+
 def draw_curves(
-    runs: "Run | Sequence[Run]",
+    runs: RunLike | Sequence[RunLike],
     metric: str = "episode_return",
     *,
     path: str | os.PathLike | None = None,
@@ -80,7 +98,7 @@ def draw_curves(
     return finished(canvas, axes is None, path, runs[0].path / "curve.png")
 
 
-def _labels(runs: Sequence["Run"]) -> list[str]:
+def _labels(runs: Sequence[RunLike]) -> list[str]:
     """`dqn on CartPole-v1, 4 seeds`; of runs that would be called the same, also the settings in which they differ."""
     names = [f"{run.about['algorithm']} on {run.about['env']}" for run in runs]
     labels = []
