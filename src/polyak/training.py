@@ -267,7 +267,15 @@ def _train(
     every = protocol.policy_every(callbacks)
     shares = [tuple(seeds[k::count]) for k in range(count)] or [tuple(seeds)]
     jobs = [
-        Job(about=about, algorithm=algorithm, env=env, seeds=share, folder=folder, policy_every=every)
+        Job(
+            about=about,
+            algorithm=algorithm,
+            env=env,
+            seeds=share,
+            folder=folder,
+            policy_every=every,
+            side_by_side=len(shares),
+        )
         for share in shares
     ]
     show = display(progress)

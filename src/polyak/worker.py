@@ -45,6 +45,7 @@ class Job:
     seeds: tuple[int, ...]  # those of the run that this worker trains
     folder: Path  # of the run
     policy_every: int | None = None  # environment steps between two policies that are written while training goes on
+    side_by_side: int = 1  # jobs of the run that share this machine's memory
 
 
 def train_seeds(
@@ -111,7 +112,7 @@ def _train_seeds(job: Job, emit: Emit, stopping: Callable[[], bool], finishing: 
     else:
         faults = env.faults
         engine = HostEngine(job.algorithm, agent, env, spec, chunk)
-    check_fits(job.algorithm, agent, copies=len(job.seeds) if batched else 1)
+    check_fits(job.algorithm, agent, copies=job.side_by_side * (len(job.seeds) if batched else 1))
 
     def tell(event: Event | None = None) -> None:
         while faults:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import polyak
+from polyak import training
 from polyak.agent import Spec
 from polyak.algorithms.policy.ppo import PPO
 from polyak.algorithms.value.dqn import DQN
@@ -110,3 +111,17 @@ def test_training_refuses_it_and_a_policy_of_such_a_memory_can_still_be_loaded(t
     agent = DQN(buffer_size=4, network=MLP((4,))).agent(spec)
     Policy(huge, spec, agent.policy(agent.init(KEY)), "none").save(tmp_path / "policy.safetensors")
     assert polyak.load(tmp_path / "policy.safetensors").algorithm == huge
+
+
+class Started(Exception):
+    """Takes the place of worker processes."""
+
+
+def test_workers_know_how_many_of_them_share_the_memory(monkeypatch, tmp_path):
+    def start(works, *rest, **more):
+        raise Started([work.args[0].side_by_side for work in works])
+
+    monkeypatch.setattr(training, "Workers", start)
+    with pytest.raises(Started) as caught:
+        polyak.train(DQN(), "CartPole-v1", steps=100, seeds=5, processes=3, progress=False, out=tmp_path)
+    assert caught.value.args == ([3, 3, 3],)
