@@ -288,7 +288,7 @@ HOSTILE: dict[str, tuple[Callable[[Workshop], list[str]], str | None]] = {
         "too small for 60,000 states",
     ),
     "a layer of 10^9 units": (lambda w: w.settings(w.network, network=f"mlp:{10**9}"), r"is float32\("),
-    "a layer of 10^18 units": (lambda w: w.settings(w.network, network=f"mlp:{10**18}"), r"is float32\("),
+    "a layer of 10^18 units": (lambda w: w.settings(w.network, network=f"mlp:{10**18}"), "at most 2,147,483,647"),
     "100,000 layers": (lambda w: w.settings(w.network, network="mlp:" + ",".join(["1"] * 100_000)), "100 are the most"),
     "10^20 features": (
         lambda w: w.policy(
