@@ -302,6 +302,19 @@ def test_a_damaged_file_is_named_in_one_sentence(damage, tmp_path):
     assert "\n" not in str(caught.value)
 
 
+def test_a_file_with_a_space_of_a_thousand_choices_is_named_in_one_short_sentence(tmp_path):
+    make_policy().save(tmp_path / "p")
+    many = space_to_json(gymnasium.spaces.MultiDiscrete([2] * 1_000))
+    many = {"kind": "Tuple", "parts": [many] * 9}
+    rewrite(
+        tmp_path / "p",
+        lambda about: {k: v for k, v in about.items() if k != "sha256"} | {"format": 1, "action_space": many},
+    )
+    with pytest.raises(BadFile, match="needs discrete actions") as caught:
+        polyak.load(tmp_path / "p")
+    assert "\n" not in str(caught.value) and len(str(caught.value)) < 1_000
+
+
 def test_a_policy_for_spaces_that_cannot_be_kept_is_refused():
     with pytest.raises(polyak.Error):
         ALGORITHMS["dqn"].agent(Spec(gymnasium.spaces.Text(3), gymnasium.spaces.Discrete(2), 1, None, 10)).init(

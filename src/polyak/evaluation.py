@@ -1,4 +1,4 @@
-"""How good a policy is, measured in the real environment, and how sure one can be of it."""
+"""The scores of policies in the real environment, with confidence intervals."""
 
 import contextlib
 import dataclasses
@@ -63,7 +63,7 @@ class Scores:
 
     @property
     def over(self) -> str:
-        """What `iqm` and `interval` are taken over: "seeds" or "episodes"."""
+        """The samples of `iqm` and `interval`: "seeds" or "episodes"."""
         return "seeds" if self.returns.shape[0] > 1 else "episodes"
 
     @property
@@ -82,7 +82,7 @@ class Scores:
 
 
 def decimals(score: float) -> int:
-    """Digits after the point that a score is written with: two where it is small."""
+    """The digits after the point of a score: two where it is small."""
     return 2 if abs(score) < 10 else 1
 
 

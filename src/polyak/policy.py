@@ -1,4 +1,4 @@
-"""What a user keeps of a training: a function from observations to actions, and the file that holds it."""
+"""Trained policies, functions from observations to actions, and the files that hold them."""
 
 import copy
 import os
@@ -14,7 +14,7 @@ import numpy as np
 from polyak import settings
 from polyak.agent import Algorithm, PyTree, Spec
 from polyak.engines.common import choose
-from polyak.errors import BadFile, BadSetting, Error
+from polyak.errors import BadFile, BadSetting, Error, printable
 from polyak.runs import tensors
 from polyak.runs.documents import mapping, maybe, one_of, record, setting, text, whole
 from polyak.runs.spaces import check_space, space_from_json, space_to_json
@@ -22,6 +22,7 @@ from polyak.spaces import from_rows, has_parts, in_own_type, kept, parts, row_sh
 
 FORMAT = 2  # 1 is read too: the same without a SHA-256
 BLOCK = 8  # observations that are answered together: XLA rounds otherwise in a batch of another size
+REASON = 500  # letters
 SMALL_TABLE = 2**22  # states times actions that a policy may have whatever the size of its file
 
 _DESCRIPTION = record(
@@ -46,7 +47,7 @@ class Policy:
         algorithm: with its hyperparameters.
         spec: of the task it was trained on.
         env: the id of the environment, for `evaluate` and `watch`.
-        state: what was learnt, as much of the agent's state as acting needs.
+        state: the part of the agent's state that acting needs.
     """
 
     def __init__(self, algorithm: Algorithm, spec: Spec, state: PyTree, env: str):
@@ -80,7 +81,7 @@ class Policy:
         """The action for one observation, or the actions for a batch of them (one more axis in front).
 
         Observations and actions of Dict and Tuple spaces are dictionaries and tuples of arrays, each with that axis. A
-        policy with a memory acts as it does where episodes begin; `player` remembers what it saw in them.
+        policy with a memory acts as at the beginning of an episode; `player` remembers.
 
         Raises:
             BadSetting: the observation has another shape than those it was trained on.
@@ -100,17 +101,16 @@ class Policy:
             raise BadSetting(f"The policy reads observations of {space}, and of this one {error}.") from None
 
     def actions(self, rows: np.ndarray) -> Any:
-        """What `player` answers as members of the action space."""
+        """The actions that `player` returned, as members of the action space."""
         space = self.spec.action_space
         return from_rows(space, rows) if has_parts(space) else in_own_type(space)(rows)
 
     def player(self, episodes: int) -> Callable[[Any, np.ndarray], np.ndarray]:
-        """Plays that many episodes side by side, and remembers what it saw in each if the agent has a memory.
+        """A function that acts in so many episodes side by side, with a memory of each if the agent has one.
 
         Returns:
             (obs [episodes, ...], first [episodes] bool, where an episode begins) -> the actions [episodes, ...]; rows
-            where spaces have parts. It raises `BadSetting` for observations of another shape than those that the policy
-            was trained on.
+            where spaces have parts. It raises `BadSetting` for observations of another shape than those of training.
         """
         space, carry = self.spec.observation_space, self._agent.start(episodes)
         shape = row_shape(space)
@@ -128,14 +128,14 @@ class Policy:
         return play
 
     def check_spaces(self, observed: gymnasium.Space, acted: gymnasium.Space, env: str) -> None:
-        """Raises `BadSetting` where its actions are none of the environment's, or observations have other parts."""
+        """Raises `BadSetting` unless the policy reads such observations and its actions suit such a space."""
         own = self.spec.observation_space
         if (has_parts(own) or has_parts(observed)) and parts(own) != parts(observed):
             raise BadSetting(f"The policy reads observations of {own}, and those of {env} are {observed}.")
         self.check_actions(acted, env)
 
     def check_actions(self, space: gymnasium.Space, env: str) -> None:
-        """Raises `BadSetting` where its actions are none of the environment's."""
+        """Raises `BadSetting` unless its actions suit such a space."""
         own = self.spec.action_space
         if isinstance(own, gymnasium.spaces.Discrete) and isinstance(space, gymnasium.spaces.Discrete):
             own_start, start = int(own.start), int(space.start)
@@ -149,10 +149,10 @@ class Policy:
 
     @property
     def tables(self) -> dict[str, np.ndarray]:
-        """What it keeps for every state: `q` [S, A] action values, `v` [S] values, `pi` [S, A] probabilities.
+        """The tables that it keeps: `q` [S, A] action values, `v` [S] values, `pi` [S, A] probabilities.
 
-        Those that there are; none where networks or features stand for states. Of two tables of q, as double
-        Q-learning keeps them, the mean, by which it acts.
+        There are none where it has a network or features. Of two tables of q, as double Q-learning keeps them, it is
+        the mean, by which it acts.
         """
         states, actions = _count(self.spec.observation_space), _count(self.spec.action_space)
         shapes = {"q": (states, actions), "v": (states,), "pi": (states, actions)}
@@ -182,7 +182,7 @@ class Policy:
 
 
 def load(path: str | os.PathLike) -> Policy:
-    """Reads what `Policy.save` wrote. Nothing in the file can run: it holds numbers, and names from polyak's own lists.
+    """Reads a policy that `Policy.save` wrote. The file holds numbers and names of polyak's own, and runs no code.
 
     Raises:
         BadFile: it is missing, damaged, or not a policy of this version of polyak.
@@ -205,11 +205,15 @@ def load(path: str | os.PathLike) -> Policy:
         agent = algorithm.agent(spec)
         like = jax.eval_shape(lambda key: agent.policy(agent.init(key)), jax.random.key(0))
     except Error as error:
-        raise BadFile(f"{path} does not describe a policy that can be: {error}") from error
-    except Exception as error:  # of whatever kind: how an agent fails that nobody could have built is not foreseen
-        reason = str(error).partition("\n")[0][:200].rstrip(".") or type(error).__name__
-        raise BadFile(f"{path} does not describe a policy: {reason}.") from error
+        raise BadFile(f"{path} does not describe a policy that can be: {_reason(error)}.") from error
+    except Exception as error:  # of whatever kind: how an impossible agent fails is not foreseen
+        raise BadFile(f"{path} does not describe a policy: {_reason(error)}.") from error
     return Policy(algorithm, spec, tensors.load(path, like), about["env"])
+
+
+def _reason(error: Exception) -> str:
+    """The beginning of what an error says, which may quote a space of thousands of parts."""
+    return printable(str(error))[:REASON].rstrip(".") or type(error).__name__
 
 
 def _count(space: gymnasium.Space) -> int | None:

@@ -1,4 +1,4 @@
-"""A run as its folder tells it: scores, metrics, policies, curves."""
+"""A run, read from its folder: scores, metrics, policies, curves."""
 
 import os
 from collections.abc import Iterable
@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 
 
 class Run:
-    """A finished, stopped or growing run, as its folder tells it.
+    """A finished, stopped or growing run, read from its folder.
 
     Attributes:
         path: the run folder.
-        about: what `run.json` says: algorithm, settings, environment, versions, device, seeds, scores.
-        env: what it was trained on; None for a function, which no file can hold, except while it is trained.
+        about: the content of `run.json`: algorithm, settings, environment, versions, device, seeds, scores.
+        env: the environment; None for a function, which no file can hold, except while it is trained.
     """
 
     def __init__(self, path: str | os.PathLike):
@@ -56,7 +56,7 @@ class Run:
         return {int(seed): stop for seed, stop in self.about["stopped_early"].items()}
 
     def metrics(self, name: str) -> tuple[np.ndarray, np.ndarray]:
-        """Steps [points] and values [seeds, points] of what was measured under `name`."""
+        """The steps [points] and the values [seeds, points] of a metric."""
         names = store.metric_names(self.path)
         if name not in names:
             raise errors.UnknownName("metric", name, names)
@@ -107,7 +107,7 @@ class Run:
         return export.write(self.path, Path(path) if path is not None else self.path / "metrics.csv", wide)
 
     def plot(self) -> "Picture":
-        """Draws `curve.png`, return against steps; what is returned shows itself in a notebook."""
+        """Draws `curve.png`, return against steps; the picture shows itself in a notebook."""
         from polyak.pictures.curves import draw_curves
 
         return draw_curves(self, path=self.path / "curve.png")

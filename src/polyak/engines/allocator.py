@@ -1,4 +1,4 @@
-"""What becomes of memory that a program has freed."""
+"""Memory that a program has freed, kept by the process."""
 
 import ctypes
 import platform
@@ -10,10 +10,10 @@ KEPT = 2**29  # bytes
 def keep_freed() -> None:
     """Lets this process keep freed memory, up to half a gigabyte, instead of handing it back to the system.
 
-    An XLA program asks for all its temporary memory at each call. Of glibc a piece above 32 MB is a new one each time,
-    whose pages the system fetches one by one as they are first written: a round of two updates of DQN from images spent
-    a third of its time so. Threads share one heap, because glibc gives up those of their own when they are empty. Other
-    C libraries are left as they are. With `processes=0` the process is the user's own, and stays so.
+    An XLA program asks for all its temporary memory at each call. For a piece above 32 MB glibc asks the system anew
+    each time, which fetches the pages one by one as they are first written: two updates of DQN from images spent a
+    third of their time on that. Threads share one heap, because glibc gives up a thread's own heap when it is empty.
+    Other C libraries are left as they are. With `processes=0` the process is the user's own, and the settings last.
     """
     if platform.libc_ver()[0] == "glibc":
         library = ctypes.CDLL(None)

@@ -1,4 +1,4 @@
-"""What both engines share: the loop's state, the noise of a chunk, and what is counted while stepping."""
+"""Parts of both engines: the state of the loop, the noise of a chunk, and the counts of episodes."""
 
 import math
 from collections.abc import Callable
@@ -16,9 +16,9 @@ NOISE_BYTES = 32 * 2**20  # the most memory that the noise of a chunk may take
 
 
 class Episodes(NamedTuple):
-    """What is known of the episodes: those under way, and the sums over those that ended.
+    """Counts of episodes: those under way, and the sums over those that ended.
 
-    Two arrays and not five: where a step is tiny, it takes as long as it has results.
+    Two arrays and not five: the time of a tiny step grows with the number of its results.
     """
 
     running: Array  # [2, B] return and length so far
@@ -29,26 +29,26 @@ class Episodes(NamedTuple):
         return Episodes(jnp.zeros((2, num_envs)), jnp.zeros(3))
 
     def update(self, reward: Array, over: Array) -> "Episodes":
-        """After one step with rewards [B]; `over` [B] where an episode ended or was cut."""
+        """The counts after a step with rewards [B]; `over` [B] where an episode ended or was cut."""
         running = self.running + jnp.stack([reward, jnp.ones_like(reward)])
         counted = jnp.concatenate([running, jnp.ones_like(reward)[None]])
         return Episodes(jnp.where(over, 0.0, running), self.sums + jnp.sum(jnp.where(over, counted, 0.0), -1))
 
     def update_block(self, reward: Array, over: Array) -> "Episodes":
-        """After a block with rewards [T, B] and `over` [T, B]."""
+        """The counts after a block with rewards [T, B] and `over` [T, B]."""
         return jax.lax.scan(lambda episodes, step: (episodes.update(*step), None), self, (reward, over), unroll=8)[0]
 
     def forget_sums(self) -> "Episodes":
-        """At the start of a chunk, which tells only of the episodes that end in it."""
+        """Without the sums, for the start of a chunk, whose metrics are of the episodes that end in it."""
         return self._replace(sums=jnp.zeros_like(self.sums))
 
     def forget_running(self) -> "Episodes":
-        """Where all environments begin anew, and what they were in the middle of is not counted."""
+        """Without the episodes under way, for a reset of all environments, which leaves them uncounted."""
         return self._replace(running=jnp.zeros_like(self.running))
 
 
 class Loop(NamedTuple):
-    """Everything that decides the future of a run, as one pytree."""
+    """The state of a run that decides its future, as one pytree."""
 
     agent: PyTree
     env: PyTree  # the environments' states, [B, ...]; () where they live outside XLA
@@ -60,14 +60,14 @@ class Loop(NamedTuple):
 
 
 class Engine(Protocol):
-    """What `train` asks of an engine."""
+    """The interface of an engine, as training uses it."""
 
     block_size: int  # environment steps of one iteration
     chunk: int  # the most iterations that one call of `advance` makes
     warm: set[bool]  # the programs, with learning and without, that have run before and so are compiled
 
     def init(self, seed: Any) -> Loop:
-        """The state of a run that has not begun."""
+        """The state of a run before its first step."""
         ...
 
     def advance(self, loop: Loop, iterations: int, learn: bool) -> tuple[Loop, Metrics]:
@@ -92,7 +92,7 @@ class Engine(Protocol):
 
 
 class ChunkNoise(NamedTuple):
-    """All that is random in one iteration, or with a leading axis in a chunk of them."""
+    """The randomness of one iteration, or with a leading axis of a chunk of them."""
 
     agent: PyTree  # [T, B, ...]
     env: PyTree  # [T, B, ...]
@@ -147,13 +147,13 @@ def initial_keys(seed: Array | int) -> tuple[Key, Key, Key]:
 
 
 def largest(agent: PyTree) -> Array:
-    """The largest absolute value [] among the numbers of an agent, NaN if one of them is; asked once a chunk."""
+    """The largest absolute value [] among the numbers of an agent, NaN if one of them is."""
     floats = [leaf for leaf in jax.tree.leaves(agent) if jnp.issubdtype(leaf.dtype, jnp.floating) and leaf.size]
     return jnp.max(jnp.array([jnp.max(jnp.abs(leaf)) for leaf in floats])) if floats else jnp.float32(0)
 
 
 def named(episodes: Episodes, sums: dict[str, Array], iterations: Array | int) -> dict[str, Array]:
-    """The metrics of a chunk; NaN stands for what was not measured in those of the episodes."""
+    """The metrics of a chunk; those of episodes are NaN where none has ended."""
     return_sum, length_sum, ended = episodes.sums
     finished = jnp.where(ended > 0, ended, jnp.nan)
     return {
@@ -171,7 +171,7 @@ def drawn_together(algorithm: Algorithm, spec: Spec) -> int:
 
 
 def check_iterations(iterations: int, chunk: int) -> None:
-    """The noise of a chunk is drawn for `chunk` iterations; more would use its last row again."""
+    """Raises `ValueError` unless a chunk has noise for so many iterations."""
     if not 1 <= iterations <= chunk:
         raise ValueError(f"{iterations} iterations in one call; this engine makes 1 to {chunk}")
 

@@ -1,7 +1,7 @@
 """A tree of many small arrays as few large ones.
 
-What it costs to call a compiled program from Python grows with the number of arrays that go in and come out, by some
-3 us for each pair: a small network, its target, two moments of each parameter and a few counters are forty.
+The time that it takes to call a compiled program from Python grows with the number of arrays that go in and come out,
+by some 3 us for each pair: a small network, its target, two moments of each parameter and a few counters are forty.
 """
 
 import math
@@ -20,9 +20,9 @@ SMALL = 4_096  # bytes up to which an array is packed; larger ones would be copi
 
 
 class Packing:
-    """How trees that look like `example` (arrays or shapes) are packed: small leaves of one type into one vector.
+    """Packs trees that look like `example` (arrays or shapes): small leaves of one type go into one vector.
 
-    Both ways may be traced or not, and hand large arrays over as they are, without a copy.
+    Packing and unpacking may be traced or not; large arrays are handed over without a copy.
     """
 
     def __init__(self, example: PyTree):

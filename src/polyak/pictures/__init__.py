@@ -1,1 +1,1 @@
-"""What was planned and learnt, as pictures: values, action values and paths on a grid, and learning curves."""
+"""Pictures of what was planned and learnt: values, action values and paths on a grid, and learning curves."""

@@ -100,7 +100,7 @@ def _size(states: int, actions: int) -> tuple[float, float]:
 
 
 def _paint_table(axes: Axes, q: np.ndarray, mdp: MDP) -> None:
-    """Columns of up to a hundred states beside each other, with a gap between."""
+    """Draws columns of up to a hundred states beside each other, with a gap between."""
     states, actions = q.shape
     columns, step = -(-states // COLUMN), actions + 3
     table = np.full((min(states, COLUMN), columns * step - 3), np.nan)

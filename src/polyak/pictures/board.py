@@ -1,4 +1,4 @@
-"""The grid itself: cells, letters, walls; what values and paths are drawn upon."""
+"""The grid on which values and paths are drawn: cells, letters, walls."""
 
 from typing import Any, NamedTuple
 
@@ -21,7 +21,7 @@ INK = "#222222"  # readable on all of COLOURS
 COLOURS = matplotlib.colors.LinearSegmentedColormap.from_list(
     "values", ["#8087c6", "#74b0cb", "#8fcdb4", "#cfe6ac", "#fdf8d8"]
 )
-Style = dict[str, Any]  # how matplotlib shall draw something
+Style = dict[str, Any]  # keyword arguments of matplotlib's
 MOST_NUMBERS = 16  # cells a side up to which numbers are written into them
 
 
@@ -88,11 +88,11 @@ def board_of(mdp: MDP) -> Board:
 
 
 def paint(board: Board, axes: Axes, busy: bool = False) -> None:
-    """Cells and letters, around a heat map if there is one.
+    """Draws cells and letters, around a heat map if there is one.
 
     Args:
-        board: whose.
-        axes: where.
+        board: the grid.
+        axes: to draw into.
         busy: whether something is drawn in the middle of terminal cells, so that letters must keep to the corner.
     """
     rows, columns = board.shape
@@ -119,7 +119,7 @@ def paint(board: Board, axes: Axes, busy: bool = False) -> None:
 
 
 def _name_the_cliffs(board: Board, axes: Axes) -> None:
-    """One word for cells in a row."""
+    """Writes one word for all cliff cells beside each other."""
     for row, letters in enumerate(board.letters):
         edges = np.flatnonzero(np.diff(np.concatenate([[0], letters == "C", [0]])))
         for first, after in edges.reshape(-1, 2):
@@ -145,7 +145,7 @@ def face_of(board: Board, row: int, column: int) -> str | None:
 
 
 def bottom(values: np.ndarray) -> tuple[float, str]:
-    """Where the colours of action values begin, and which end of the bar stands for more: "neither" or "min".
+    """The lowest action value with a colour of its own, and the end of the bar that is open: "neither" or "min".
 
     A few values far below all others, as a fall from a cliff has, would leave one colour to all the rest. Far is more
     than three times the interquartile range (Tukey, 1977, "Exploratory data analysis").
@@ -175,7 +175,7 @@ def number(value: float, digits: int) -> str:
 
 
 def add_bar(axes: Axes, what: Any, label: str, extend: str = "neither") -> None:
-    """A colour bar as high as the axes, its name below it, where a long title does not reach."""
+    """Adds a colour bar as high as the axes, with its name below it, out of reach of a long title."""
     width = axes.bbox.width / axes.figure.dpi
     bar = axes.figure.colorbar(what, cax=axes.inset_axes((1 + 0.12 / width, 0, 0.18 / width, 1)), extend=extend)
     below: Style = {"xycoords": "axes fraction", "xytext": (0, -7), "textcoords": "offset points"}

@@ -1,4 +1,4 @@
-"""What the drawing functions are given, a planner's solution, a trained policy or an array, as arrays of one shape."""
+"""The arguments of the drawing functions, a solution, a trained policy or an array, as arrays of one shape."""
 
 from typing import Any, NamedTuple
 
@@ -16,7 +16,7 @@ TIE = 1e-6  # two action values are equal within this share of the largest of th
 
 
 class Given(NamedTuple):
-    """What is known of the states."""
+    """The values and the policy that are to be drawn."""
 
     values: np.ndarray | None  # [S]
     q: np.ndarray | None  # [S, A]
@@ -64,7 +64,7 @@ def world_of(policy: Policy) -> MDP:
     """The world that a policy was trained on.
 
     Raises:
-        BadSetting: it is not known as an MDP, or only whoever made it knows it.
+        BadSetting: it is not known as an MDP, or a function made it.
     """
     backend, id = split(without_import(policy.env))
     try:
@@ -78,7 +78,7 @@ def world_of(policy: Policy) -> MDP:
 
 
 def check_mdp(mdp: Any) -> None:
-    """The first argument of most drawing functions is the world."""
+    """Raises `BadSetting` unless the first argument of a drawing function is a world."""
     if not isinstance(mdp, MDP):
         raise BadSetting(
             f"The world comes first, as an MDP and not as {type(mdp).__name__}: "
@@ -87,13 +87,13 @@ def check_mdp(mdp: Any) -> None:
 
 
 def greedy(q: np.ndarray) -> np.ndarray:
-    """[S, A] the policy that takes all best actions alike."""
+    """The policy [S, A] that takes each of the best actions with the same probability."""
     best = q >= q.max(1, keepdims=True) - TIE * np.abs(q).max(1, keepdims=True)
     return best / best.sum(1, keepdims=True)
 
 
 def probabilities(mdp: MDP, policy: Known) -> np.ndarray:
-    """[S, A] from actions [S] or probabilities [S, A], or from what knows them."""
+    """A policy [S, A] from actions [S], probabilities [S, A], a `Solution` or a `Policy`."""
     if isinstance(policy, (Solution, Policy)):
         pi = given(mdp, policy).pi
         if pi is None:

@@ -1,4 +1,4 @@
-"""The way that a policy walked."""
+"""The path of a policy through a grid."""
 
 import os
 from typing import NamedTuple
@@ -40,16 +40,16 @@ def draw_path(
     title: str | None = None,
     axes: Axes | None = None,
 ) -> Picture:
-    """Draws the way that a policy takes through the grid in one episode; each further visit of a cell lies beside it.
+    """Draws the path of a policy through the grid in one episode; each further visit of a cell lies beside it.
 
     The line darkens with time; a jump, as from a cliff back to the start, is dashed.
 
     Args:
         mdp: a world with a grid, in which the episode is played.
         policy: actions [S], probabilities [S, A], a trained `Policy` (greedy) or a `Solution`.
-        seed: of the world's dice, and of the policy's where it has some.
+        seed: of the world's randomness, and of the policy's.
         max_steps: where the episode is cut; by default the world's time limit, or 1,000.
-        behind: what to draw below, values and pale arrows: a `Solution`, a `Policy` or an array as in `draw_values`.
+        behind: drawn below, values and pale arrows: a `Solution`, a `Policy` or an array as in `draw_values`.
         path: where to save it; by default `path-<world>.png`, and in a notebook nowhere: there it shows itself.
         title: above it, before the return; by default the world, and the algorithm of a `Policy`.
         axes: matplotlib axes to draw into, as one picture among others; then it is saved only to `path`.
@@ -79,7 +79,7 @@ def draw_path(
 
 
 def choices(mdp: MDP, policy: Known) -> np.ndarray:
-    """[S, A] what a policy does; a trained one is asked, because it has a way of its own to break ties."""
+    """The policy [S, A]; a trained one is asked for its actions, because it breaks ties in a way of its own."""
     if isinstance(policy, Solution):
         policy = policy.policy
     if not isinstance(policy, Policy):
@@ -93,17 +93,17 @@ def choices(mdp: MDP, policy: Known) -> np.ndarray:
 
 def walked(mdp: MDP, pi: np.ndarray, seed: int, max_steps: int) -> Walk:
     """Plays one episode."""
-    dice = np.random.default_rng(seed)
+    random = np.random.default_rng(seed)
 
-    def drawn(chances: np.ndarray) -> int:
-        bounds = np.cumsum(chances)
-        return int(np.searchsorted(bounds, dice.random() * bounds[-1], side="right"))
+    def sample(probabilities: np.ndarray) -> int:
+        bounds = np.cumsum(probabilities)
+        return int(np.searchsorted(bounds, random.random() * bounds[-1], side="right"))
 
-    states, total = [drawn(mdp.start)], 0.0
+    states, total = [sample(mdp.start)], 0.0
     while len(states) <= max_steps and not mdp.terminal[states[-1]]:
         s = states[-1]
-        a = drawn(pi[s])
-        k = drawn(mdp.probability[s, a])
+        a = sample(pi[s])
+        k = sample(mdp.probability[s, a])
         states.append(int(mdp.next_state[s, a, k]))
         total += mdp.reward[s, a, k]
     return Walk(np.array(states), float(total), bool(mdp.terminal[states[-1]]))
@@ -118,7 +118,7 @@ def described(walk: Walk) -> str:
 
 
 def points_of(board: Board, states: np.ndarray) -> np.ndarray:
-    """[L + 1, 2] column and row: a first visit in the middle of the cell, the others around it."""
+    """Columns and rows [L + 1, 2]: a first visit is in the middle of the cell, the others around it."""
     visits = np.zeros(board.letters.size, int)
     points = []
     for state in states:

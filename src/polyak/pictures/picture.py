@@ -1,4 +1,4 @@
-"""A picture: it shows itself in a notebook and is a file elsewhere.
+"""Pictures, which show themselves in a notebook and are files elsewhere.
 
 Figures are made without pyplot, so that nothing is left open and no backend of the user's is changed.
 """
@@ -23,7 +23,7 @@ CROP: dict[str, Any] = {"bbox_inches": "tight", "pad_inches": 0.08}
 
 
 class Picture:
-    """What the drawing functions return.
+    """A figure that the drawing functions made, and its file.
 
     Attributes:
         figure: the matplotlib figure, to change what you like before it is saved again.
@@ -70,8 +70,8 @@ class Picture:
 
 
 def in_notebook() -> bool:
-    """Whether what a cell ends with is shown to the user: Jupyter, Colab and their like."""
-    ipython = sys.modules.get("IPython")  # who runs in a notebook has loaded it
+    """Whether this is a notebook, Jupyter, Colab or alike, which shows the value of a cell."""
+    ipython = sys.modules.get("IPython")  # which a notebook has loaded
     shell = ipython.get_ipython() if ipython else None
     return any(kind.__name__ == "ZMQInteractiveShell" for kind in type(shell).__mro__)
 
@@ -82,9 +82,9 @@ def new_axes(width: float, height: float) -> Axes:
 
 
 def finished(axes: Axes, is_ours: bool, path: str | os.PathLike | None, default: str | Path) -> Picture:
-    """The picture that `axes` belong to, saved to `path`, else to `default` where nothing else would show it.
+    """The picture of `axes`, saved to `path`, or to `default` where nothing else would show it.
 
-    Axes that the caller gave are a part of a picture that is still growing, so that it is saved only where it is asked.
+    Axes that the caller gave are part of a picture that is still growing, which is saved only to `path`.
     """
     picture = Picture(axes.figure.canvas.figure)
     if path is not None:

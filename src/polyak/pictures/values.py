@@ -70,23 +70,23 @@ def title_of(mdp: MDP, known: Any) -> str:
 
 
 def paint_values(axes: Axes, values: np.ndarray) -> None:
-    """The heat map of values [rows, columns], and its bar."""
+    """Draws the heat map of values [rows, columns], and its bar."""
     add_bar(axes, axes.imshow(np.ma.masked_invalid(values), COLOURS, zorder=1), "v(s)")
 
 
 def paint_arrows(board: Board, axes: Axes, pi: np.ndarray, lift: float = 0.0, strength: float = 1.0) -> None:
-    """One arrow through the middle of a cell; several from the middle outwards."""
+    """Draws one arrow through the middle of a cell, or several from the middle outwards."""
     tails, aheads, strengths = [], [], []
-    for state, chances in enumerate(pi):
+    for state, probability in enumerate(pi):
         column, row = board.place(state)
         if board.blocked[row, column] or board.ends[row, column]:
             continue
-        chosen = np.flatnonzero(chances > RARELY)
+        chosen = np.flatnonzero(probability > RARELY)
         for action in chosen:
             ahead = board.directions[action] * (0.46 if len(chosen) == 1 else 0.27)
             tails.append(np.array([column, row - lift]) - (ahead / 2 if len(chosen) == 1 else 0))
             aheads.append(ahead)
-            strengths.append(strength * chances[action] / chances.max())
+            strengths.append(strength * probability[action] / probability.max())
     axes.quiver(
         *np.reshape(tails, (-1, 2)).T, *np.reshape(aheads, (-1, 2)).T, color=INK, alpha=strengths, angles="xy",
         scale_units="xy", scale=1, units="xy", width=0.04, headwidth=4, headlength=4, headaxislength=3.6, zorder=3,

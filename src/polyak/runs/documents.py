@@ -1,7 +1,7 @@
 """JSON that somebody else may have written: limited in size, read strictly, and checked field by field before use.
 
 Python's `json` does the reading, because it can be told to refuse a key that occurs twice (msgspec keeps the last one
-without a word). What a document must look like is said with the few functions below:
+without a word). A few functions describe a document:
 
     record({"steps": whole(1, 10**15), "env": text(200), "returns": mapping(seed, array(number))})
 """
@@ -89,7 +89,7 @@ def _wrong(place: str, wanted: str) -> ValueError:
 
 
 def record(required: Mapping[str, Check], optional: Mapping[str, Check] | None = None, closed: bool = True) -> Check:
-    """An object with these fields; where it is not `closed`, others may be there, which nobody then uses."""
+    """An object with these fields; where it is not `closed`, others are allowed and ignored."""
     known = {**required, **(optional or {})}
 
     def check(value: Any, place: str) -> None:
@@ -194,7 +194,7 @@ def maybe(inner: Check) -> Check:
 
 
 def setting(value: Any, place: str) -> None:
-    """The value of a hyperparameter as `settings.describe` writes it; whether it can work, `settings.build` judges."""
+    """The value of a hyperparameter as `settings.describe` writes it; `settings.build` checks whether it can work."""
     if value is None or type(value) in (bool, int, float):
         return
     text(2**21)(value, place)

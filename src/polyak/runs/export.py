@@ -1,4 +1,4 @@
-"""What was measured in a run, as CSV."""
+"""The metrics of a run as CSV."""
 
 import csv
 import itertools

@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all, and files of strangers, opened with care."""
+"""Files that are written whole or not at all, and files of strangers, opened with care."""
 
 import contextlib
 import os
@@ -81,7 +81,7 @@ def read_limited(path: Path, limit: int) -> bytes:
 
 
 def is_link_or_special(path: Path) -> bool:
-    """Whether something is there that is no plain file, so that writing to it would reach elsewhere."""
+    """Whether there is something other than a plain file, so that writing to it would reach elsewhere."""
     try:
         return not stat.S_ISREG(path.lstat().st_mode)
     except FileNotFoundError:

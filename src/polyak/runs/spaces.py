@@ -46,7 +46,7 @@ _KINDS = {
 
 
 def check_space(value: Any, place: str) -> None:
-    """What a space must look like; a `documents.Check`."""
+    """Checks the description of a space; a `documents.Check`."""
     record({"kind": one_of(_KINDS)}, closed=False)(value, place)
     if place.count(".parts") > DEEPEST:
         raise ValueError(f"spaces stand in one another more than {DEEPEST} deep")
@@ -96,8 +96,7 @@ def space_to_json(space: gymnasium.Space) -> dict[str, Any]:
 def space_from_json(found: dict[str, Any], file_size: int) -> gymnasium.Space:
     """A space that has passed `check_space`; raises `ValueError`, before it allocates, if its file is too small.
 
-    What is learnt has at least a number for each entry of what it reads or answers, so that an honest file is larger
-    than that.
+    A policy has at least one number for each entry of an observation or an action, so that an honest file is larger.
     """
     if (entries := _entries(found)) > max(SMALL, file_size):
         raise ValueError(f"its file is too small for a space of {entries:,} entries")
@@ -105,7 +104,7 @@ def space_from_json(found: dict[str, Any], file_size: int) -> gymnasium.Space:
 
 
 def _entries(found: dict[str, Any]) -> int:
-    """Numbers that a member has; of choices, those that there are."""
+    """The numbers of a member, or its choices where these are more."""
     if found["kind"] in ("Dict", "Tuple"):
         return sum(map(_entries, found["parts"]))
     shape = (found["n"],) if found["kind"] == "Discrete" else found["shape"]

@@ -48,7 +48,7 @@ class Captured(NamedTuple):
 
 
 class Ahead:
-    """Copies pieces of replay memories as soon as they are full, so that a checkpoint has little left to copy at once.
+    """Copies pieces of replay memories as soon as they are full, so that a checkpoint has little left to copy.
 
     A piece that is full stays as it is until the ring comes round to it again.
     """
@@ -58,7 +58,7 @@ class Ahead:
         self._copies: dict[str, tuple[int, dict[str, np.ndarray]]] = {}  # file name -> rows added then, the copy
 
     def look(self, tree: PyTree) -> None:
-        """After a chunk: copies the pieces that have become full in it."""
+        """Copies the pieces that have become full since the last call."""
         for number, memory in enumerate(_taken_apart(tree)[0]):
             ring = _Ring.of(memory, None)
             if ring.capacity <= ring.rows:  # one piece, which is copied at the checkpoint anyway
@@ -71,19 +71,19 @@ class Ahead:
                 self._copies[_name(number, piece)] = ring.added, _copy(memory, ring, piece, None)
 
     def take(self, name: str, ring: "_Ring", piece: int) -> dict[str, np.ndarray] | None:
-        """The copy of a piece, if there is one of what it holds now; it is given away."""
+        """Removes and returns the copy of a piece, if there is one and the piece has not changed since."""
         added, rows = self._copies.pop(name, (0, None))
         return None if rows is None or ring.touched(piece, added) else rows
 
 
 def capture(tree: PyTree, before: Checkpoint | None, row: int | None, ahead: Ahead | None = None) -> Captured:
-    """Copies what a checkpoint has to hold.
+    """Copies a state for a checkpoint.
 
     Args:
         tree: the state; with leading axis [seeds] where several train in one program.
         before: the checkpoint that the new one may share files with.
         row: which seed; None where there is only one.
-        ahead: what was copied already.
+        ahead: the pieces that were copied already.
     """
     memories, small = _taken_apart(tree)
     pieces: dict[str, dict[str, np.ndarray]] = {}
@@ -105,7 +105,7 @@ def capture(tree: PyTree, before: Checkpoint | None, row: int | None, ahead: Ahe
 
 
 def restore(tree: PyTree, checkpoints: Sequence[Checkpoint], batched: bool) -> PyTree:
-    """Fills a new state with what checkpoints hold; the memories of `tree` are overwritten in place.
+    """Fills a new state from checkpoints; the memories of `tree` are overwritten in place.
 
     Args:
         tree: of the same shapes.
@@ -132,7 +132,7 @@ def restore(tree: PyTree, checkpoints: Sequence[Checkpoint], batched: bool) -> P
 
 
 class _Ring(NamedTuple):
-    """Where a memory's ring stands."""
+    """How far a memory's ring was written."""
 
     capacity: int
     size: int

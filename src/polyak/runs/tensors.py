@@ -1,6 +1,6 @@
 """Pytrees of arrays in safetensors files, which hold numbers and names and nothing that could run.
 
-The format, for who wants to read or write it elsewhere:
+The format, for readers and writers elsewhere:
 
 - 8 bytes: n, the length of the header, unsigned, little-endian; at most 4 MiB.
 - n bytes: the header, a JSON object in UTF-8, spaces at its end, no key twice in one object. Each tensor has an entry
@@ -13,7 +13,7 @@ That much is safetensors, and its readers read these files. Beyond it:
 
 - A tensor's name is the place of the leaf in the tree, as `jax.tree_util.keystr` writes it: `.layers[0].weight`. A JAX
   random key is stored as its key data, uint32.
-- The description is JSON as text, an object with its keys in order. What it says is up to who saved the tree (policies:
+- The description is JSON as text, an object with its keys in order. Its content is up to the caller (policies:
   `polyak.policy`); the key `sha256` in it belongs to this module: 64 hexadecimal digits, lower case, the SHA-256 of the
   whole file, header and its length included, as it is with these 64 digits replaced by zeros. In the header, where the
   description is JSON within JSON, they follow the first occurrence of the 14 bytes `\\"sha256\\": \\"`.
@@ -118,7 +118,7 @@ def save(path: Path, tree: PyTree, about: dict[str, Any]) -> None:
 
 
 def about(path: Path) -> dict[str, Any]:
-    """What `save` was given, with its `sha256`, once the header is found to fit the file; the data are not read.
+    """The description that `save` was given, with its `sha256`, once the header fits the file; no data are read.
 
     Raises:
         BadFile: it is missing, damaged, or not ours.
@@ -132,7 +132,7 @@ def verify(path: Path) -> dict[str, Any]:
     """Reads the whole file, in small pieces, and returns the JSON that `save` was given.
 
     Raises:
-        BadFile: it is missing or not ours, or a single bit of it is not as it was written.
+        BadFile: it is missing or not ours, or a bit of it has changed.
     """
     file, header = _open(path)
     with file:
@@ -148,7 +148,7 @@ def verify(path: Path) -> dict[str, Any]:
 def load(path: Path, like: PyTree) -> PyTree:
     """Reads a tree that looks like `like` (arrays or shapes); raises `BadFile` where names, shapes or types differ.
 
-    Nothing is read before all of them are found to be the same. Whether the data are what was written, `verify` tells.
+    Nothing is read before all of them are found to be the same. `verify` tells whether the data are as written.
     """
     file, header = _open(path)
     file.close()

@@ -33,10 +33,10 @@ def film(
     seed: int = 0,
     progress: Callable[[int, int], None] | None = None,
 ) -> tuple[Path, list[float]]:
-    """Plays whole episodes and writes what they look like.
+    """Plays whole episodes and films them.
 
     Args:
-        policy: who plays.
+        policy: plays.
         path: the file, `.mp4` or `.gif`; by default `episode.mp4` in `folder`, or `.gif` without the extra `video`.
         folder: where the default goes.
         env: an id or a function that takes `render_mode`; by default the policy's.
@@ -80,7 +80,7 @@ def _frames(
     returns: list[float],
     progress: Callable[[int, int], None],
 ) -> Iterator[np.ndarray]:
-    """The pictures of an episode a seed, while it is played: a long game's would not fit into memory all at once."""
+    """The pictures of one episode for each seed, while it is played: those of a long game would not fit into memory."""
     progress(0, len(seeds))
     limit = world.spec.max_episode_steps if world.spec else getattr(world, "max_episode_steps", None)
     longest = max(limit or 0, LONGEST)
@@ -102,7 +102,7 @@ def _frames(
 
 
 def ending() -> str:
-    """Of films that can be written here: `.mp4` where the extra `video` is installed, else `.gif`."""
+    """The ending of films that can be written here: `.mp4` where the extra `video` is installed, else `.gif`."""
     return ".gif" if importlib.util.find_spec("imageio_ffmpeg") is None else ".mp4"
 
 
@@ -138,7 +138,7 @@ def _picture(world: gymnasium.Env, name: str) -> np.ndarray:
 
 
 def _write_mp4(path: Path, frames: Iterator[np.ndarray], rate: int) -> None:
-    """By ffmpeg, started without a fork of Python's own, which JAX's threads do not survive, and deaf to Ctrl-C."""
+    """Writes a film by ffmpeg, which is started without a fork, fatal to JAX's threads, and ignores Ctrl-C."""
     import imageio_ffmpeg
 
     first = next(frames)
