@@ -3,6 +3,7 @@
 import os
 import signal
 import subprocess
+import sys
 
 import gymnasium
 import numpy as np
@@ -138,6 +139,15 @@ def test_a_worker_that_never_reads_what_it_is_sent_is_told_of(monkeypatch):
         EnvironmentFault, match=r"Reads, environments 0 to 1 of 2: .* within 0.2 seconds because it was"
     ):
         make(reading(np.ones(500_000)), 2, workers=1, step_timeout=0.1)
+
+
+def test_a_process_that_only_steps_loads_no_jax():
+    code = (
+        "import sys; from polyak.envs import env_worker; from polyak.envs.from_gymnasium import GymnasiumVector\n"
+        "GymnasiumVector('CartPole-v1', 1).reset(0); print('jax' in sys.modules)"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ran.stdout == "False\n"
 
 
 @pytest.mark.parametrize("workers", [0, 1])
