@@ -18,7 +18,7 @@ from polyak.envs.base import HostStep, Score
 from polyak.envs.calls import CLOSE, FIRST_RESET, MAKE, RESET, STEP, Restarts
 from polyak.envs.episode_log import EpisodeLog
 from polyak.envs.fault_desk import FaultDesk
-from polyak.envs.one import make_one, name_of, said
+from polyak.envs.one import make_one, name_of, said, time_limit
 from polyak.envs.places import place_of, put
 from polyak.errors import EnvironmentFault
 from polyak.spaces import members, row_shape
@@ -79,8 +79,7 @@ class GymnasiumVector:
             self._compare_spaces(i)
         self._spaces = [env.observation_space for env in self.envs]
         first_env = self.envs[0]
-        own_limit = getattr(first_env, "max_episode_steps", None)
-        self.max_episode_steps = first_env.spec.max_episode_steps if first_env.spec else own_limit
+        self.max_episode_steps = time_limit(first_env)
         self.keeps_score = getattr(first_env, "keeps_score", False)
         self._reader = AnswerReader(self.observation_space, self.action_space)
         self._discrete = isinstance(self.action_space, gymnasium.spaces.Discrete)

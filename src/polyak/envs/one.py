@@ -46,6 +46,11 @@ def make_one(env: str | Callable[..., gymnasium.Env], render_mode: str | None = 
     return made
 
 
+def time_limit(env: gymnasium.Env) -> int | None:
+    """The steps after which an environment says that it truncates an episode; None where it says nothing."""
+    return env.spec.max_episode_steps if env.spec else getattr(env, "max_episode_steps", None)
+
+
 def register_minatar() -> None:
     """Registers the MinAtar ids, which that package leaves to its users."""
     if "MinAtar/Breakout-v1" in gymnasium.registry:

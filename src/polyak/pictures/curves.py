@@ -17,7 +17,7 @@ LARGEST = 1e100  # beyond it a value is as good as infinite, and matplotlib find
 
 
 class RunLike(Protocol):
-    """What is drawn of a `Run`."""
+    """The part of a `Run` that is drawn."""
 
     path: Path
 

@@ -15,7 +15,7 @@ import gymnasium
 import numpy as np
 
 from polyak.envs import EnvLike, make_original, name_of, without_import
-from polyak.envs.one import said
+from polyak.envs.one import said, time_limit
 from polyak.errors import BadFile, BadSetting, EnvironmentFault
 from polyak.evaluation import LONGEST
 from polyak.policy import Policy
@@ -82,8 +82,7 @@ def _frames(
 ) -> Iterator[np.ndarray]:
     """The pictures of one episode for each seed, while it is played: those of a long game would not fit into memory."""
     progress(0, len(seeds))
-    limit = world.spec.max_episode_steps if world.spec else getattr(world, "max_episode_steps", None)
-    longest = max(limit or 0, LONGEST)
+    longest = max(time_limit(world) or 0, LONGEST)
     for episode, seed in enumerate(seeds):
         obs, _ = world.reset(seed=seed)
         yield _picture(world, name)

@@ -14,6 +14,7 @@ import numpy as np
 from polyak.envs.base import environment_seeds
 from polyak.envs.checks.player import Player, attempt
 from polyak.envs.checks.record import EPISODE_STEPS, MANY_RESETS, ObservedCall, Record, TooLong
+from polyak.envs.one import time_limit
 from polyak.envs.values import same, short
 from polyak.spaces import sample
 
@@ -211,8 +212,7 @@ def spaces_of(env: gymnasium.Env) -> tuple[Any, Any]:
 
 def _declared(env: gymnasium.Env) -> tuple[int | None, bool]:
     """The time limit, and whether it says that it cannot be repeated."""
-    spec = env.spec
-    return (spec.max_episode_steps, spec.nondeterministic) if spec else (getattr(env, "max_episode_steps", None), False)
+    return time_limit(env), bool(env.spec and env.spec.nondeterministic)
 
 
 def _difference(call: ObservedCall, again: ObservedCall) -> str | None:
