@@ -187,8 +187,8 @@ def test_parts_of_an_action_are_within_their_bounds():
     [
         (Discrete(3), np.array([1, 2**33]), "8589934592 cannot be kept as int32"),
         (Box(0, 255, (2,), np.uint8), [0.5, 1.0], "0.5 cannot be kept as uint8"),
-        (Discrete(3), "left", "'left' is no number"),
-        (Box(0, 1, (2,)), [[0.0], [0.0, 1.0]], "is no array"),
+        (Discrete(3), "left", "the whole is 'left', which is no number"),
+        (Box(0, 1, (2,)), [[0.0], [0.0, 1.0]], "which is no array"),
     ],
 )
 def test_values_that_would_be_kept_as_others_are_told(space, values, says):

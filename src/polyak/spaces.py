@@ -77,12 +77,7 @@ def kept(space: gymnasium.Space, values: Any) -> np.ndarray:
     Raises:
         ValueError: they are no numbers, or none of that type; the message says which.
     """
-    try:
-        array = np.asarray(values)
-    except ValueError:  # ragged
-        raise ValueError(f"{values!r} is no array") from None
-    if array.dtype.kind not in "biuf":
-        raise ValueError(f"{values!r} is no number")
+    array = _numbers("the whole", values)
     stored = array.astype(storage_type(space))
     if stored.dtype.kind != "f" and (lost := stored != array).any():
         raise ValueError(f"{array[lost].flat[0]} cannot be kept as {stored.dtype}")
@@ -122,12 +117,7 @@ def to_rows(space: gymnasium.Space, members: Any) -> np.ndarray:
     found: list[np.ndarray] = []
     lead: tuple[int, ...] | None = None
     for where, inner, value in _leaves("", space, members):
-        try:
-            array = np.asarray(value)
-        except ValueError:  # ragged
-            raise ValueError(f"{where} is {value!r}, which is no array") from None
-        if array.dtype.kind not in "biuf":
-            raise ValueError(f"{where} is {value!r}, which is no number")
+        array = _numbers(where, value)
         if array.dtype.kind == "f" and np.dtype(inner.dtype).kind in "iu" and (array != np.rint(array)).any():
             raise ValueError(f"{where} is {value!r}, which is no whole number")
         if _is_wide(inner) and _goes_beyond(array):
@@ -233,6 +223,17 @@ def sample(space: gymnasium.Space, observation_space: Any, obs: Any) -> Any:
         return action
     drawn = [space.np_random.choice(np.flatnonzero(one)) for one in np.split(mask, np.cumsum(counts)[:-1])]
     return (np.reshape(drawn, space.shape or ()) + space.start).astype(space.dtype)[()]  # type: ignore[attr-defined]
+
+
+def _numbers(where: str, value: Any) -> np.ndarray:
+    """A value as an array; raises `ValueError` if it is none of numbers."""
+    try:
+        array = np.asarray(value)
+    except ValueError:  # ragged
+        raise ValueError(f"{where} is {value!r}, which is no array") from None
+    if array.dtype.kind not in "biuf":
+        raise ValueError(f"{where} is {value!r}, which is no number")
+    return array
 
 
 def _is_wide(space: gymnasium.Space) -> bool:
