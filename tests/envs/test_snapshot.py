@@ -19,7 +19,7 @@ from gymnasium.wrappers import FrameStackObservation, NormalizeObservation, Reco
 from hypothesis import given, settings, strategies as st
 from hypothesis.extra import numpy as st_numpy
 
-from polyak.envs import make
+from polyak.envs import calls, make
 from polyak.envs.base import AsGymnasium
 from polyak.envs.one import make_one
 from polyak.envs.plain import BIT_GENERATORS, DEEPEST
@@ -509,6 +509,31 @@ def test_finding_the_tier_leaves_the_global_random_numbers_alone_and_closes_what
     tier(lambda: made.append(Closes()) or made[-1], steps=40)
     assert (random.getstate(), np.random.get_state()[1].tolist()) == before
     assert made and closed == made
+
+
+def test_calls_are_noted_so_that_one_that_hangs_is_found():
+    noted = []
+
+    class Sees(Game):
+        def reset(self, *, seed=None, options=None):
+            noted.append((calls.HERE.read().kind, seed, calls.HERE.read().seed))
+            return super().reset(seed=seed)
+
+        def step(self, action):
+            noted.append((calls.HERE.read().kind, action, int(calls.HERE.read().action)))
+            return super().step(action)
+
+    def make():
+        assert calls.HERE.read().kind == calls.MAKE
+        return Sees()
+
+    tier(make, steps=8)
+    began = len(noted)
+    replay(Sees(), 5, [1, 0])
+    assert noted[began:] == [(calls.FIRST_RESET, 5, 5), (calls.STEP, 1, 1), (calls.STEP, 0, 0)]
+    assert {calls.FIRST_RESET, calls.RESET, calls.STEP} == {kind for kind, *_ in noted}
+    assert all(given == told for _, given, told in noted)
+    assert calls.HERE.read() is None
 
 
 def test_an_environment_that_cannot_be_made_or_is_always_the_same_is_cut():

@@ -15,12 +15,14 @@ import copy
 import json
 import random
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Literal, NamedTuple
 
 import gymnasium
 import numpy as np
 
+from polyak.envs import calls as env_calls
+from polyak.envs.calls import FIRST_RESET, MAKE, RESET, STEP
 from polyak.envs.plain import from_data, to_data
 from polyak.errors import BadFile
 from polyak.spaces import sample
@@ -82,9 +84,11 @@ def replay(env: gymnasium.Env, seed: int, actions: Iterable[Any]) -> Any:
     Returns:
         The last observation. Compare it with the one that was saved: if it differs, the episode is lost.
     """
-    obs, _ = env.reset(seed=seed)
+    env_calls.HERE.begin(0, 1)
+    played = _Noted(env)
+    obs, _ = played.play(seed, None)
     for action in actions:
-        obs, *_ = env.step(action)
+        obs, _ = played.play(None, action)
     return obs
 
 
@@ -104,17 +108,19 @@ def tier(make: Callable[[], gymnasium.Env], seed: int = 0, *, steps: int = 1000,
 
     Returns:
         "copyable": `capture` and `restore` are exact. "replayable": they are not, but `replay` is. "cut": neither, or
-        the environment raised an error. What is no Python error (a hang, a crash) is not caught.
+        the environment raised an error. A hang or a crash is not caught, and told by the note of the call.
     """
     shared = random.getstate(), np.random.get_state()
-    made: list[gymnasium.Env] = []
+    made: list[_Noted] = []
+    env_calls.HERE.begin(0, 1)
 
-    def another() -> gymnasium.Env:
-        env = make()
-        if any(env is other for other in made):
+    def another() -> _Noted:
+        with _under_way(MAKE, 0, 0, None):
+            played = _Noted(make())
+        if any(played.env is other.env for other in made):
             raise ValueError("the same object twice")
-        made.append(env)
-        return env
+        made.append(played)
+        return played
 
     try:
         player = _RandomPlay(another(), seed)
@@ -126,9 +132,9 @@ def tier(make: Callable[[], gymnasium.Env], seed: int = 0, *, steps: int = 1000,
     except (Exception, SystemExit):
         return "cut"
     finally:
-        for env in made:
+        for played in made:
             with contextlib.suppress(Exception, SystemExit):
-                env.close()
+                played.env.close()
         random.setstate(shared[0])
         np.random.set_state(shared[1])
     return "cut"
@@ -150,11 +156,41 @@ class _Mark(NamedTuple):
     state: str | None  # captured, as JSON
 
 
+class _Noted:
+    """An environment whose calls are noted while they are under way, as one that hangs is found by its note."""
+
+    def __init__(self, env: gymnasium.Env):
+        self.env = env
+        self.seed, self.steps, self.kind = 0, 0, FIRST_RESET
+
+    def play(self, seed: int | None, action: Any) -> tuple[Any, tuple]:
+        """The observation of a call; and its whole answer bit for bit, with whether the episode is over."""
+        if seed is not None:
+            self.seed, self.steps = seed, 0
+            with _under_way(self.kind, seed, 0, None):
+                obs = self.env.reset(seed=seed)[0]
+            self.kind = RESET
+            return obs, (_bits(obs), False)
+        self.steps += 1
+        with _under_way(STEP, self.seed, self.steps, action):
+            obs, reward, terminated, truncated, _ = self.env.step(copy.deepcopy(action))
+        return obs, (_bits((obs, reward, terminated, truncated)), bool(terminated or truncated))
+
+
+@contextlib.contextmanager
+def _under_way(kind: int, seed: int, step: int, action: Any) -> Iterator[None]:
+    env_calls.HERE.enter(kind, 0, seed, step, action if isinstance(action, int) else 0)
+    try:
+        yield
+    finally:
+        env_calls.HERE.leave()
+
+
 class _RandomPlay:
     """Plays random actions in episodes with seeds of their own, and leaves some episodes early."""
 
-    def __init__(self, env: gymnasium.Env, seed: int):
-        self.env = env
+    def __init__(self, played: _Noted, seed: int):
+        self.played, env = played, played.env
         self.random = np.random.default_rng(seed)
         self.actions = copy.deepcopy(env.action_space)
         self.actions.seed(seed)
@@ -164,17 +200,17 @@ class _RandomPlay:
     def begin(self) -> _Move:
         self.steps, self.over = int(self.random.integers(1, LONGEST)), False
         seed = int(self.random.integers(2**31))
-        self.obs, answer = _play(self.env, seed, None)
+        self.obs, answer = self.played.play(seed, None)
         return _Move(seed, None, answer)
 
     def go_on(self) -> _Move:
         if self.over or not self.steps:
             return self.begin()
         self.steps -= 1
-        action = sample(self.actions, self.env.observation_space, self.obs)
+        action = sample(self.actions, self.played.env.observation_space, self.obs)
         if isinstance(self.actions, gymnasium.spaces.Discrete):
             action = int(action)  # as polyak's engines give it
-        self.obs, answer = _play(self.env, None, action)
+        self.obs, answer = self.played.play(None, action)
         self.over = answer[-1]
         return _Move(None, action, answer)
 
@@ -193,7 +229,7 @@ def _record(player: _RandomPlay, steps: int, seconds: float) -> tuple[list[_Move
                 calls += [player.go_on(), player.go_on()]
         if k:
             began = max(i for i, call in enumerate(calls) if call.seed is not None)
-            state = capture(player.env)
+            state = capture(player.played.env)
             marks.append(_Mark(len(calls), began, None if state is None else json.dumps(state, allow_nan=False)))
         share, processor, wall = seconds / ROUNDS, time.process_time(), time.perf_counter()
         for _ in range(max(1, steps // ROUNDS)):
@@ -203,27 +239,18 @@ def _record(player: _RandomPlay, steps: int, seconds: float) -> tuple[list[_Move
     return calls, marks
 
 
-def _goes_on(env: gymnasium.Env, calls: list[_Move], other: _RandomPlay, state: str | None = None) -> bool:
+def _goes_on(played: _Noted, calls: list[_Move], other: _RandomPlay, state: str | None = None) -> bool:
     """Whether an environment repeats these calls, from a captured state or from the reset that the first of them is."""
     try:
         if state is not None:
-            restore(env, json.loads(state))
+            restore(played.env, json.loads(state))
         for seed, action, answer in calls:
-            if _play(env, seed, action)[1] != answer:
+            if played.play(seed, action)[1] != answer:
                 return False
             other.go_on()
     except (Exception, SystemExit):
         return False
     return True
-
-
-def _play(env: gymnasium.Env, seed: int | None, action: Any) -> tuple[Any, tuple]:
-    """The observation of a call; and its whole answer bit for bit, with whether the episode is over."""
-    if seed is not None:
-        obs = env.reset(seed=seed)[0]
-        return obs, (_bits(obs), False)
-    obs, reward, terminated, truncated, _ = env.step(copy.deepcopy(action))
-    return obs, (_bits((obs, reward, terminated, truncated)), bool(terminated or truncated))
 
 
 def _bits(value: Any) -> Any:
