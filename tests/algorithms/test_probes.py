@@ -1,4 +1,7 @@
-"""Every algorithm on the probes: environments whose values and best actions are known."""
+"""DQN and PPO on the probes, one by one: environments whose values and best actions are known.
+
+Where one fails that `test_every_algorithm.py` has found, the first of these that fails says what is broken.
+"""
 
 import dataclasses
 import itertools
@@ -19,25 +22,16 @@ from polyak.envs import make
 from polyak.envs.probes import PROBES
 from polyak.errors import BadSetting
 from polyak.parts.networks import MLP, Linear
+from tests import small
 
 GAMMA = 0.9
 ENDLESS = 1 / (1 - GAMMA)  # 10
 # Were the cut after 8 steps taken for an end, the value v of the one state there is would solve v = 1 + 7/8 gamma v.
 ENDLESS_IF_CUTS_WERE_ENDS = 1 / (1 - 7 / 8 * GAMMA)  # 4.7
 
-DQN_SETTINGS = {
-    "learning_rate": 1e-2,
-    "gamma": GAMMA,
-    "buffer_size": 1_000,
-    "learning_starts": 0,  # nothing to fill: one program less to compile
-    "batch_size": 32,
-    "target_update_interval": 32,
-    "exploration_final_eps": 0.3,  # every action is tried for ever, so that every Q-value is learnt
-}
-DQN_SMALL = DQN(**DQN_SETTINGS, network=MLP(hidden=(16,)))  # what it can be combined with is in test_value.py
-PPO_SMALL = PPO(
-    learning_rate=1e-2, n_steps=16, batch_size=64, n_epochs=4, gamma=GAMMA, network=MLP(hidden=(16,), activation="tanh")
-)
+# What it can be combined with is in test_value.py. Nothing to fill: one program less to compile.
+DQN_SMALL = small.algorithm("dqn", gamma=GAMMA, learning_starts=0)
+PPO_SMALL = small.algorithm("ppo", gamma=GAMMA)
 NUM_ENVS = {"dqn": 1, "ppo": 8}
 STEPS = {"dqn": 4_000, "ppo": 12_800}
 
@@ -94,6 +88,7 @@ def answers(algorithm, agent, state, seen: float):
     return state.parameters.value(obs)[0], int(action[0])
 
 
+@pytest.mark.slow
 @PROBE
 def test_dqn_learns_the_known_values(id):
     algorithm = DQN_SMALL
@@ -104,6 +99,7 @@ def test_dqn_learns_the_known_values(id):
         assert best is None or action == best
 
 
+@pytest.mark.slow
 @PROBE
 def test_ppo_learns_the_known_values_and_the_best_action(id):
     agent, state, _ = trained(PPO_SMALL, id)
@@ -113,6 +109,7 @@ def test_ppo_learns_the_known_values_and_the_best_action(id):
         assert best is None or action == best
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("algorithm", [DQN_SMALL, PPO_SMALL], ids=["dqn", "ppo"])
 def test_a_cut_by_the_clock_is_not_taken_for_an_end(algorithm):
     agent, state, _ = trained(algorithm, "probe/endless-reward")
@@ -121,6 +118,7 @@ def test_a_cut_by_the_clock_is_not_taken_for_an_end(algorithm):
     assert (np.abs(values - ENDLESS_IF_CUTS_WERE_ENDS) > 4).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("algorithm", [DQN_SMALL, PPO_SMALL], ids=["dqn", "ppo"])
 def test_the_host_engine_learns_them_too(algorithm):
     id, steps = "probe/endless-reward", 2_000 if algorithm.name == "dqn" else 6_400
@@ -132,6 +130,7 @@ def test_the_host_engine_learns_them_too(algorithm):
         assert best is None or action == best
 
 
+@pytest.mark.slow
 def test_without_memory_what_was_shown_is_lost():
     """No policy without memory earns anything on average; the mean of n episodes errs by 1 / sqrt(n)."""
     _, _, metrics = train(PPO_SMALL, "probe/remembered-action", steps=12_800)
@@ -153,16 +152,6 @@ def test_actions_begin_at_the_start_of_their_space(algorithm):
     for explore in (False, True):
         plain, shifted = (agent.act(state, (), obs, noise, explore)[0] for agent in agents)
         np.testing.assert_array_equal(shifted, plain + 5)
-
-
-@pytest.mark.parametrize("algorithm", [DQN_SMALL, PPO_SMALL], ids=["dqn", "ppo"])
-def test_a_policy_keeps_what_acting_needs_and_no_more(algorithm):
-    agent = algorithm.agent(spec_of())
-    state = agent.init(jax.random.key(0))
-    kept = agent.policy(state)
-    obs = jnp.linspace(-1, 1, 4)[:, None]
-    np.testing.assert_array_equal(agent.act(kept, (), obs, (), False)[0], agent.act(state, (), obs, (), False)[0])
-    assert len(jax.tree.leaves(kept)) < len(jax.tree.leaves(state)) / 2
 
 
 # DQN's own
@@ -293,6 +282,7 @@ def test_rewards_are_measured_by_their_discounted_sums():
     np.testing.assert_array_equal(after.rewards.total, jnp.zeros(4))  # every episode was over
 
 
+@pytest.mark.slow
 def test_normalising_does_not_change_the_best_action():
     algorithm = dataclasses.replace(PPO_SMALL, normalize_observation=True, normalize_reward=True)
     agent, state, _ = train(algorithm, "probe/matched-action")

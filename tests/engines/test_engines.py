@@ -1,10 +1,7 @@
-"""The engines: the same run whatever the engine, the chunk, or the number of seeds side by side.
-
-Parameters are compared bit by bit wherever one program is run twice. Between the two engines the programs differ, and
-with them the order in which XLA sums: there the tolerance is 1e-5.
+"""The engines: blocks, episodes and noise. That every algorithm's run is the same on both, whatever its chunks and
+beside whatever seeds, is in tests/test_every_algorithm.py.
 """
 
-import copy
 import dataclasses
 from functools import cache
 from typing import ClassVar, NamedTuple
@@ -16,272 +13,55 @@ import numpy as np
 import pytest
 
 from polyak.agent import Agent, Spec
-from polyak.algorithms.policy.ppo import PPO
-from polyak.algorithms.tabular.monte_carlo import MonteCarlo
-from polyak.algorithms.tabular.sarsa import SARSA
-from polyak.algorithms.value.dqn import DQN
-from polyak.algorithms.value.recurrent_dqn import RecurrentDQN
 from polyak.engines import common
-from polyak.engines.common import Episodes, draw_noise, drawn_together, initial_keys
+from polyak.engines.common import Episodes, draw_noise, drawn_together
 from polyak.engines.compiled import CompiledEngine
 from polyak.engines.host import HostEngine
 from polyak.envs import make
-from polyak.envs.base import AsGymnasium, CompiledEnv, HostStep
+from polyak.envs.base import AsGymnasium, CompiledEnv
 from polyak.envs.from_gymnasium import GymnasiumVector
-from polyak.parts.networks import MLP, Recurrent
+from tests import small
+from tests.engines.runs import assert_equal, parameters_of, run
 
-NETWORK = MLP(hidden=(8,), activation="tanh")
-SMALL = {
-    "dqn": DQN(
-        learning_rate=1e-2, buffer_size=64, batch_size=8, train_freq=4, target_update_interval=16, network=NETWORK,
-    ),
-    "ppo": PPO(
-        learning_rate=1e-2, n_steps=8, batch_size=8, n_epochs=2, network=NETWORK,
-        normalize_observation=True, normalize_reward=True,
-    ),
-    "recurrent-dqn": RecurrentDQN(
-        learning_rate=1e-2, buffer_size=64, batch_size=8, train_freq=4, burn_in=4, sequence_length=4,
-        target_update_interval=16, network=Recurrent(NETWORK, "lstm", 4),
-    ),
-}  # fmt: skip
-# Of the learners with tables one that learns after every step and one from whole episodes; the rest is in
-# tests/algorithms. The tables begin with ones, so that what happens before the first reward changes them too.
-SMALL |= {
-    "sarsa": SARSA(initial_value=1.0),
-    "monte-carlo": MonteCarlo(n_steps=8, initial_value=1.0),
-}
 NUM_ENVS = 2
-EVERY = pytest.mark.parametrize("name", SMALL)
-# Without the one that takes longest to compile, where noise is what matters.
-FEED_FORWARD = pytest.mark.parametrize("name", [name for name in SMALL if name != "recurrent-dqn"])
 
 
-def world_of(name: str) -> str:
-    return "FrozenLake-v1" if name in ("sarsa", "monte-carlo") else "CartPole-v1"
-
-
-def parameters_of(agent_state):
-    """What is learnt, of a network or a table."""
-    return next(getattr(agent_state, name) for name in ("parameters", "q", "w") if hasattr(agent_state, name))
-
-
-def error_of(metrics):
-    return next(metrics[name] for name in ("loss", "td_error") if name in metrics)
-
-
-def spec_of(env, total_steps: int = 1000) -> Spec:
-    return Spec(env.observation_space, env.action_space, NUM_ENVS, env.max_episode_steps, total_steps)
-
-
-def compiled_engine(algorithm, env: CompiledEnv, chunk: int = 4, batched: bool = False) -> CompiledEngine:
-    spec = spec_of(env)
-    return CompiledEngine(algorithm, algorithm.agent(spec), env, spec, chunk, batched)
+def spec_of(env, num_envs: int = NUM_ENVS) -> Spec:
+    return Spec(env.observation_space, env.action_space, num_envs, env.max_episode_steps, 1_000)
 
 
 @cache
-def cached_engine(name: str) -> CompiledEngine:
-    return compiled_engine(SMALL[name], make(world_of(name)))
+def engine_of(name: str, chunk: int = 4, kind: type = CompiledEngine):
+    algorithm = small.algorithm(name, initial_value=1.0)  # so that tables change before the first reward
+    env = make(("gymnasium:" if kind is HostEngine else "") + small.world_of(algorithm), NUM_ENVS)
+    return kind(algorithm, algorithm.agent(spec_of(env)), env, spec_of(env), chunk)
 
 
-@cache
-def cached_host_engine(name: str) -> HostEngine:
-    env = make(f"gymnasium:{world_of(name)}", NUM_ENVS)
-    return HostEngine(SMALL[name], SMALL[name].agent(spec_of(env)), env, spec_of(env), chunk=4)
-
-
-def run(engine, seed, fills=(2,), trains=(4, 3)):
-    """Some iterations that only observe, then some that learn; returns the loop and the metrics of every chunk."""
-    loop, history = engine.init(seed), []
-    for learn, chunks in ((False, fills), (True, trains)):
-        for iterations in chunks:
-            loop, metrics = engine.advance(loop, iterations, learn)
-            history.append(metrics)
-    return loop, history
-
-
-def assert_equal(first, second) -> None:
-    """Bit by bit."""
-    assert jax.tree.structure(first) == jax.tree.structure(second)
-    jax.tree.map(np.testing.assert_array_equal, *(jax.tree.map(bare, tree) for tree in (first, second)))
-
-
-def assert_close(first, second, tolerance: float) -> None:
-    pairs = zip(jax.tree.leaves(first), jax.tree.leaves(second), strict=True)
-    for a, b in pairs:
-        np.testing.assert_allclose(bare(a), bare(b), rtol=tolerance, atol=tolerance)
-
-
-def bare(leaf):
-    """Keys as the numbers they are made of."""
-    return jax.random.key_data(leaf) if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key) else leaf
-
-
-class SameNoise:
-    """A host environment that steps a compiled one with the very noise that the compiled engine would draw."""
-
-    def __init__(self, env: CompiledEnv, algorithm, agent: Agent):
-        self.id, self.num_envs, self.max_episode_steps = env.id, NUM_ENVS, env.max_episode_steps
-        self.observation_space, self.action_space = env.observation_space, env.action_space
-        self.length = algorithm.block_length
-        shape = (self.length, NUM_ENVS)
-
-        def env_noise(key, shape):
-            return env.noise(key, (shape[0] + algorithm.starts_at_reset, shape[1]))
-
-        self._begin = jax.jit(lambda key: jax.vmap(env.reset)(env.noise(key, (NUM_ENVS,))))
-        self._begin_block = jax.jit(lambda noise: jax.vmap(env.reset)(jax.tree.map(lambda x: x[-1], noise)))
-        self._draw = jax.jit(
-            lambda key, i: jax.tree.map(lambda x: x[0], draw_noise(key, i, 1, shape, agent, env_noise).env)
-        )
-
-        @jax.jit
-        def advance(state, action, noise):
-            state, next_obs, reward, terminated, truncated = jax.vmap(env.step)(state, action, noise)
-            over = terminated | truncated
-            fresh = jax.vmap(env.reset)(noise)
-
-            def pick(a, b):
-                return jnp.where(over.reshape(-1, *[1] * (b.ndim - 1)), a, b)
-
-            state, obs = jax.tree.map(pick, fresh, (state, next_obs))
-            return state, HostStep(next_obs, obs, reward, terminated, truncated)
-
-        self._advance = advance
-
-    def reset(self, seed=None):
-        if seed is None:  # a block that starts at a reset
-            self._state, obs = self._begin_block(self._draw(self._key, self._t // self.length))
-            return np.asarray(obs)
-        _, env_key, self._key = initial_keys(seed)
-        self._state, obs = self._begin(env_key)
-        self._t = 0
-        return np.asarray(obs)
-
-    def step(self, action):
-        iteration, t = divmod(self._t, self.length)
-        if t == 0:
-            self._noise = self._draw(self._key, iteration)
-        self._t += 1
-        self._state, outcome = self._advance(self._state, action, jax.tree.map(lambda x: x[t], self._noise))
-        return jax.device_get(outcome)
-
-    def close(self):
-        """Nothing to close."""
-
-
-@EVERY
-def test_both_engines_make_the_same_run(name):
-    env, compiled = make(world_of(name)), cached_engine(name)
-    host = copy.copy(cached_host_engine(name))  # the same programs around another environment
-    host.collector = copy.copy(host.collector)
-    host.collector.env = SameNoise(env, SMALL[name], host.agent)
-    (first, first_metrics), (second, second_metrics) = (
-        run(compiled, 3, trains=(4, 4, 4)),
-        run(host, 3, trains=(4, 4, 4)),
-    )
-    assert_close(first.agent, second.agent, 1e-5)  # parameters, optimiser, replay or moments, step
-    assert_close((first.obs, first.episodes, first.iteration), (second.obs, second.episodes, second.iteration), 1e-5)
-    assert_equal(first.key, second.key)
-    for one, other in zip(first_metrics, second_metrics, strict=True):
-        assert one.keys() == other.keys()
-        for metric in one:
-            np.testing.assert_allclose(one[metric], other[metric], rtol=1e-3, atol=1e-4, err_msg=metric)
-    assert sum(metrics["episodes"] for metrics in first_metrics) > 0  # an end of an episode was among the steps
-
-
-@EVERY
-def test_learning_changes_the_parameters_and_filling_does_not(name):
-    engine = cached_engine(name)
-    start, (filled, _), (trained, _) = engine.init(0), run(engine, 0, fills=(3,), trains=()), run(engine, 0)
-    assert_equal(parameters_of(start.agent), parameters_of(filled.agent))
-    moved = jax.tree.map(lambda a, b: bool((a != b).any()), parameters_of(filled.agent), parameters_of(trained.agent))
-    assert all(jax.tree.leaves(moved))
-    assert int(filled.agent.step) == 3 * engine.block_size
-
-
-@EVERY
-def test_the_size_of_the_chunks_does_not_change_a_run(name):
-    whole, _ = run(cached_engine(name), 1, trains=(4, 4))
-    pieces, _ = run(cached_engine(name), 1, fills=(1, 1), trains=(1, 2, 3, 2))
-    assert_equal(whole._replace(episodes=()), pieces._replace(episodes=()))  # its sums are those of the last chunk
-
-
-@FEED_FORWARD
+@pytest.mark.parametrize("name", ["dqn", "sarsa"])
 def test_the_most_that_a_chunk_holds_does_not_change_a_run(name):
-    small, _ = run(cached_engine(name), 1, fills=(), trains=(4, 2))
-    large, _ = run(compiled_engine(SMALL[name], make(world_of(name)), chunk=7), 1, fills=(), trains=(6,))
-    assert_equal(small.agent, large.agent)
+    few, _ = run(engine_of(name), 1, fills=(), trains=(4, 2))
+    many, _ = run(engine_of(name, chunk=7), 1, fills=(), trains=(6,))
+    assert_equal(few.agent, many.agent)
 
 
-@pytest.mark.parametrize("kind", ["compiled", "host"])
+@pytest.mark.parametrize("kind", [CompiledEngine, HostEngine])
 def test_the_noise_of_a_chunk_has_a_limit_that_does_not_change_a_run(kind, monkeypatch):
-    whole = {"compiled": cached_engine, "host": cached_host_engine}[kind]("sarsa")
+    whole = engine_of("sarsa", kind=kind)
     one = jax.eval_shape(lambda key: whole.agent.noise(key, (1, NUM_ENVS)), jax.random.key(0))
-    monkeypatch.setattr(
-        common, "NOISE_BYTES", 3 * sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(one))
-    )
-    env = make("FrozenLake-v1" if kind == "compiled" else "gymnasium:FrozenLake-v1", NUM_ENVS)
-    spec = spec_of(env)
-    small = type(whole)(SMALL["sarsa"], SMALL["sarsa"].agent(spec), env, spec, 4)
-    assert 1 <= small.chunk < whole.chunk == 4
+    size = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(one))
+    monkeypatch.setattr(common, "NOISE_BYTES", 3 * size)
+    limited = engine_of.__wrapped__("sarsa", kind=kind)
+    assert 1 <= limited.chunk < whole.chunk == 4
     first, _ = run(whole, 1, fills=(), trains=(4, 2))
-    second, _ = run(small, 1, fills=(), trains=(small.chunk,) * (6 // small.chunk))
+    second, _ = run(limited, 1, fills=(), trains=(limited.chunk,) * (6 // limited.chunk))
     assert_equal((first.agent, first.obs), (second.agent, second.obs))
 
 
-@EVERY
-def test_the_same_seed_makes_the_same_run(name):
-    first, again, other = (run(cached_engine(name), seed)[0] for seed in (5, 5, 6))
-    assert_equal(first, again)
-    assert any(
-        (a != b).any()
-        for a, b in zip(*map(jax.tree.leaves, (parameters_of(first.agent), parameters_of(other.agent))), strict=True)
-    )
-
-
-@EVERY
-def test_the_same_seed_makes_the_same_run_on_the_host(name):
-    engine = cached_host_engine(name)
-    (first, _), (again, _) = run(engine, 5, trains=(4, 2)), run(engine, 5, trains=(1, 3, 2))
-    assert_equal(first.agent, again.agent)
-    np.testing.assert_array_equal(first.obs, again.obs)
-
-
-@EVERY
-def test_no_program_is_compiled_twice_in_a_run(name):
-    engine = cached_engine(name)
-    run(engine, 0, fills=(2, 1), trains=(4, 1, 4, 3))
-    run(engine, 1)
-    assert [program._cache_size() for program in (engine._init, engine._fill, engine._train)] == [1, 1, 1]
-
-
-@EVERY
-def test_no_program_is_compiled_twice_in_a_run_on_the_host(name):
-    engine = cached_host_engine(name)
-    run(engine, 0, fills=(2, 1), trains=(4, 1, 4, 3))
-    programs = {"init": engine.learner._init, "noise": engine._noise, "act": engine.collector._act}
-    programs |= {f"update, learn={learn}": program for learn, program in engine.learner._update.items()}
-    assert {name: program._cache_size() for name, program in programs.items()} == dict.fromkeys(programs, 1)
-
-
-@EVERY
-def test_seeds_side_by_side_are_the_seeds_alone(name):
-    batched = compiled_engine(SMALL[name], make(world_of(name)), batched=True)
-    together, metrics = run(batched, np.array([0, 1, 2]))
-    assert error_of(metrics[-1]).shape == (3,)
-    assert batched._train._cache_size() == 1
-    for i in range(3):
-        alone, alone_metrics = run(cached_engine(name), i)
-        this_one = jax.tree.map(lambda leaf: leaf[i], parameters_of(together.agent))  # noqa: B023
-        assert_close(this_one, parameters_of(alone.agent), 1e-4)
-        np.testing.assert_allclose(error_of(metrics[-1])[i], error_of(alone_metrics[-1]), rtol=1e-3, atol=1e-5)
-
-
 def test_single_steps_share_keys_and_the_chunks_still_do_not_change_their_noise():
-    env, algorithm = make("FrozenLake-v1"), SMALL["sarsa"]
-    spec = spec_of(env)._replace(num_envs=1)
+    env, algorithm = make("FrozenLake-v1"), small.algorithm("sarsa")
+    spec = spec_of(env, num_envs=1)
     together = drawn_together(algorithm, spec)
-    assert together > 1 == drawn_together(algorithm, spec_of(env)) == drawn_together(SMALL["dqn"], spec)
+    assert together > 1 == drawn_together(algorithm, spec_of(env)) == drawn_together(small.algorithm("dqn"), spec)
     agent, key = algorithm.agent(spec), jax.random.key(0)
 
     def drawn(first, count):
@@ -294,8 +74,16 @@ def test_single_steps_share_keys_and_the_chunks_still_do_not_change_their_noise(
         assert_equal(drawn(jnp.int32(first), count), piece)
 
 
+def test_filling_observes_and_learns_nothing():
+    engine = engine_of("dqn")
+    start, (filled, metrics) = engine.init(0), run(engine, 0, fills=(3,), trains=())
+    assert_equal(parameters_of(start.agent), parameters_of(filled.agent))
+    assert int(filled.agent.step) == 3 * engine.block_size
+    assert metrics[0].keys() == {"episodes", "episode_return", "episode_length"}
+
+
 def test_what_was_not_measured_is_nan():
-    _, history = run(cached_engine("dqn"), 0, fills=(1,), trains=(1,))  # four steps: no CartPole has fallen
+    _, history = run(engine_of("dqn"), 0, fills=(), trains=(1,))  # four steps: no CartPole has fallen
     assert history[0]["episodes"] == 0
     assert np.isnan(history[0]["episode_return"])
     assert np.isnan(history[0]["episode_length"])

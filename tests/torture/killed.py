@@ -18,34 +18,16 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
-import polyak
 from polyak.agent import Algorithm
+from polyak.algorithms import ALGORITHMS
 from polyak.runs import checkpoint, store
 from polyak.runs.events import Chunk, Event
 from polyak.worker import train_seeds
+from tests import small
 from tests.jobs import job
 
 EVERY, LAST, TOTAL = 512, 8_192, 16_384  # steps between two checkpoints, at the end of a test, that schedules see
 PROJECT = Path(__file__).parents[2]
-NETWORK = polyak.MLP((16,))
-REPLAY = {"learning_starts": 64, "train_freq": 8, "buffer_size": 4096, "batch_size": 16, "n_steps": 3}
-DEEP = {
-    "dqn": polyak.DQN(**REPLAY, network=NETWORK),
-    "c51": polyak.C51(**REPLAY, n_atoms=11, network=NETWORK),
-    "qr-dqn": polyak.QRDQN(**REPLAY, n_quantiles=8, network=NETWORK),
-    "iqn": polyak.IQN(**REPLAY, n_quantiles=8, network=NETWORK),
-    "rainbow": polyak.Rainbow(**REPLAY, n_atoms=11, network=polyak.Dueling((16,), noisy=0.5)),
-    "recurrent-dqn": polyak.RecurrentDQN(
-        **REPLAY, burn_in=8, sequence_length=8, network=polyak.Recurrent(NETWORK, "gru", 8)
-    ),
-    "pqn": polyak.PQN(n_steps=16, batch_size=32, network=NETWORK),
-    "reinforce": polyak.REINFORCE(n_steps=16, network=NETWORK, normalize_reward=True),
-    "a2c": polyak.A2C(n_steps=16, network=NETWORK, normalize_observation=True, normalize_reward=True),
-    "trpo": polyak.TRPO(n_steps=16, batch_size=64, n_epochs=2, network=NETWORK, normalize_observation=True),
-    "ppo": polyak.PPO(
-        n_steps=16, batch_size=64, n_epochs=2, network=NETWORK, normalize_observation=True, normalize_reward=True
-    ),
-}
 
 
 class Case(NamedTuple):
@@ -57,21 +39,11 @@ class Case(NamedTuple):
 
 
 def case(name: str) -> Case:
-    """`dqn`, `q-learning`, ...; `dqn host` in Gymnasium's own environment; `dqn lake`, which starts faster."""
-    from polyak.algorithms import ALGORITHMS
-
-    kind, _, where = name.partition(" ")
-    host = where == "host"
-    if kind in DEEP:
-        env = {"host": "gymnasium:CartPole-v1", "lake": "FrozenLake-v1"}.get(where, "CartPole-v1")
-        return Case(DEEP[kind], env, 4)
-    env = {"afterstate-td": "tic-tac-toe", "linear-sarsa": "CartPole-v1", "linear-q-learning": "CartPole-v1"}
-    blocks = {name: 64 for name in ("n_steps", "session_length") if name in vars(ALGORITHMS[kind])}
-    blocks = blocks if ALGORITHMS[kind].starts_at_reset else {}
-    prefix = "gymnasium:" if host else ""
-    return Case(
-        ALGORITHMS[kind](**blocks), prefix + env.get(kind, "FrozenLake-v1"), min(8, ALGORITHMS[kind].default_num_envs)
-    )
+    """One of `tests/small.py`; `dqn host` in Gymnasium's own environment; `dqn lake`, which starts faster."""
+    kind = name.removesuffix(" host").removesuffix(" lake")
+    algorithm = small.algorithm(kind)
+    env = "FrozenLake-v1" if name.endswith(" lake") else small.world_of(algorithm)
+    return Case(algorithm, f"gymnasium:{env}" if name.endswith(" host") else env, small.few_envs(algorithm))
 
 
 def train(name: str, folder: str, seeds: list[int]) -> None:
@@ -205,6 +177,7 @@ def check(mould: Mould, name: str, folder: Path, seeds: list[int], kills: int, d
 
 
 def main() -> None:
+    list(ALGORITHMS.values())  # which imports them
     for line in sys.stdin:
         question = json.loads(line)
         if "wait" in question:

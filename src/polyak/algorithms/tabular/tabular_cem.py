@@ -44,7 +44,7 @@ class TabularCEM:
         rows = rows_of(spec, "The cross-entropy method")
 
         def init(key: Key) -> State:
-            return State(jnp.full((rows.num_states, rows.num_actions), 1.0 / rows.num_actions))
+            return State(jnp.full((rows.num_states, rows.num_actions), jnp.float32(1.0 / rows.num_actions)))
 
         def noise(key: Key, shape: tuple[int, ...]) -> Array:
             return jax.random.gumbel(key, (*shape, rows.num_actions))

@@ -1,0 +1,107 @@
+"""What makes an algorithm small: one row of settings, which every generic test reads, and a world that suits it.
+
+An algorithm without a row is small by default, as tables are. A row serves all tests alike: with it the known values of
+`test_every_algorithm.py` are learnt within thousands of steps, memories fill and wrap, blocks are cut into minibatches,
+and a program takes a second or two to compile. Settings are plain data, as on the command line.
+"""
+
+import dataclasses
+from typing import Any
+
+import gymnasium
+import numpy as np
+
+from polyak.agent import Algorithm, Spec
+from polyak.algorithms import ALGORITHMS
+from polyak.errors import BadSetting
+from polyak.settings import build
+
+RATE = {"learning_rate": 1e-2, "anneal_learning_rate": True}
+REPLAY = RATE | {
+    "buffer_size": 500,
+    "learning_starts": 64,
+    "batch_size": 32,
+    "train_freq": 4,
+    "target_update_interval": 16,
+    "exploration_final_eps": 0.3,  # every action is tried for ever, so that every value is learnt
+}
+MLP, TANH = {"network": "mlp:16"}, {"network": "mlp:16:tanh"}
+ATOMS = {"n_atoms": 17, "v_min": -4.0, "v_max": 12.0}
+BLOCKS = {"n_steps": 16}
+MINIBATCHES = BLOCKS | {"batch_size": 32, "n_epochs": 4}
+ACTOR_CRITIC = RATE | TANH | {"max_grad_norm": 10.0}
+
+SMALL: dict[str, dict[str, Any]] = {
+    "monte-carlo-prediction": BLOCKS,
+    "lambda-return": BLOCKS,
+    "monte-carlo": BLOCKS,
+    "off-policy-monte-carlo": BLOCKS,
+    "tabular-cem": {"session_length": 16},
+    "dqn": REPLAY | MLP,
+    "c51": REPLAY | MLP | ATOMS,
+    "qr-dqn": REPLAY | MLP | {"n_quantiles": 8},
+    "iqn": REPLAY | MLP | {"n_quantiles": 8},
+    "rainbow": REPLAY | ATOMS | {"network": "dueling:16:relu:noisy=0.5", "exploration": "epsilon:0.3"},
+    "recurrent-dqn": REPLAY | {"burn_in": 4, "sequence_length": 4, "network": "mlp:16+gru:8"},
+    "pqn": RATE | MINIBATCHES | {"exploration_final_eps": 0.3, "network": "mlp:16:relu:layer_norm"},
+    "reinforce": ACTOR_CRITIC | BLOCKS,
+    "a2c": ACTOR_CRITIC | BLOCKS,
+    "trpo": ACTOR_CRITIC | MINIBATCHES,
+    "ppo": ACTOR_CRITIC | MINIBATCHES,
+}
+
+# What takes another way through the code than an algorithm's row: the algorithm, and what is changed.
+VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
+    "monte-carlo, every visit": ("monte-carlo", {"first_visit": False, "exploring_starts": True}),
+    "n-step-td, visits": ("n-step-td", {"learning_rate": "1/n"}),
+    "td-lambda, accumulating": ("td-lambda", {"replacing_traces": False, "learning_rate": "1/n"}),
+    "sarsa-lambda, accumulating": ("sarsa-lambda", {"replacing_traces": False, "learning_rate": "0.5:0.01"}),
+    "q-learning, visits": ("q-learning", {"learning_rate": "1/n^0.8", "exploration": "ucb:2"}),
+    "double-q-learning, boltzmann": ("double-q-learning", {"exploration": "boltzmann:1"}),
+    "linear-sarsa, fourier": ("linear-sarsa", {"features": "fourier:3", "learning_rate": 1e-3}),
+    "dqn, prioritised": ("dqn", {"replay": "prioritised", "double": True, "n_steps": 3}),
+    "dqn, normalised": ("dqn", {"normalize_observation": True, "anneal_learning_rate": False}),
+    "reinforce, no baseline": ("reinforce", {"baseline": False, "whiten": True}),
+    "a2c, critic of actions": ("a2c", {"weight": "q"}),
+    "a2c, normalised": ("a2c", {"normalize_observation": True, "normalize_reward": True}),
+    "ppo, normalised": ("ppo", {"normalize_observation": True, "normalize_reward": True}),
+    "ppo, recurrent": ("ppo", {"network": "mlp:16:tanh+gru:8", "sequence_length": 8}),
+    "ppo, penalised": ("ppo", {"kl_coef": 1.0, "target_kl": 0.01}),
+}
+
+# What each world shows and what it is given; an algorithm is tested in the first that suits it.
+STATES, BOARDS = gymnasium.spaces.Discrete(16), gymnasium.spaces.Box(-1, 3**9 - 1, (9,), np.int32)
+VECTORS, NUMBERS = gymnasium.spaces.Box(-1.0, 1.0, (4,)), gymnasium.spaces.Box(-2.0, 2.0, (1,))
+WORLDS = {
+    "CartPole-v1": (VECTORS, gymnasium.spaces.Discrete(2)),
+    "Pendulum-v1": (VECTORS, NUMBERS),
+    "FrozenLake-v1": (STATES, gymnasium.spaces.Discrete(4)),
+    "tic-tac-toe": (BOARDS, gymnasium.spaces.Discrete(9)),
+}
+
+
+def algorithm(case: str, **changes: Any) -> Algorithm:
+    """The small algorithm of a name or a variant; `changes` are made where it has such a hyperparameter."""
+    name, variation = VARIANTS.get(case, (case, {}))
+    fields = {field.name for field in dataclasses.fields(ALGORITHMS[name])}  # type: ignore[arg-type]
+    changes = {field: value for field, value in changes.items() if field in fields}
+    return build(name, SMALL.get(name, {}) | changes | variation)
+
+
+def few_envs(algorithm: Algorithm) -> int:
+    """How many environments side by side: its own number, if that is small."""
+    return min(4, algorithm.default_num_envs)
+
+
+def suits(algorithm: Algorithm, world: str) -> bool:
+    """Whether an algorithm takes what a world shows, and is taken by it."""
+    try:
+        algorithm.agent(Spec(*WORLDS[world], few_envs(algorithm), None, 1_000))
+    except BadSetting:
+        return False
+    return True
+
+
+def world_of(algorithm: Algorithm) -> str:
+    """The id of the world that it is tested in."""
+    return next(id for id in WORLDS if suits(algorithm, id))
