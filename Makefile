@@ -8,18 +8,23 @@ PIP := --quiet --disable-pip-version-check --no-compile
 # Modules are compiled when they are first imported, a quarter of all; that must be allowed, or every process does it.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: demo test learn torture bench figures clean
+.PHONY: demo test test-all learn torture bench figures clean
 
 # CartPole learnt on four seeds, then filmed.
 demo: $(VENV)/ready
 	$(BIN)/polyak train ppo CartPole-v1 --seeds 4 --out runs/demo
 	$(BIN)/polyak watch "$$(ls -td runs/demo/*/ | head -n 1)"
 
-# Format, lint, types, tests and the README's commands; ten minutes on two cores. Types are checked beside the first tests.
+# What one runs before every commit: format, lint, types, and a test of everything that would catch a real mistake; six
+# minutes on two cores. Types are checked beside the first tests.
 test: $(VENV)/ready-to-test
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
-	$(BIN)/mypy & types=$$!; $(BIN)/python -m pytest && wait $$types
+	$(BIN)/mypy & types=$$!; $(BIN)/python -m pytest -m "not slow" && wait $$types
+
+# The tests that `make test` leaves out: every combination, long resumes, faults, and the commands of the README.
+test-all: $(VENV)/ready-to-test
+	$(BIN)/python -m pytest -m slow
 
 # Every preset again on the seeds of its evidence; fails where an interval falls below its threshold. Hours.
 learn: $(VENV)/ready-to-test

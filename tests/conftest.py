@@ -30,5 +30,5 @@ gc.set_threshold(200_000, 20, 100)
 
 def pytest_collection_modifyitems(items):
     """The longest files first, so that no process is left alone with one at the end."""
-    longest = ("test_readme.py", "test_resume.py", "test_training.py", "test_value.py")
+    longest = ("test_readme.py", "test_every_algorithm.py", "test_resume.py", "test_training.py")
     items.sort(key=lambda item: longest.index(item.path.name) if item.path.name in longest else len(longest))

@@ -11,6 +11,7 @@ import polyak
 from polyak.callbacks import from_notes, to_notes
 from polyak.runs.events import CheckpointSaved
 from tests.jobs import job
+from tests.speeds import slow
 
 LEARNER = polyak.QLearning(learning_rate=0.5, initial_value=1.0)
 CHUNK = 20  # environment steps of one, in 1000 steps of one environment
@@ -74,6 +75,7 @@ def policy_bytes(run, seed=0):
     return (run.path / f"policy-{seed}.safetensors").read_bytes()
 
 
+@pytest.mark.slow
 def test_a_seed_that_is_stopped_has_finished_at_the_step_of_the_stop_in_any_process(tmp_path):
     stop = ("chunk", 300), polyak.Stop("enough")
     here = train(tmp_path, callbacks=[Log(*stop)])
@@ -118,6 +120,7 @@ def test_a_stop_of_the_whole_run_leaves_out_seeds_that_had_not_begun(tmp_path):
     assert polyak.resume(run.path, progress=False, processes=0).about == run.about
 
 
+@pytest.mark.slow
 def test_a_resumed_run_leaves_alone_the_seed_that_was_stopped_early(tmp_path):
     class FailsInSeed1(StopSeed):
         def on_chunk(self, run, seed, step, metrics):
@@ -135,7 +138,7 @@ def test_a_resumed_run_leaves_alone_the_seed_that_was_stopped_early(tmp_path):
     assert run.scores.returns.shape == (2, 100)
 
 
-@pytest.mark.parametrize("processes", [0, 1])
+@pytest.mark.parametrize("processes", [0, slow(1)])
 def test_a_callback_that_raises_stops_the_run_which_can_go_on(processes, tmp_path, whole):
     log = Log(("chunk", 300), ValueError("the disk of the\nwatcher is full"))
     with pytest.raises(

@@ -34,7 +34,7 @@ def inside(capsys, monkeypatch):
 def run(tmp_path_factory):
     """One trained run, and what training printed."""
     folder = tmp_path_factory.mktemp("cli")
-    trained = polyak("train", "ppo", "CartPole-v1", *SETTINGS, "--seeds", "2", cwd=folder)
+    trained = polyak("train", "ppo", "CartPole-v1", *SETTINGS, "--seeds", "2", "--processes", "1", cwd=folder)
     assert trained.returncode == 0, trained.stderr
     (path,) = (folder / "runs").iterdir()
     return folder, path, trained
@@ -261,6 +261,7 @@ def test_a_process_ends_with_the_status_of_its_command(mine):
     assert found.returncode == 1 and "reward-not-a-number" in found.stdout and found.stderr == ""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("encoding", ["utf-8", "ascii"])
 def test_a_mistake_is_the_same_sentence_in_every_encoding(encoding, tmp_path, monkeypatch):
     monkeypatch.setenv("PYTHONIOENCODING", encoding)

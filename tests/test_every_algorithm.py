@@ -185,7 +185,7 @@ def assert_same_run(compiled, host):
     runs = [run(engine, 3, fills=(), trains=(4, 4, 4)) for engine in (compiled, host)]
     (first, first_metrics), (second, second_metrics) = runs
     assert_close(first.agent, second.agent, 1e-4)  # parameters, optimiser, replay or moments, step
-    assert_close((first.obs, first.episodes, first.iteration), (second.obs, second.episodes, second.iteration), 1e-5)
+    assert_close((first.obs, first.episodes, first.iteration), (second.obs, second.episodes, second.iteration), 1e-4)
     assert_equal(first.key, second.key)
     for one, other in zip(first_metrics, second_metrics, strict=True):
         assert one.keys() == other.keys()
@@ -233,8 +233,8 @@ def test_a_saved_policy_acts_as_the_agent_does_and_holds_no_more_than_it(case, t
     }
 
 
-# Several updates are made of a block, or planning goes on after a step: what does not come from the bad reward stays.
-PLANS = {"dyna-q"}
+# What else than the bad reward moves on: planning does, and the weight of a penalty on a policy that stands still.
+GOES_ON = {"dyna-q", "ppo, penalised"}
 
 
 class Poisoned:
@@ -268,7 +268,7 @@ def test_an_update_that_would_spoil_what_was_learnt_is_not_made(reward, case):
             refused = bool(not_finite(metrics))
             for old, new in zip(numbers(before), numbers(loop.agent), strict=True):
                 assert np.isfinite(new).all()
-                if refused and all_of_them and case not in PLANS:
+                if refused and all_of_them and case not in GOES_ON:
                     np.testing.assert_array_equal(new, old)
             if refused:
                 break

@@ -6,6 +6,7 @@ import pytest
 from benchmarks import figures
 
 
+@pytest.mark.slow
 def test_td_is_better_than_monte_carlo_on_the_random_walk():
     found = figures.example_6_2(runs=20)
     assert found.values.shape == (101, 5)
@@ -17,6 +18,7 @@ def test_td_is_better_than_monte_carlo_on_the_random_walk():
         assert curve[10] < curve[0]
 
 
+@pytest.mark.slow
 def test_sarsa_earns_more_than_q_learning_while_it_learns_beside_the_cliff():
     found = figures.figure_6_4(runs=25, episodes=150)
     sarsa, q = (curve[-75:].mean() for curve in found.values())
@@ -27,11 +29,13 @@ def test_sarsa_earns_more_than_q_learning_while_it_learns_beside_the_cliff():
 RATES = np.array([0.05, 0.2, 0.4, 0.8])
 
 
+@pytest.mark.slow
 def test_an_n_in_the_middle_is_best():
     least = {n: curve.min() for n, curve in figures.figure_7_2(20, (1, 4, 64), RATES).items()}
     assert least[4] < 0.8 * min(least[1], least[64])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("measure", [figures.figure_12_3, figures.figure_12_6])
 def test_a_lambda_in_the_middle_is_best(measure):
     """With accumulating traces values may grow without bound, where lambda and alpha are both large."""

@@ -131,6 +131,7 @@ def test_what_cannot_be_played_is_refused_in_a_sentence(tmp_path):
         opponent("tic-tac-toe", io.StringIO(), run=str(tmp_path / "policy"))
 
 
+@pytest.mark.slow
 def test_without_a_run_polyak_learns_first_and_then_cannot_be_beaten(tmp_path):
     """The command as it is typed; what it learnt stays in a run, scored against a perfect player."""
     command = [sys.executable, "-m", "polyak.cli", "play", "tic-tac-toe", "--first"]

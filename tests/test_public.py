@@ -84,6 +84,7 @@ class Toy:
 '''
 
 
+@pytest.mark.slow
 def test_a_file_and_a_line_add_an_algorithm(tmp_path):
     """In a copy of the tree, from the command line, in Python, and for whoever checks types."""
     shutil.copytree(SOURCE, tmp_path / "polyak", ignore=shutil.ignore_patterns("__pycache__"))

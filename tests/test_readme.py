@@ -33,6 +33,7 @@ def test_the_readme_has_what_is_tested_here():
     assert len(PYTHON) >= 2 and len(COMMANDS) >= 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("code", PYTHON, ids=range(len(PYTHON)))
 def test_python_block(code, tmp_path):
     (tmp_path / "block.py").write_text(code)
@@ -40,6 +41,7 @@ def test_python_block(code, tmp_path):
     assert result.stdout.strip()
 
 
+@pytest.mark.slow
 def test_commands_in_their_order(tmp_path):
     for command in COMMANDS:
         shell(command, ROOT if command.startswith("make ") else tmp_path)

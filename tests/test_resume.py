@@ -32,6 +32,7 @@ def mould(tmp_path_factory):
     mould.close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "seeds", "kills"), [("dqn lake", [0], 3), ("ppo, normalised host", [0], 3), ("q-learning", [0, 1], 14)]
 )
@@ -203,6 +204,7 @@ def test_two_processes_cannot_train_one_run(tmp_path):
     assert polyak.resume(run.path, progress=False, processes=0).about["status"] == "finished"
 
 
+@pytest.mark.slow
 def test_workers_whose_parent_was_killed_save_and_end_and_resume_goes_on_from_there(tmp_path):
     options = "--steps 1000000 --seeds 2 --processes 2".split()
     command = [sys.executable, "-m", "polyak.cli", "train", "q-learning", "FrozenLake-v1", *options]
@@ -280,6 +282,7 @@ class OneBreaks(gymnasium.Env):
         return 0, 0.0, False, False, {}
 
 
+@pytest.mark.slow
 def test_what_the_fault_of_one_worker_ends_the_others_have_saved(tmp_path):
     how = {"steps": 10_000, "seeds": 2, "processes": 2, "out": tmp_path / "runs", "progress": False}
     with pytest.raises(polyak.Error, match="too hot"):

@@ -21,6 +21,7 @@ from polyak.runs.events import CheckpointSaved, Chunk, Closing, Finished, Playin
 from polyak.training import ARGUMENTS
 from polyak.worker import train_seeds
 from tests.jobs import job
+from tests.speeds import slow
 
 QUICK = polyak.PPO(n_steps=16, batch_size=64, n_epochs=2, network=polyak.MLP((16,)))
 
@@ -61,6 +62,7 @@ def test_the_same_seed_gives_the_same_bytes_and_another_seed_does_not(tmp_path):
     assert policy_bytes(first, 0) == policy_bytes(second, 0) != policy_bytes(quick(tmp_path, seed=1), 1)
 
 
+@pytest.mark.slow
 def test_a_seed_among_others_is_the_seed_alone(tmp_path):
     """Three seeds in two worker processes; seed 2 must be what it is alone."""
     env = "gymnasium:CartPole-v1"
@@ -163,7 +165,7 @@ class Breaks(gymnasium.Env):
         return np.zeros(2, np.float32), 0.0, self.clock % 10 == 0, False, {}
 
 
-@pytest.mark.parametrize("processes", [0, 2])
+@pytest.mark.parametrize("processes", [0, slow(2)])
 @pytest.mark.parametrize(("answer", "words"), [("raise", "the motor is too hot"), ("none", "reward=None")])
 def test_a_fault_of_the_environment_reaches_the_user_from_any_process(answer, words, processes, tmp_path):
     kind = type("Breaks", (Breaks,), {"answer": answer})
@@ -328,6 +330,7 @@ def interrupt(tmp_path, learner: str, steps: int):
     return polyak.Run(output.split()[-1]), "".join(lines)
 
 
+@pytest.mark.slow
 def test_after_ctrl_c_a_run_goes_on_as_if_nothing_had_happened(tmp_path):
     steps, learner = 1_000_000, polyak.SARSA(initial_value=1.0)
     run, said = interrupt(tmp_path, "SARSA(initial_value=1.0)", steps)

@@ -63,6 +63,7 @@ def test_what_counts_visits_is_refused(kind):
         kind().agent(SPEC._replace(action_space=SPACE))
 
 
+@pytest.mark.slow
 def test_linear_values_learn_to_balance_the_pole(tmp_path):
     """Far from solved, and far above the 9 of one who always pushes to one side, or the 22 of chance."""
     algorithm = LinearSARSA(features=Fourier(2), learning_rate=0.002, gamma=0.99, exploration=EpsilonGreedy(0.05))

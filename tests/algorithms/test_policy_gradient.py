@@ -20,6 +20,7 @@ from polyak.parts.actor_critic import cut_up
 from polyak.parts.networks import MLP, Recurrent
 from polyak.parts.optimise import Adam
 from tests.algorithms.test_probes import ENDLESS, GAMMA, OTHER_ACTIONS, PPO_SMALL, learnt, train
+from tests.speeds import slow
 
 SMALL = {"learning_rate": 1e-2, "gamma": GAMMA, "network": MLP(hidden=(16,), activation="tanh")}
 TRPO_SMALL = TRPO(**SMALL, n_steps=16, batch_size=64, n_epochs=8, target_kl=0.05, max_grad_norm=10.0)
@@ -39,6 +40,7 @@ CASES = {
     "ppo": PPO_SMALL,
     "ppo, penalised": dataclasses.replace(PPO_SMALL, kl_coef=1.0, target_kl=0.01),
 }
+FAST = ("reinforce, whitened returns", "a2c, weighed by a critic of actions", "ppo, penalised")
 SEEN = jnp.array([[-1.0], [1.0]])
 
 
@@ -46,7 +48,7 @@ def greedy(agent, state) -> np.ndarray:
     return np.asarray(agent.act(state, (), SEEN, (), False)[0])
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", [name if name in FAST else slow(name) for name in CASES])
 def test_each_learns_the_best_action_and_a_value_that_the_clock_does_not_cut(name):
     """The value where nothing is asked any more is 1 / (1 - gamma), and that of both cues nearly so."""
     algorithm = CASES[name]
@@ -62,13 +64,18 @@ def test_each_learns_the_best_action_and_a_value_that_the_clock_does_not_cut(nam
 
 @pytest.mark.parametrize(
     ("name", "id", "low", "high"),
-    [(name, *probe) for name, probe in zip(["trpo", "a2c", "reinforce, whitened returns"], OTHER_ACTIONS, strict=True)],
+    [
+        ("trpo", *OTHER_ACTIONS[0]),
+        slow("a2c", *OTHER_ACTIONS[1]),
+        slow("reinforce, whitened returns", *OTHER_ACTIONS[2]),
+    ],
 )
 def test_the_best_actions_of_other_kinds_are_learnt(name, id, low, high):
     agent, state, _ = train(CASES[name], id, steps=12_800, num_envs=8)
     np.testing.assert_allclose(greedy(agent, state), [low, high], atol=0.15)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("change", [{"squash": True}, {"state_dependent_std": True, "learning_rate": 3e-3}])
 def test_numbers_are_learnt_whatever_they_are_drawn_from(change):
     id, low, high = OTHER_ACTIONS[0]
@@ -76,6 +83,7 @@ def test_numbers_are_learnt_whatever_they_are_drawn_from(change):
     np.testing.assert_allclose(greedy(agent, state), [low, high], atol=0.1)
 
 
+@pytest.mark.slow
 def test_the_best_actions_of_several_parts_are_learnt_from_several_parts():
     """Rows: a cue for the choice, 0 or 1, and one for the number, -1 or 1."""
     agent, state, _ = train(PPO_SMALL, "probe/matched-parts", steps=12_800)
@@ -103,7 +111,7 @@ REMEMBERING = PPO(**ONE_STEP, n_steps=12, batch_size=96, n_epochs=1, sequence_le
 
 @pytest.mark.parametrize(
     ("algorithm", "core"),
-    [(REMEMBERING, "lstm"), (REMEMBERING, "transformer"), (A2C(**ONE_STEP, n_steps=6), "gru")],
+    [slow(REMEMBERING, "lstm"), slow(REMEMBERING, "transformer"), (A2C(**ONE_STEP, n_steps=6), "gru")],
     ids=["ppo lstm", "ppo transformer", "a2c gru"],
 )
 def test_with_a_memory_what_was_shown_is_not_lost(algorithm, core):
@@ -199,10 +207,10 @@ NUMBERS = {"normalize_observation": True, "ent_coef": 0.1, "network": MLP((8,), 
 @pytest.mark.parametrize(
     ("algorithm", "actions"),
     [
-        (REINFORCE(n_steps=8, whiten=True, **NUMBERS), "numbers"),
-        (A2C(n_steps=8, weight="q", **NUMBERS), "choices"),
+        slow(REINFORCE(n_steps=8, whiten=True, **NUMBERS), "numbers"),
+        slow(A2C(n_steps=8, weight="q", **NUMBERS), "choices"),
         (PPO(n_steps=8, batch_size=16, n_epochs=1, clip_range_vf=0.2, **NUMBERS), "numbers"),
-        (PPO(n_steps=8, batch_size=16, n_epochs=1, kl_coef=2.0, target_kl=0.1, **NUMBERS), "choices"),
+        slow(PPO(n_steps=8, batch_size=16, n_epochs=1, kl_coef=2.0, target_kl=0.1, **NUMBERS), "choices"),
         (TRPO(n_steps=8, batch_size=16, n_epochs=1, cg_iterations=1, network=MLP((8,), "tanh")), "numbers"),
     ],
     ids=["reinforce", "a2c by q", "ppo clipped", "ppo penalised", "trpo"],

@@ -169,6 +169,7 @@ def test_the_policy_that_is_given_is_the_one_that_is_judged(form):
     np.testing.assert_allclose(state.v[0][followed], wanted[followed], atol=0.15)
 
 
+@pytest.mark.slow
 @every_kind
 def test_a_cut_by_the_clock_is_not_taken_for_an_end(kind):
     """Reward 1 for ever, cut after 8 steps: 1 / (1 - gamma) = 10, where an end would give less than 6."""
@@ -255,6 +256,7 @@ def test_actions_are_drawn_as_often_as_the_policy_says():
 # ---- several seeds, environments and settings
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [NStepTD, TDLambda, LambdaReturn])
 def test_a_seed_among_others_learns_what_it_learns_alone(kind):
     for one, many in zip(jax.tree.leaves(walked(kind, 1)), jax.tree.leaves(walked(kind, 8)), strict=True):

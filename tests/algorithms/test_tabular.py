@@ -234,6 +234,7 @@ def chain(rewards, limit=None) -> MDP:
     return MDP.from_arrays(P, np.vstack([rewards, np.zeros(actions)]), terminal=[states], max_episode_steps=limit)
 
 
+@pytest.mark.slow
 @every_kind
 def test_what_is_earned_later_is_discounted(kind):
     algorithm = kind(learning_rate=0.5, gamma=GAMMA, exploration=EpsilonGreedy(1.0))
@@ -241,6 +242,7 @@ def test_what_is_earned_later_is_discounted(kind):
     np.testing.assert_allclose(values_of(state)[0, :2], [[GAMMA] * 2, [1, 1]], atol=1e-3)
 
 
+@pytest.mark.slow
 @every_kind
 def test_a_cut_by_the_clock_is_not_taken_for_an_end(kind):
     """Reward 1 for ever, cut after 8 steps: 1 / (1 - gamma) = 10, where an end would give 4.7."""
@@ -275,6 +277,7 @@ def test_an_optimistic_start_tries_everything():
     assert (hopeful.q[:, 0] < 2.0).all()
 
 
+@pytest.mark.slow
 def test_q_learning_learns_the_best_policy_and_sarsa_the_value_of_its_own():
     """Against linear equations: SARSA's values are those of the epsilon-greedy policy that it follows."""
     mdp = MDP.from_grid("S.. .#. ..G", slip=0.2, step=-1.0, goal=5.0)
@@ -290,6 +293,7 @@ def test_q_learning_learns_the_best_policy_and_sarsa_the_value_of_its_own():
         assert error.mean() < 0.15, kind.name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [MonteCarlo, OffPolicyMonteCarlo, TabularCEM])
 def test_learners_from_whole_episodes_solve_a_small_lake(kind):
     mdp = MDP.from_grid("S.. .H. ..G", step=-1.0, goal=10.0, hole=-10.0, max_episode_steps=100)
@@ -309,6 +313,7 @@ def test_environments_side_by_side_learn_one_after_the_other(kind):
     np.testing.assert_allclose(values_of(state)[0, :2], [[GAMMA] * 2, [1, 1]], atol=1e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [DoubleQLearning, QLambda])  # SARSA and others are in tests/engines
 def test_a_seed_among_others_learns_what_it_learns_alone(kind):
     mdp, algorithm = MDP.from_gymnasium("FrozenLake-v1"), kind(learning_rate=0.3)
@@ -320,6 +325,7 @@ def test_a_seed_among_others_learns_what_it_learns_alone(kind):
         np.testing.assert_array_equal(one, many[5])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("id", ["FrozenLake-v1", "CliffWalking-v1"])
 def test_what_is_learnt_comes_near_what_is_planned(id):
     """The whole comparison, on all environments and ten seeds, is in tests/learning."""

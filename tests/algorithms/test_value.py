@@ -23,6 +23,7 @@ from polyak.parts.networks import MLP, Dueling, Recurrent
 from polyak.parts.optimise import Adam, RAdam, RMSProp
 from polyak.parts.replay import Prioritised, Uniform
 from tests.algorithms.test_probes import ENDLESS, GAMMA, spec_of, train
+from tests.speeds import slow
 
 PROBE = "probe/match-then-wait"
 # What is seen, and the value of each action there.
@@ -66,6 +67,9 @@ CASES = {
 }  # fmt: skip
 
 
+FAST = ("double, n-step, prioritised, dueling, ladder", "iqn, n-step, prioritised, noisy")
+
+
 def values_of(algorithm, state, seen) -> np.ndarray:
     """[B, A] action values of what is seen [B]."""
     obs = jnp.array(seen)[:, None]
@@ -79,7 +83,7 @@ def values_of(algorithm, state, seen) -> np.ndarray:
     return np.asarray(answer.mean(-1) if isinstance(algorithm, QRDQN) else answer)
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", [name if name in FAST else slow(name) for name in CASES])
 def test_each_learns_the_known_values_and_says_how_it_goes(name):
     kind, settings, num_envs = CASES[name]
     algorithm = kind(**settings) if kind is PQN else kind(**(SHARED | settings))

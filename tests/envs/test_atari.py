@@ -219,6 +219,7 @@ def test_scores_are_of_whole_games_and_films_of_the_real_screen():
     env.close()
 
 
+@pytest.mark.slow
 def test_a_game_is_gone_on_with_by_playing_it_again():
     """The emulator's memory is no plain data, but seed and actions decide all, sticky actions too."""
     vector, other = (make("ALE/Pong-v5") for _ in range(2))
@@ -241,6 +242,7 @@ def test_a_game_in_a_pool_is_lost_with_its_process():
     pool.close()
 
 
+@pytest.mark.slow
 def test_training_counts_whole_games_and_so_do_scores(tmp_path):
     """Lives end episodes for the agent alone. Its policy knows by its id how it was trained, and plays games so."""
     id = "Breakout-v5/limit=60"

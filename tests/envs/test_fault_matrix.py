@@ -16,6 +16,7 @@ from polyak.envs.from_gymnasium import GymnasiumVector
 from polyak.envs.worker_vector import WorkerVector
 from polyak.errors import EnvironmentFault
 from tests.envs.broken import Broken, is_gone
+from tests.speeds import slow
 
 SEED, AT_FAULT, TIMEOUT = 7, 1, 0.4
 OF = EpisodeSeeds(SEED, 2)
@@ -184,7 +185,7 @@ for _ in range(8):
 """
 
 
-@pytest.mark.parametrize("how", ["hang", "stop"])
+@pytest.mark.parametrize("how", [slow("hang"), "stop"])
 def test_workers_end_when_their_parent_is_killed(how):
     words = map(str, (how, OF(AT_FAULT, 0), SEED))
     with subprocess.Popen([sys.executable, "-c", ORPHAN, *words], stdout=subprocess.PIPE) as process:

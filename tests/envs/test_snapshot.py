@@ -576,6 +576,7 @@ def go_on(name: str, state: dict | None, seed: int, actions: list[int], last: li
     return played(env, 3, seed=1, midway=True)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_another_process_goes_on_exactly(tmp_path):
     saved, expected = [], []

@@ -18,6 +18,7 @@ import scipy.stats
 from polyak.envs import from_envpool, from_gymnax, make
 from polyak.envs.hidden import HIDDEN
 from polyak.envs.one import make_one
+from tests.speeds import slow
 
 TOLERANCE = 2e-4
 STEPS = 4_000  # half of them with random actions, half with a controller that reaches goals and time limits
@@ -126,7 +127,7 @@ def history(id: str) -> History:
     return jax.device_get(played)
 
 
-TWINS = pytest.mark.parametrize("id", from_gymnax.TWINS)
+TWINS = pytest.mark.parametrize("id", [slow(id) if "MinAtar" in id else id for id in from_gymnax.TWINS])
 # Some are chaotic in the long run (a pole that falls, two arms that swing): there an error of float32 grows for ever,
 # so the state is put in anew at every step; the others run freely from the first state of an episode to its last.
 FREE = {"MountainCar-v0", "MinAtar/Breakout-v1"}

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from polyak.envs import make
+from tests.speeds import slow
 
 
 class Drifting(gymnasium.Env):
@@ -41,7 +42,7 @@ def play(vector, steps: int, seed: int) -> list:
         ("CartPole-v1", 0, "state"),
         ("CartPole-v1", 2, "state"),
         ("LunarLander-v3", 0, "actions"),
-        ("Hopper-v5", 0, "actions"),
+        slow("Hopper-v5", 0, "actions"),
     ],
 )
 def test_a_snapshot_is_gone_on_from_as_if_nothing_had_happened(env, workers, kept):

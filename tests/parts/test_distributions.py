@@ -175,12 +175,17 @@ def test_parts_of_a_space_are_drawn_side_by_side():
 @pytest.mark.parametrize("name", EVERY)
 def test_leading_axes_are_kept(name):
     pi = EVERY[name]
-    parameters = pi.parameters(jnp.zeros((4, 5, pi.outputs)), pi.free())
-    draw = pi.sample(parameters, pi.noise(jax.random.key(0), (4, 5)))
-    for number in (pi.log_prob(parameters, draw), pi.entropy(parameters), pi.kl(parameters, parameters)):
-        assert number.shape == (4, 5)
+
+    def answers():
+        parameters = pi.parameters(jnp.zeros((4, 5, pi.outputs)), pi.free())
+        draw = pi.sample(parameters, pi.noise(jax.random.key(0), (4, 5)))
+        numbers = pi.log_prob(parameters, draw), pi.entropy(parameters), pi.kl(parameters, parameters)
+        return numbers, (pi.action(draw), pi.action(pi.mode(parameters)))
+
+    numbers, actions = jax.eval_shape(answers)  # of shapes alone nothing is compiled
     space = FINITE[name][0] if name in FINITE else pi.space
-    assert pi.action(draw).shape == pi.action(pi.mode(parameters)).shape == (4, 5, *space.shape)
+    assert all(number.shape == (4, 5) for number in numbers)
+    assert all(action.shape == (4, 5, *space.shape) for action in actions)
 
 
 def test_spaces_that_cannot_be_drawn_from_are_refused_in_a_sentence():

@@ -13,6 +13,7 @@ from polyak.parts import replay
 from polyak.parts.replay import Prioritised, Uniform
 from polyak.parts.ring import Ring
 from tests.parts.worlds import World
+from tests.speeds import slow
 
 GAMMA = 0.5  # powers of it and sums of small whole numbers are exact
 STACK = 3
@@ -76,9 +77,13 @@ def check(world: World, drawn: replay.Sample, n_steps: int, finals: int | None =
     return read, lost
 
 
+FAST = [(Uniform(), STACK, 3, 3), (Prioritised(), 1, 3, 3)]
+COMBINATIONS = itertools.product([Uniform(), Prioritised()], [1, STACK], [1, 3], [1, 3])
+
+
 @pytest.mark.parametrize(
     ("setting", "frame_stack", "n_steps", "num_envs"),
-    [*itertools.product([Uniform(), Prioritised()], [1, STACK], [1, 3], [1, 3])],
+    [row if row in FAST else slow(*row) for row in COMBINATIONS],
     ids=lambda value: getattr(value, "name", value),
 )
 def test_samples_are_what_a_plain_list_tells(setting, frame_stack, n_steps, num_envs):
@@ -98,7 +103,7 @@ def test_samples_are_what_a_plain_list_tells(setting, frame_stack, n_steps, num_
         assert check(world, drawn, n_steps) == (expected, set())
 
 
-@pytest.mark.parametrize("setting", [Uniform(), Prioritised()], ids=lambda setting: setting.name)
+@pytest.mark.parametrize("setting", [Uniform(), slow(Prioritised())], ids=lambda setting: setting.name)
 def test_steps_whose_final_frames_are_gone_weigh_nothing(setting):
     world = World(3, STACK, seed=5, end=0.5)
     memory = memory_of(world, setting, n_steps=2, frame_stack=STACK, finals=6)

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from polyak.parts.ring import Ring, take
+from tests.speeds import slow
 
 
 def block_of(first: int, time: int, batch: int) -> dict:
@@ -70,8 +71,8 @@ def test_all_leaves_of_a_transition_stay_together_after_the_ring_has_wrapped():
     np.testing.assert_array_equal(taken["odd"], taken["number"] % 2 == 1)
 
 
-@pytest.mark.parametrize("blocks", [1, 2, 3, 4, 5, 7, 10])
-@pytest.mark.parametrize("count", [1, 2, 3, 5])
+@pytest.mark.parametrize("blocks", [1, slow(2), 3, slow(4), 5, slow(7), 10])
+@pytest.mark.parametrize("count", [slow(1), slow(2), 3, slow(5)])
 def test_ahead_are_the_next_steps_of_the_same_environment_up_to_its_newest(blocks, count):
     memory, replay = filled(blocks)  # 2 environments: the even numbers are the steps of one, the odd of the other
     written = 4 * blocks

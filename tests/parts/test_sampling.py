@@ -10,6 +10,7 @@ from polyak.errors import Error
 from polyak.parts.ring import Ring
 from polyak.parts.sampling import LEAST, Drawable, Prioritised, Uniform, replay_from_text
 from polyak.parts.text import part_text
+from tests.speeds import slow
 
 RING = Ring(12, 4)
 
@@ -28,13 +29,13 @@ def filled(setting, blocks: int, newest: int = 0, oldest: int = 0):
 @pytest.mark.parametrize(
     ("blocks", "newest", "oldest", "expected"),
     [
-        (1, 0, 0, range(4)),
-        (2, 0, 0, range(8)),
+        slow(1, 0, 0, range(4)),
+        slow(2, 0, 0, range(8)),
         (7, 0, 0, range(16, 28)),
-        (2, 0, 3, range(8)),  # nothing is overwritten yet
-        (3, 0, 3, range(3, 12)),
-        (4, 0, 3, range(7, 16)),
-        (2, 2, 0, range(6)),
+        slow(2, 0, 3, range(8)),  # nothing is overwritten yet
+        slow(3, 0, 3, range(3, 12)),
+        slow(4, 0, 3, range(7, 16)),
+        slow(2, 2, 0, range(6)),
         (1, 6, 0, range(0)),
         (2, 6, 0, range(2)),
         (5, 6, 2, range(10, 14)),

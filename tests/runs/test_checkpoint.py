@@ -15,6 +15,7 @@ from polyak.runs import checkpoint
 from polyak.runs.files import FolderLock, write_atomically
 from tests.runs import interrupt
 from tests.runs.interrupt import FIRST, KEPT, SECOND, save_first, save_second
+from tests.speeds import slow
 
 PROJECT = Path(__file__).parents[2]
 
@@ -137,7 +138,7 @@ def test_links_are_neither_read_nor_followed_when_something_is_removed(tmp_path)
     assert os.listdir(folder) == ["step-000000000020"]
 
 
-@pytest.mark.parametrize("how", ["exit_at_once", "exit_in_the_middle"])
+@pytest.mark.parametrize("how", [slow("exit_at_once"), "exit_in_the_middle"])
 def test_a_process_that_ends_at_any_call_of_a_save_leaves_one_whole_checkpoint(how, tmp_path):
     command = [sys.executable, "-m", "tests.runs.interrupt", str(tmp_path), how]
     outcomes = json.loads(subprocess.run(command, capture_output=True, check=True, cwd=PROJECT).stdout)

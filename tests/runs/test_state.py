@@ -116,6 +116,7 @@ def test_a_checkpoint_of_another_state_is_refused(tmp_path):
         state.restore(fresh() | {"w": jnp.zeros(4)}, [saved], batched=False)
 
 
+@pytest.mark.slow
 def test_a_prioritised_memory_of_frames_comes_back_bit_for_bit(tmp_path):
     world = World(2, 3, seed=0)
     memory = replay.memory(
