@@ -299,7 +299,10 @@ def test_a_noisy_network_with_a_memory_is_refused_too():
 @pytest.mark.parametrize(
     ("algorithm", "says"),
     [
-        (TRPO(network=Recurrent(MLP((8,)), "gru", 8)), r"trpo takes networks without a memory, not mlp:8:relu\+gru:8"),
+        (
+            TRPO(network=Recurrent(MLP((8,)), "gru", 8)),
+            r"trpo's network takes networks without a memory, not mlp:8:relu\+gru:8",
+        ),
         (PPO(kl_coef=-1.0, target_kl=0.01), "ppo's kl_coef is -1.0; it must be more than 0"),
         (A2C(weight="qq"), "There is no weight named 'qq'; did you mean q"),
     ],
@@ -309,7 +312,14 @@ def test_settings_that_never_work_are_told_in_a_sentence(algorithm, says):
         settings.check(algorithm)
 
 
-@pytest.mark.parametrize("memory", [("rnn", 8), ("gru", 0), ("transformer", 8, 1)])
-def test_a_memory_that_cannot_be_is_refused(memory):
-    with pytest.raises(Error, match=r"no memory named 'rnn'|1 to 65,536 units"):
-        Recurrent(MLP((8,)), *memory)
+@pytest.mark.parametrize(
+    ("memory", "says"),
+    [
+        (("rnn", 8), "no memory named 'rnn'"),
+        (("gru", 0), "units is 0; it must be at least 1 and at most 65,536"),
+        (("transformer", 8, 1), "window is 1; it must be at least 2 and at most 4,096"),
+    ],
+)
+def test_a_memory_that_cannot_be_is_refused(memory, says):
+    with pytest.raises(Error, match=says):
+        settings.check(PPO(network=Recurrent(MLP((8,)), *memory)))
