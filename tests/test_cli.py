@@ -60,7 +60,7 @@ def test_a_table_is_trained_by_its_name_with_settings_written_on_one_line(tmp_pa
     assert trained.returncode == 0, trained.stderr
     (path,) = (tmp_path / "runs").iterdir()
     settings = json.loads((path / "run.json").read_text())["settings"]
-    assert settings["learning_rate"] == "0.5:0.1" and settings["exploration"] == "epsilon:1:0.1:0.5"
+    assert settings["learning_rate"] == "0.5:0.1" and settings["exploration"] == "epsilon:1.0:0.1:0.5"
     wrong = inside("train", "sarsa", "CliffWalking-v1", "--exploration", "epsilom", cwd=tmp_path)
     assert wrong.returncode == 2 and "did you mean epsilon?" in wrong.stderr
 

@@ -18,6 +18,7 @@ from polyak.parts.policies import TabularPolicy
 from polyak.parts.ranges import Range
 from polyak.parts.replay import Sampling
 from polyak.parts.schedules import StepSize
+from polyak.parts.text import part_text
 from polyak.settings import PARTS, build, describe
 
 
@@ -78,6 +79,22 @@ FORMS[float | StepSize] = made(StepSize) | made(StepSize, power=st.just(1))
 
 def test_every_part_that_has_a_text_form_is_checked_here():
     assert set(FORMS) == set(PARTS)
+
+
+@pytest.mark.parametrize(
+    ("part", "text"),
+    [
+        (exploration.EpsilonGreedy(1, 0.05, 0.5), "epsilon:1.0:0.05:0.5"),
+        (exploration.EpsilonGreedy(0.1), "epsilon:0.1"),
+        (exploration.NoisyGreedy(1.0, None), "noise:1.0:none:1.0"),
+        (exploration.UCB(2), "ucb:2.0"),
+        (optimise.Adam(), "adam:1e-08"),
+        (sampling.Prioritised(), "prioritised:0.6:0.4:1.0"),
+        (features.Tiles(), "tiles:8:8"),
+    ],
+)
+def test_texts_of_parts_stay_as_checkpoints_have_them(part, text):
+    assert part_text(part) == text
 
 
 QUICK = settings(deadline=None, phases=(Phase.explicit, Phase.reuse, Phase.generate))  # to find a smaller one is slow

@@ -181,5 +181,5 @@ class Prioritised:
 
 Sampling = Uniform | Prioritised
 SAMPLINGS: dict[str, Any] = {kind.name: kind for kind in (Uniform, Prioritised)}
-# Reads `uniform`, `prioritised` or `prioritised:0.6:0.4:1`: alpha, beta at the start and at the end.
+# Reads `uniform`, `prioritised` or `prioritised:0.6:0.4:1.0`: alpha, beta at the start and at the end.
 replay_from_text = partial(part_from_text, "replay", SAMPLINGS)

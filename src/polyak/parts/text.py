@@ -31,16 +31,21 @@ def whole_number(text: str) -> int:
 
 
 def part_text(part: Any) -> str:
-    """`epsilon:0.1`, `tiles:8:8`, `noise:1:none:1`: the name and the numbers, in order; `default` for None.
+    """`epsilon:0.1`, `tiles:8:8`, `noise:1.0:none:1.0`: the name and the numbers, in order; `default` for None.
 
-    From a None on, defaults are left out.
+    From a None on, defaults are left out. Checkpoints are compared by these texts, so a form that changes would keep
+    old runs from being resumed.
     """
     if part is None:
         return "default"
-    fields = dataclasses.fields(part)
+    fields, hints = dataclasses.fields(part), typing.get_type_hints(type(part))
     numbers, defaults = [getattr(part, field.name) for field in fields], [field.default for field in fields]
     end = next((at for at, number in enumerate(numbers) if number is None and numbers[at:] == defaults[at:]), None)
-    return ":".join([part.name, *("none" if number is None else number_text(number) for number in numbers[:end])])
+    texts = [
+        "none" if number is None else str(number) if hints[field.name] is int else repr(float(number))
+        for field, number in zip(fields, numbers, strict=True)
+    ]
+    return ":".join([part.name, *texts[:end]])
 
 
 def part_from_text(what: str, kinds: Mapping[str, Any], text: str) -> Any:
