@@ -14,7 +14,6 @@ import time
 from pathlib import Path
 
 import gymnasium
-import pytest
 
 import polyak
 from tests.scripted import ENDS, HARMLESS, Learner, Script
@@ -28,41 +27,32 @@ class Hangs(Exception):
     """A run took longer than its deadline."""
 
 
-@pytest.fixture(autouse=True)
-def deadline():
+def ended(train, signals: list[tuple[float, int]]) -> str:
+    """How a run ends that is sent signals, after so many seconds each: its status, or the name of what it raised."""
+    over, main = threading.Event(), threading.main_thread().ident
+
     def ring(number, frame):
         raise Hangs
 
-    before = signal.signal(signal.SIGALRM, ring)
-    yield
-    signal.alarm(0)
-    signal.signal(signal.SIGALRM, before)
-
-
-def ended(train, signals: list[tuple[float, int]]) -> str:
-    """How a run ends that is sent signals, after so many seconds each: its status, or the name of what it raised."""
-    over = threading.Event()
-
     def send() -> None:
-        for seconds, number in signals:
+        for seconds, number in [*signals, (DEADLINE, signal.SIGUSR1)]:
             if over.wait(seconds):
                 return
-            signal.pthread_kill(threading.main_thread().ident, number)
+            signal.pthread_kill(main, number)
 
-    deaf = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}
+    handlers = {signal.SIGINT: signal.SIG_IGN, signal.SIGTERM: signal.SIG_IGN, signal.SIGUSR1: ring}
+    handlers = {number: signal.signal(number, handler) for number, handler in handlers.items()}
     sending = threading.Thread(target=send)
     before = children()
-    signal.alarm(DEADLINE)
     sending.start()
     try:
         how = train().about["status"]
     except (polyak.Error, RuntimeError, KeyboardInterrupt) as error:
         how = type(error).__name__
     finally:
-        signal.alarm(0)
         over.set()
         sending.join()
-        for number, handler in deaf.items():
+        for number, handler in handlers.items():
             signal.signal(number, handler)
     left = children() - before
     assert not left, f"{how}, and left {left}"
