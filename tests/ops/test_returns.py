@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -139,6 +140,22 @@ def test_discounted_returns_by_hand(compiled):
 def test_the_first_visit_is_the_first_of_its_episode(compiled):
     visited, over = jnp.array([1, 2, 1, 1, 2, 2]), jnp.array([False, False, True, False, False, False])
     assert compiled(returns.first_visit)(visited, over).tolist() == [True, True, False, True, True, False]
+
+
+def test_first_visits_are_those_of_a_plain_loop(compiled):
+    rng = np.random.default_rng(0)
+    visited, over = rng.integers(-3, 9, 500), rng.random(500) < 0.05
+    wanted, seen = [], set()
+    for place, ends in zip(visited.tolist(), over, strict=True):
+        wanted.append(place not in seen)
+        seen = set() if ends else seen | {place}
+    assert compiled(returns.first_visit)(jnp.array(visited), jnp.array(over)).tolist() == wanted
+
+
+def test_first_visits_of_a_long_block_take_little_memory():
+    steps = jax.ShapeDtypeStruct((20_000,), jnp.int32), jax.ShapeDtypeStruct((20_000,), bool)
+    memory = jax.jit(returns.first_visit).lower(*steps).compile().memory_analysis()
+    assert memory.temp_size_in_bytes < 2**21  # a matrix of all pairs takes 400 MB
 
 
 def corrected(compiled, rho, terminated=NEVER, truncated=NEVER, **clips):

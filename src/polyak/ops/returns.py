@@ -190,5 +190,6 @@ def first_visit(visited: Array, over_t: Array) -> Array:
     Source: Sutton and Barto (2018), section 5.1.
     """
     episode = jnp.cumsum(over_t) - over_t
-    same = (visited[:, None] == visited[None, :]) & (episode[:, None] == episode[None, :])
-    return ~jnp.any(jnp.tril(same, -1), axis=1)
+    order = jnp.lexsort((visited, episode))  # stable: equal ones stay in the order of time
+    same_as_before = (jnp.diff(visited[order]) == 0) & (jnp.diff(episode[order]) == 0)
+    return jnp.ones(len(order), bool).at[order[1:]].set(~same_as_before)
