@@ -252,6 +252,13 @@ def test_a_cut_by_the_clock_is_not_taken_for_an_end(kind):
     assert metrics["episode_length"] == 8
 
 
+@pytest.mark.parametrize("n", [1, 8])
+def test_the_td_error_is_that_of_a_corrected_step_however_many_wait(n):
+    endless = MDP.from_arrays(np.ones((1, 2, 1)), np.ones((1, 2)), max_episode_steps=8)
+    _, metrics = trained(NStepSARSA(n_steps=n, learning_rate=1e-9, gamma=0.0), endless, 160)
+    assert metrics["td_error"] == pytest.approx(1.0)
+
+
 @pytest.mark.parametrize(
     "exploration", [EpsilonGreedy(1.0, 0.1, 0.5), Boltzmann(0.5), NoisyGreedy(2.0, 0.1), UCB(1.0)], ids=lambda e: e.name
 )

@@ -1,21 +1,51 @@
-"""Tables of values: which row an observation belongs to."""
+"""Tables of values: which entry an observation belongs to, and how an error corrects it."""
 
+import dataclasses
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, ClassVar, NamedTuple, Protocol
 
 import gymnasium
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from polyak.agent import Array, PyTree, Spec
+from polyak.agent import Array, Key, PyTree, Spec, Step
 from polyak.errors import BadSetting
+from polyak.ops import td
+from polyak.parts.exploration import Exploration
+from polyak.parts.finite import usable
+from polyak.parts.schedules import StepSize, step_size
 
 SMALL = 1_024  # entries
 
+Place = tuple[Array, ...]  # the indices of an entry: (s, a) in a table of action values, (s,) in one of state values
+
+
+class ControlState(NamedTuple):
+    """The state of a learner with a table of action values; () for what it does not keep."""
+
+    q: Array  # [S, A]; [2, S, A] of double Q-learning
+    visits: PyTree  # [S, A] float32, how often each action was taken
+    step: Array  # [] int32, environment steps observed
+    next_action: PyTree = ()  # [B] int32, A' of every environment, chosen when S' was reached
+    fresh: PyTree = ()  # [B] bool, where an episode begins instead
+    trace: PyTree = ()  # [B, S, A] E of every environment
+    recent: PyTree = ()  # [B, n] the latest steps of every environment
+    model: PyTree = ()  # of the environment
+
+
+class PredictionState(NamedTuple):
+    """The state of a learner with a table of state values; () for what it does not keep."""
+
+    v: Array  # [S]
+    visits: PyTree  # [S] float32, how often each state was visited
+    step: Array  # [] int32, environment steps observed
+    trace: PyTree = ()  # [B, S] E of every environment
+    waiting: PyTree = ()  # [B, n] the latest steps of every environment
+
 
 class Rows(NamedTuple):
-    """The shape of a table of action values, and how to find one's way in it."""
+    """The shape of a table of action values, and how observations and actions are numbered in it."""
 
     num_states: int
     num_actions: int
@@ -34,15 +64,11 @@ def rows_of(spec: Spec, algorithm: str) -> Rows:
     return Rows(int(observed.n), int(acted.n), lambda obs: obs - first_state, int(acted.start))
 
 
-class AfterstateRows(NamedTuple):
-    """The shape of a table of afterstate values."""
+def afterstate_rows_of(spec: Spec, algorithm: str) -> Rows:
+    """The rows for a task that shows what each action leads to, as a number or -1; `BadSetting` for any other.
 
-    num_afterstates: int
-    num_actions: int
-
-
-def afterstate_rows_of(spec: Spec, algorithm: str) -> AfterstateRows:
-    """The rows for a task that shows what each action leads to, as a number or -1; `BadSetting` for any other."""
+    Afterstates take the place of states: an observation [A] is A rows, -1 for an action that is not allowed.
+    """
     observed, acted = spec.observation_space, spec.action_space
     if not isinstance(acted, gymnasium.spaces.Discrete) or acted.start != 0:
         raise BadSetting(f"{algorithm} needs discrete actions, numbered from 0, and this environment's are {acted}.")
@@ -52,7 +78,114 @@ def afterstate_rows_of(spec: Spec, algorithm: str) -> AfterstateRows:
             f"{algorithm} needs to observe the number of the afterstate that each action leads to, {acted.n} whole "
             f"numbers from -1, as in tic-tac-toe, not {observed}."
         )
-    return AfterstateRows(int(observed.high.max()) + 1, int(acted.n))
+    return Rows(int(observed.high.max()) + 1, int(acted.n), lambda obs: obs, 0)
+
+
+class PredictionSettings(Protocol):
+    """The hyperparameters of a table of values."""
+
+    @property
+    def learning_rate(self) -> float | StepSize: ...
+    @property
+    def gamma(self) -> float: ...
+    @property
+    def initial_value(self) -> float: ...
+
+
+class ControlSettings(PredictionSettings, Protocol):
+    """The hyperparameters of a table of action values."""
+
+    @property
+    def exploration(self) -> Exploration: ...
+
+
+@dataclasses.dataclass(frozen=True)
+class Table:
+    """A table of values for a task: how it begins, and how an error corrects an entry of it."""
+
+    trace: ClassVar[str] = "trace"  # the field of the state that holds traces
+    scale: ClassVar[float] = 1.0  # of step sizes, in `parts.traces`
+
+    kind: type[ControlState] | type[PredictionState]
+    shape: tuple[int, ...]  # [S, A] or [S]
+    rows: Rows
+    spec: Spec
+    alpha: StepSize
+    gamma: float
+    initial_value: float
+    counts: bool  # whether visits are counted
+
+    @property
+    def name(self) -> str:
+        """The field of the state that holds the values."""
+        return self.kind._fields[0]
+
+    def init(self, key: Key) -> PyTree:
+        """The state of a learner before its first step."""
+        values = jnp.full(self.shape, jnp.float32(self.initial_value))
+        return self.kind(values, jnp.zeros_like(values) if self.counts else (), jnp.int32(0))
+
+    def look(self, state: ControlState, obs: Array) -> tuple[Array, PyTree]:
+        """Action values and visits [..., A] at observations [...]."""
+        s = self.rows.state(obs)
+        return state.q[s], look_up(state.visits, s)
+
+    def transition(self, step: Step) -> tuple[Array, Array, Array, Array, Array]:
+        """S, A, R, gamma (0 where S' is terminal) and S' of a step; any shape."""
+        s, a, s_next = self.rows.state(step.obs), step.action - self.rows.first_action, self.rows.state(step.next_obs)
+        return s, a, step.reward, td.discount(step.terminated, self.gamma), s_next
+
+    def place(self, step: Step) -> Place:
+        """The entry that a step visits; any shape."""
+        return self.transition(step)[: len(self.shape)]
+
+    def progress(self, state: PyTree) -> Array:
+        """[] the share of the run that is over."""
+        return state.step / self.spec.total_steps
+
+    def marked(self, trace: Array, place: Place, replacing: bool) -> Array:
+        """Traces, of the table's shape, after a visit of an entry: E + 1 there, or 1 if `replacing`."""
+        return trace.at[place].set(1.0) if replacing else trace.at[place].add(1.0)
+
+    def corrected(self, state: PyTree, place: Place, error: Array, counts: Array | float = 1.0) -> tuple[PyTree, Array]:
+        """Q(S, A) <- Q(S, A) + alpha error, or the same of V(S).
+
+        Args:
+            state: of the learner.
+            place: (s, a) or (s,).
+            error: [] of the value there.
+            counts: [] 0 where the visit does not count, else 1.
+
+        Returns:
+            The state, and the error, NaN where it is too large to be used.
+        """
+        error = usable(error)
+        values, visits = getattr(state, self.name), added(state.visits, place, counts)
+        change = self.alpha.at(self.progress(state), look_up(visits, *place)) * error
+        return state._replace(visits=visits, **{self.name: added(values, place, change)}), error
+
+
+def action_values(hyper: ControlSettings, spec: Spec, algorithm: str) -> Table:
+    """The table q [S, A] of a task; raises `BadSetting` where its states and actions are not numbered."""
+    rows = rows_of(spec, algorithm)
+    return _table(ControlState, (rows.num_states, rows.num_actions), rows, hyper, spec, hyper.exploration.counts)
+
+
+def state_values(hyper: PredictionSettings, spec: Spec, algorithm: str) -> Table:
+    """The table v [S] of a task; raises `BadSetting` where its states and actions are not numbered."""
+    rows = rows_of(spec, algorithm)
+    return _table(PredictionState, (rows.num_states,), rows, hyper, spec, counts=False)
+
+
+def afterstate_values(hyper: ControlSettings, spec: Spec, algorithm: str) -> Table:
+    """The table v [X] of a task's afterstates; raises `BadSetting` where they are not observed."""
+    rows = afterstate_rows_of(spec, algorithm)
+    return _table(PredictionState, (rows.num_states,), rows, hyper, spec, hyper.exploration.counts)
+
+
+def _table(kind: Any, shape: tuple[int, ...], rows: Rows, hyper: PredictionSettings, spec: Spec, counts: bool) -> Table:
+    alpha = step_size(hyper.learning_rate)
+    return Table(kind, shape, rows, spec, alpha, hyper.gamma, hyper.initial_value, counts or alpha.counts)
 
 
 def look_up(table: PyTree, *index: Array) -> PyTree:
@@ -60,8 +193,8 @@ def look_up(table: PyTree, *index: Array) -> PyTree:
     return jax.tree.map(lambda entries: entries[index], table)
 
 
-def add(table: PyTree, s: Array, a: Array, amount: Array | float) -> PyTree:
-    """The table [S, A] with `amount` added at one place; () of one that is not kept.
+def added(table: PyTree, place: Place, amount: Array | float) -> PyTree:
+    """The table with `amount` added to one entry; () of one that is not kept.
 
     A small table is added to as a whole: where many seeds share a program, writing to one place of each is a loop. An
     amount of NaN leaves the table as it is.
@@ -70,13 +203,10 @@ def add(table: PyTree, s: Array, a: Array, amount: Array | float) -> PyTree:
 
     def to_entries(entries: Array) -> Array:
         if entries.size > SMALL:
-            return entries.at[s, a].add(amount)
-        here = jnp.arange(entries.size).reshape(entries.shape) == s * entries.shape[1] + a
-        return entries + here * amount
+            return entries.at[place].add(amount)
+        here = place[0]
+        for size, index in zip(entries.shape[1:], place[1:], strict=True):
+            here = here * size + index
+        return entries + (jnp.arange(entries.size).reshape(entries.shape) == here) * amount
 
     return jax.tree.map(to_entries, table)
-
-
-def add_at(table: PyTree, s: Array, amount: Array | float) -> PyTree:
-    """`add` for a table [S] of state values."""
-    return jax.tree.map(lambda entries: add(entries[:, None], s, jnp.int32(0), amount)[:, 0], table)

@@ -8,19 +8,16 @@ after every step. With lambda = 0 only the step itself is corrected; with featur
 """
 
 import dataclasses
-from typing import ClassVar, NamedTuple
+from typing import ClassVar
 
-import jax
 import jax.numpy as jnp
 
-from polyak.agent import Agent, Array, Key, PyTree, Spec, Step, forget, no_memory, one_by_one
-from polyak.errors import BadSetting
+from polyak.agent import Agent, Array, Spec, Step
 from polyak.ops import td
-from polyak.parts import hyper
-from polyak.parts.exploration import EpsilonGreedy, NoiseAhead, noise_ahead
-from polyak.parts.features import Tiles, linear_in
-from polyak.parts.finite import unless_nan, usable
-from polyak.parts.schedules import step_size
+from polyak.parts import hyper, tabular, traces
+from polyak.parts.exploration import EpsilonGreedy
+from polyak.parts.features import Tiles
+from polyak.parts.traces import LinearState, linear_values
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,64 +39,12 @@ class LinearSARSA:
     exploration: hyper.ExplorationWithoutVisits = EpsilonGreedy(0.1)
 
     def agent(self, spec: Spec) -> Agent:
-        x, num_actions, first_action = linear_in(self.features, spec, "Linear SARSA")
-        if self.exploration.counts or step_size(self.learning_rate).counts:
-            raise BadSetting("Linear SARSA counts no visits, so it knows neither ucb nor step sizes over n.")
-        alpha = step_size(self.learning_rate)
+        linear = linear_values(self, spec, "Linear SARSA")
 
-        def init(key: Key) -> State:
-            w = jnp.zeros((num_actions, x.size))
-            none, all_fresh = jnp.zeros(spec.num_envs, jnp.int32), jnp.ones(spec.num_envs, bool)
-            return State(w, jnp.int32(0), none, all_fresh, jnp.zeros((spec.num_envs, *w.shape)))
+        def update(state: LinearState, step: Step, a_next: Array) -> tuple[LinearState, Array]:
+            w, (x, a, r, discount, x_next) = state.w, linear.transition(step)
+            error = td.sarsa(w @ x, a, r, discount, w @ x_next, a_next)
+            fade = self.gamma * self.trace_lambda
+            return traces.corrected(linear, state, step, error, self.replacing_traces, fade)
 
-        def noise(key: Key, shape: tuple[int, ...]) -> NoiseAhead:
-            return noise_ahead(self.exploration, key, shape, num_actions)
-
-        def choose(q: Array, step: Array, noise: PyTree) -> Array:
-            return self.exploration.choose(q, (), step / spec.total_steps, noise)
-
-        def act(state: State, carry: tuple[()], obs: Array, noise: NoiseAhead, explore: bool):
-            q = jax.vmap(x.of)(obs) @ state.w.T
-            if not explore:
-                return jnp.argmax(q, -1).astype(jnp.int32) + first_action, carry, ()
-            first = jax.vmap(choose, (0, None, 0))(q, state.step, noise.first)
-            return jnp.where(state.fresh, first, state.next_action) + first_action, carry, noise.next
-
-        def observe(state: State, block: Step) -> State:
-            return state._replace(step=state.step + spec.num_envs)
-
-        def update(state: State, inputs: tuple[Step, Array]) -> tuple[State, tuple[Array, Array, Array]]:
-            step, z = inputs
-            features, a = x.of(step.obs), step.action - first_action
-            q, q_next = state.w @ features, state.w @ x.of(step.next_obs)
-            a_next = choose(q_next, state.step, step.extras)
-            error = usable(td.sarsa(q, a, step.reward, td.discount(step.terminated, self.gamma), q_next, a_next))
-            seen = z.at[a].add(features)
-            z = unless_nan(error, jnp.minimum(seen, 1.0) if self.replacing_traces else seen, z)
-            w = state.w + alpha.at(state.step / spec.total_steps, ()) * error * x.scale * z
-            w = unless_nan(error, w, state.w)
-            goes_on = ~(step.terminated | step.truncated)
-            return state._replace(w=w), (a_next, self.gamma * self.trace_lambda * goes_on * z, error)
-
-        def learn(state: State, block: Step, key: Key) -> tuple[State, dict[str, Array]]:
-            state, (a_next, z, errors) = jax.lax.scan(update, state, (one_by_one(block), state.z))
-            fresh = (block.terminated | block.truncated)[0]
-            return state._replace(next_action=a_next, fresh=fresh, z=z), {"td_error": jnp.abs(errors).mean()}
-
-        def policy(state: State) -> State:
-            return state._replace(next_action=(), fresh=(), z=())
-
-        def cut(state: State, which: Array) -> State:
-            return state._replace(fresh=state.fresh | which, z=forget(state.z, which))
-
-        return Agent(init, no_memory, noise, act, observe, learn, policy, cut)
-
-
-class State(NamedTuple):
-    """What linear SARSA knows."""
-
-    w: Array  # [A, F]
-    step: Array  # [] int32
-    next_action: PyTree  # [B] int32, A' of every environment, chosen when S' was reached
-    fresh: PyTree  # [B] bool, where an episode begins instead
-    z: PyTree  # [B, A, F] the traces of every environment
+        return tabular.control_ahead(self.exploration, linear, update, z=jnp.zeros(linear.shape))

@@ -9,28 +9,25 @@ leads to the best afterstate. In self-play the next action is the opponent's, wh
     V(X) <- V(X) + alpha [R - gamma max_x V(x) - V(X)]
 
 Deviations: the book learns nothing from exploring moves; here the maximum over what follows, as in Q-learning, makes
-them as good to learn from as any other. Values are what is won, from -1 to 1, and not probabilities of winning.
+them as good to learn from as any other. Values are expected results, from -1 to 1, and not probabilities of winning.
 """
 
 import dataclasses
-from typing import ClassVar, NamedTuple
+from typing import ClassVar
 
-import jax
 import jax.numpy as jnp
 
-from polyak.agent import Agent, Array, Key, PyTree, Spec, Step, no_memory, one_by_one
+from polyak.agent import Agent, Array, PyTree, Spec, Step
 from polyak.ops import td
-from polyak.parts import hyper
+from polyak.parts import hyper, tabular
 from polyak.parts.exploration import EpsilonGreedy, Exploration
-from polyak.parts.finite import unless_nan, usable
 from polyak.parts.ranges import Finite, Share
-from polyak.parts.schedules import step_size
-from polyak.parts.tables import afterstate_rows_of, look_up
+from polyak.parts.tables import PredictionState, afterstate_values, look_up
 
 
 @dataclasses.dataclass(frozen=True)
 class AfterstateTD:
-    """TD on afterstates: a table of what actions lead to, with one step of look-ahead, by self-play or against others.
+    """TD on afterstates: a table of their values, with one step of look-ahead, by self-play or against others.
 
     It needs to observe, for each action, the number of the afterstate it leads to, or -1 where it is not allowed.
     """
@@ -50,59 +47,23 @@ class AfterstateTD:
     exploration: Exploration = EpsilonGreedy(1.0, 0.1)
     """How other allowed actions are tried: epsilon:0.1, epsilon:1:0.05:0.5, boltzmann:1, noise:1, ucb:2."""
     initial_value: Finite = 0.0
-    """What every afterstate is thought to be worth at first."""
+    """The value of every afterstate before the first step."""
 
     def agent(self, spec: Spec) -> Agent:
-        rows = afterstate_rows_of(spec, "Afterstate TD")
-        alpha = step_size(self.learning_rate)
+        table = afterstate_values(self, spec, "Afterstate TD")
         gamma = -self.gamma if self.self_play else self.gamma
 
-        def init(key: Key) -> State:
-            v = jnp.full(rows.num_afterstates, jnp.float32(self.initial_value))
-            visits = jnp.zeros_like(v) if self.exploration.counts or alpha.counts else ()
-            return State(v, visits, jnp.int32(0))
-
         def look_ahead(v: Array, obs: Array) -> Array:
-            """What each action is worth; -inf where it is not allowed."""
+            """The value of the afterstate of each action; -inf where it is not allowed."""
             return jnp.where(obs >= 0, v[obs], -jnp.inf)
 
-        def noise(key: Key, shape: tuple[int, ...]) -> PyTree:
-            return self.exploration.noise(key, shape, rows.num_actions)
+        def look(state: PredictionState, obs: Array) -> tuple[Array, PyTree]:
+            return look_ahead(state.v, obs), look_up(state.visits, obs)
 
-        def act(state: State, carry: tuple[()], obs: Array, noise: PyTree, explore: bool):
-            q = look_ahead(state.v, obs)
-            if explore:
-                choose = jax.vmap(self.exploration.choose, (0, 0, None, 0))
-                action = choose(q, look_up(state.visits, obs), state.step / spec.total_steps, noise)
-            else:
-                action = jnp.argmax(q, -1).astype(jnp.int32)
-            return action, carry, ()
-
-        def observe(state: State, block: Step) -> State:
-            return state._replace(step=state.step + spec.num_envs)
-
-        def update(state: State, step: Step) -> tuple[State, Array]:
-            x = step.obs[step.action]
-            visits = jax.tree.map(lambda n: n.at[x].add(1.0), state.visits)
+        def update(state: PredictionState, step: Step) -> tuple[PredictionState, Array]:
             q_tm1 = look_ahead(state.v, step.obs)
             q_t = jnp.where(step.terminated, 0.0, look_ahead(state.v, step.next_obs))  # at an end nothing is allowed
-            error = usable(td.q_learning(q_tm1, step.action, step.reward, td.discount(step.terminated, gamma), q_t))
-            size = alpha.at(state.step / spec.total_steps, look_up(visits, x))
-            return state._replace(v=state.v.at[x].add(unless_nan(error, size * error, 0.0)), visits=visits), error
+            error = td.q_learning(q_tm1, step.action, step.reward, td.discount(step.terminated, gamma), q_t)
+            return table.corrected(state, (step.obs[step.action],), error)
 
-        def learn(state: State, block: Step, key: Key) -> tuple[State, dict[str, Array]]:
-            state, errors = jax.lax.scan(update, state, one_by_one(block))
-            return state, {"td_error": jnp.abs(errors).mean()}
-
-        def policy(state: State) -> State:
-            return state._replace(visits=())
-
-        return Agent(init, no_memory, noise, act, observe, learn, policy)
-
-
-class State(NamedTuple):
-    """What is known of the afterstates."""
-
-    v: Array  # [X]
-    visits: PyTree  # [X] float32
-    step: Array  # [] int32
+        return tabular.control(spec, self.exploration, table.init, look, tabular.after_each_step(update))

@@ -2,8 +2,8 @@
 
     Q_1(S, A) <- Q_1(S, A) + alpha [R + gamma Q_2(S', argmax_a Q_1(S', a)) - Q_1(S, A)]
 
-after half of the steps, and the same with 1 and 2 exchanged after the others: who chooses the action does not judge it,
-which frees the maximum of its upward bias.
+after half of the steps, and the same with 1 and 2 exchanged after the others: one table chooses the action and the
+other evaluates it, which removes the upward bias of the maximum.
 """
 
 import dataclasses
@@ -12,18 +12,16 @@ from typing import ClassVar, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from polyak.agent import Agent, Array, Key, PyTree, Spec, Step, no_memory, one_by_one
+from polyak.agent import Agent, Array, Key, PyTree, Spec, Step
 from polyak.ops import td
-from polyak.parts import hyper
+from polyak.parts import hyper, tabular
 from polyak.parts.exploration import EpsilonGreedy
-from polyak.parts.finite import usable
-from polyak.parts.schedules import step_size
-from polyak.parts.tables import add, look_up, rows_of
+from polyak.parts.tables import ControlState, action_values, look_up
 
 
 @dataclasses.dataclass(frozen=True)
 class DoubleQLearning:
-    """Double Q-learning: two tables, one of which judges the action that the other thinks best."""
+    """Double Q-learning: two tables of action values, each of which evaluates the actions that the other chooses."""
 
     name: ClassVar[str] = "double-q-learning"
     default_num_envs: ClassVar[int] = 1
@@ -38,51 +36,34 @@ class DoubleQLearning:
     initial_value: hyper.InitialActionValue = 0.0
 
     def agent(self, spec: Spec) -> Agent:
-        rows = rows_of(spec, "Double Q-learning")
-        alpha = step_size(self.learning_rate)
+        table = action_values(self, spec, "Double Q-learning")
 
-        def init(key: Key) -> State:
-            shape = (rows.num_states, rows.num_actions)
-            visits = jnp.zeros(shape) if self.exploration.counts or alpha.counts else ()
-            return State(jnp.full((2, *shape), jnp.float32(self.initial_value)), visits, jnp.int32(0))
+        def init(key: Key) -> ControlState:
+            one = table.init(key)
+            return one._replace(q=jnp.stack([one.q, one.q]))
+
+        def look(state: ControlState, obs: Array) -> tuple[Array, PyTree]:
+            s = table.rows.state(obs)
+            return state.q[:, s].mean(0), look_up(state.visits, s)
+
+        def update(state: ControlState, step: Step) -> tuple[ControlState, Array]:
+            chooser = step.extras  # 0 or 1: the table that chooses, and learns
+            own, other = state._replace(q=state.q[chooser]), state.q[1 - chooser]
+            q, (s, a, r, discount, s_next) = own.q, table.transition(step)
+            error = td.double_q_learning(q[s], a, r, discount, other[s_next], q[s_next])
+            own, error = table.corrected(own, (s, a), error)
+            return own._replace(q=state.q.at[chooser].set(own.q)), error
 
         def noise(key: Key, shape: tuple[int, ...]) -> Noise:
             explore_key, coin_key = jax.random.split(key)
-            coin = jax.random.randint(coin_key, shape, 0, 2)
-            return Noise(self.exploration.noise(explore_key, shape, rows.num_actions), coin)
+            return Noise(greedy.noise(explore_key, shape), jax.random.randint(coin_key, shape, 0, 2))
 
-        def act(state: State, carry: tuple[()], obs: Array, noise: Noise, explore: bool):
-            s = rows.state(obs)
-            q = state.q[:, s].mean(0)
-            if not explore:
-                return jnp.argmax(q, -1).astype(jnp.int32) + rows.first_action, carry, ()
-            choose = jax.vmap(self.exploration.choose, (0, 0, None, 0))
-            action = choose(q, look_up(state.visits, s), state.step / spec.total_steps, noise.explore)
-            return action + rows.first_action, carry, noise.coin
+        def act(state: ControlState, carry: tuple[()], obs: Array, noise: Noise, explore: bool):
+            action, carry, _ = greedy.act(state, carry, obs, noise.explore, explore)
+            return action, carry, noise.coin
 
-        def observe(state: State, block: Step) -> State:
-            return state._replace(step=state.step + spec.num_envs)
-
-        def update(state: State, step: Step) -> tuple[State, Array]:
-            q, visits, chooser = state.q, state.visits, step.extras
-            s, a, s_next = rows.state(step.obs), step.action - rows.first_action, rows.state(step.next_obs)
-            discount, judge = td.discount(step.terminated, self.gamma), 1 - chooser
-            error = usable(
-                td.double_q_learning(q[chooser, s], a, step.reward, discount, q[judge, s_next], q[chooser, s_next])
-            )
-            visits = add(visits, s, a, 1.0)
-            change = alpha.at(state.step / spec.total_steps, look_up(visits, s, a)) * error
-            q = q.at[chooser].set(add(q[chooser], s, a, change))
-            return state._replace(q=q, visits=visits), error
-
-        def learn(state: State, block: Step, key: Key) -> tuple[State, dict[str, Array]]:
-            state, errors = jax.lax.scan(update, state, one_by_one(block))
-            return state, {"td_error": jnp.abs(errors).mean()}
-
-        def policy(state: State) -> State:
-            return state._replace(visits=())
-
-        return Agent(init, no_memory, noise, act, observe, learn, policy)
+        greedy = tabular.control(spec, self.exploration, init, look, tabular.after_each_step(update))
+        return greedy._replace(noise=noise, act=act)
 
 
 class Noise(NamedTuple):
@@ -90,11 +71,3 @@ class Noise(NamedTuple):
 
     explore: PyTree
     coin: Array  # 0 or 1: which table learns
-
-
-class State(NamedTuple):
-    """What double Q-learning knows."""
-
-    q: Array  # [2, S, A]
-    visits: PyTree  # [S, A] float32, of both together
-    step: Array  # [] int32

@@ -3,10 +3,10 @@
     Q(S, A) <- Q(S, A) + alpha [R + gamma max_a Q(S', a) - Q(S, A)]
     n times, for a pair (s, a) that was taken before: Q(s, a) <- r(s, a) + gamma sum_s' p(s' | s, a) max_a' Q(s', a')
 
-after every step, with r and p as they were seen so far: experience is thought over while more of it is gathered.
+after every step, with r and p estimated from the steps so far: experience is used again while more of it is gathered.
 
-Deviation: the model keeps how often each state followed and plans with the mean, where the original keeps what followed
-last; so it learns in worlds that are left to chance too.
+Deviation: the model counts how often each state followed and plans with the mean, so that it is right in stochastic
+environments too; the original keeps what followed last.
 """
 
 import dataclasses
@@ -15,14 +15,13 @@ from typing import ClassVar, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from polyak.agent import Agent, Array, Key, PyTree, Spec, Step, no_memory, one_by_one
+from polyak.agent import Agent, Array, Key, Spec, Step
 from polyak.ops import td
-from polyak.parts import hyper
+from polyak.parts import hyper, tabular
 from polyak.parts.exploration import EpsilonGreedy
 from polyak.parts.finite import usable
 from polyak.parts.ranges import Count
-from polyak.parts.schedules import step_size
-from polyak.parts.tables import add, rows_of
+from polyak.parts.tables import ControlState, action_values
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,63 +43,36 @@ class DynaQ:
     initial_value: hyper.InitialActionValue = 0.0
 
     def agent(self, spec: Spec) -> Agent:
-        rows = rows_of(spec, "Dyna-Q")
-        alpha = step_size(self.learning_rate)
+        table = dataclasses.replace(action_values(self, spec, "Dyna-Q"), counts=True)
 
-        def init(key: Key) -> State:
-            q = jnp.full((rows.num_states, rows.num_actions), jnp.float32(self.initial_value))
-            model = Model(
-                jnp.zeros((*q.shape, rows.num_states)), jnp.zeros_like(q), jnp.zeros(q.size, jnp.int32), jnp.int32(0)
-            )
-            return State(q, jnp.zeros_like(q), jnp.int32(0), model)
+        def init(key: Key) -> ControlState:
+            return table.init(key)._replace(model=Model.empty(*table.shape))
 
-        def noise(key: Key, shape: tuple[int, ...]) -> PyTree:
-            return self.exploration.noise(key, shape, rows.num_actions)
-
-        def act(state: State, carry: tuple[()], obs: Array, noise: PyTree, explore: bool):
-            s = rows.state(obs)
-            if explore:
-                choose = jax.vmap(self.exploration.choose, (0, 0, None, 0))
-                action = choose(state.q[s], state.visits[s], state.step / spec.total_steps, noise)
-            else:
-                action = jnp.argmax(state.q[s], -1).astype(jnp.int32)
-            return action + rows.first_action, carry, ()
-
-        def observe(state: State, block: Step) -> State:
-            return state._replace(step=state.step + spec.num_envs)
-
-        def update(state: State, inputs: tuple[Step, Array]) -> tuple[State, Array]:
-            step, draws = inputs
-            q, visits, model = state.q, state.visits, state.model
-            s, a, s_next = rows.state(step.obs), step.action - rows.first_action, rows.state(step.next_obs)
-            error = usable(td.q_learning(q[s], a, step.reward, td.discount(step.terminated, self.gamma), q[s_next]))
-            model = model.take_in(s, a, step.reward, s_next, step.terminated, new=visits[s, a] == 0)
-            visits = add(visits, s, a, 1.0)
-            q = add(q, s, a, alpha.at(state.step / spec.total_steps, visits[s, a]) * error)
+        def update(state: ControlState, step: Step) -> tuple[ControlState, Array]:
+            q, (s, a, r, discount, s_next) = state.q, table.transition(step)
+            new = state.visits[s, a] == 0
+            state, error = table.corrected(state, (s, a), td.q_learning(q[s], a, r, discount, q[s_next]))
+            model = state.model.take_in(s, a, r, s_next, step.terminated, new)
 
             def plan(q: Array, draw: Array) -> tuple[Array, None]:
                 pair = model.seen[(draw * model.num_seen).astype(jnp.int32)]
-                s, a = pair // rows.num_actions, pair % rows.num_actions
-                target = (model.reward[s, a] + self.gamma * model.onward[s, a] @ q.max(1)) / visits[s, a]
+                s, a = pair // table.rows.num_actions, pair % table.rows.num_actions
+                target = (model.reward[s, a] + self.gamma * model.onward[s, a] @ q.max(1)) / state.visits[s, a]
                 return q.at[s, a].set(jnp.where(jnp.isnan(usable(target)), q[s, a], target)), None
 
-            q, _ = jax.lax.scan(plan, q, draws)
-            return state._replace(q=q, visits=visits, model=model), error
+            q, _ = jax.lax.scan(plan, state.q, step.extras)
+            return state._replace(q=q, model=model), error
 
-        def learn(state: State, block: Step, key: Key) -> tuple[State, dict[str, Array]]:
-            steps = one_by_one(block)
-            draws = jax.random.uniform(key, (len(steps.reward), self.planning_steps))
-            state, errors = jax.lax.scan(update, state, (steps, draws))
-            return state, {"td_error": jnp.abs(errors).mean()}
+        def learn(state: ControlState, block: Step, key: Key) -> tuple[ControlState, dict[str, Array]]:
+            draws = jax.random.uniform(key, (*block.reward.shape, self.planning_steps))
+            return learn_steps(state, block._replace(extras=draws), key)
 
-        def policy(state: State) -> State:
-            return state._replace(visits=(), model=())
-
-        return Agent(init, no_memory, noise, act, observe, learn, policy)
+        learn_steps = tabular.after_each_step(update)
+        return tabular.control(spec, self.exploration, init, table.look, learn)
 
 
 class Model(NamedTuple):
-    """What has been seen of the world."""
+    """The environment as estimated from the steps so far."""
 
     onward: Array  # [S, A, S] float32, how often each state followed and the episode went on
     reward: Array  # [S, A] the sum of rewards
@@ -122,12 +94,3 @@ class Model(NamedTuple):
             self.seen.at[self.num_seen].set(jnp.where(new, pair, self.seen[self.num_seen]), mode="drop"),
             self.num_seen + new,
         )
-
-
-class State(NamedTuple):
-    """What Q-learning knows."""
-
-    q: Array  # [S, A]
-    visits: PyTree  # [S, A] float32
-    step: Array  # [] int32
-    model: PyTree  # Model

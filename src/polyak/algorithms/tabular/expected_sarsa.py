@@ -2,27 +2,22 @@
 
     Q(S, A) <- Q(S, A) + alpha [R + gamma sum_a pi(a | S') Q(S', a) - Q(S, A)]
 
-after every step: SARSA without the luck of which action came next, so that it bears a larger step size.
+after every step: SARSA without the variance of the next action, so that it allows a larger step size.
 """
 
 import dataclasses
-from typing import ClassVar, NamedTuple
+from typing import ClassVar
 
-import jax
-import jax.numpy as jnp
-
-from polyak.agent import Agent, Array, Key, PyTree, Spec, Step, no_memory, one_by_one
+from polyak.agent import Agent, Array, Spec, Step
 from polyak.ops import td
-from polyak.parts import hyper
+from polyak.parts import hyper, tabular
 from polyak.parts.exploration import EpsilonGreedy
-from polyak.parts.finite import usable
-from polyak.parts.schedules import step_size
-from polyak.parts.tables import add, look_up, rows_of
+from polyak.parts.tables import ControlState, action_values, look_up
 
 
 @dataclasses.dataclass(frozen=True)
 class ExpectedSARSA:
-    """Expected SARSA: a table of action values that looks to the mean of the next action."""
+    """Expected SARSA: a table of action values, bootstrapped on the expected value of the next action."""
 
     name: ClassVar[str] = "expected-sarsa"
     default_num_envs: ClassVar[int] = 1
@@ -37,52 +32,11 @@ class ExpectedSARSA:
     initial_value: hyper.InitialActionValue = 0.0
 
     def agent(self, spec: Spec) -> Agent:
-        rows = rows_of(spec, "Expected SARSA")
-        alpha = step_size(self.learning_rate)
+        table = action_values(self, spec, "Expected SARSA")
 
-        def init(key: Key) -> State:
-            q = jnp.full((rows.num_states, rows.num_actions), jnp.float32(self.initial_value))
-            visits = jnp.zeros_like(q) if self.exploration.counts or alpha.counts else ()
-            return State(q, visits, jnp.int32(0))
+        def update(state: ControlState, step: Step) -> tuple[ControlState, Array]:
+            q, (s, a, r, discount, s_next) = state.q, table.transition(step)
+            pi = self.exploration.probabilities(q[s_next], look_up(state.visits, s_next), table.progress(state))
+            return table.corrected(state, (s, a), td.expected_sarsa(q[s], a, r, discount, q[s_next], pi))
 
-        def noise(key: Key, shape: tuple[int, ...]) -> PyTree:
-            return self.exploration.noise(key, shape, rows.num_actions)
-
-        def act(state: State, carry: tuple[()], obs: Array, noise: PyTree, explore: bool):
-            s = rows.state(obs)
-            if explore:
-                choose = jax.vmap(self.exploration.choose, (0, 0, None, 0))
-                action = choose(state.q[s], look_up(state.visits, s), state.step / spec.total_steps, noise)
-            else:
-                action = jnp.argmax(state.q[s], -1).astype(jnp.int32)
-            return action + rows.first_action, carry, ()
-
-        def observe(state: State, block: Step) -> State:
-            return state._replace(step=state.step + spec.num_envs)
-
-        def update(state: State, step: Step) -> tuple[State, Array]:
-            q, visits = state.q, state.visits
-            s, a, s_next = rows.state(step.obs), step.action - rows.first_action, rows.state(step.next_obs)
-            progress, discount = state.step / spec.total_steps, td.discount(step.terminated, self.gamma)
-            pi = self.exploration.probabilities(q[s_next], look_up(visits, s_next), progress)
-            error = usable(td.expected_sarsa(q[s], a, step.reward, discount, q[s_next], pi))
-            visits = add(visits, s, a, 1.0)
-            q = add(q, s, a, alpha.at(progress, look_up(visits, s, a)) * error)
-            return state._replace(q=q, visits=visits), error
-
-        def learn(state: State, block: Step, key: Key) -> tuple[State, dict[str, Array]]:
-            state, errors = jax.lax.scan(update, state, one_by_one(block))
-            return state, {"td_error": jnp.abs(errors).mean()}
-
-        def policy(state: State) -> State:
-            return state._replace(visits=())
-
-        return Agent(init, no_memory, noise, act, observe, learn, policy)
-
-
-class State(NamedTuple):
-    """What expected SARSA knows."""
-
-    q: Array  # [S, A]
-    visits: PyTree  # [S, A] float32
-    step: Array  # [] int32
+        return tabular.control(spec, self.exploration, table.init, table.look, tabular.after_each_step(update))

@@ -5,8 +5,8 @@
 for the first visit of each state and action in an episode, or for every one; alpha = 1 / n averages. It learns from
 blocks of steps, each of which begins with a fresh episode.
 
-Deviation: an episode that the clock, or the end of the block, cut has no return; there the value that the policy
-expects stands for the rest.
+Deviation: an episode that the clock, or the end of the block, cut has no return; there the expected value under the
+policy stands for the rest.
 """
 
 import dataclasses
@@ -16,12 +16,11 @@ import jax
 import jax.numpy as jnp
 
 from polyak.agent import Agent, Array, Key, PyTree, Spec, Step
-from polyak.ops import returns, td
-from polyak.parts import hyper
+from polyak.ops import returns
+from polyak.parts import hyper, tabular
 from polyak.parts.exploration import EpsilonGreedy
-from polyak.parts.finite import usable
-from polyak.parts.schedules import StepSize, step_size
-from polyak.parts.tables import add, rows_of
+from polyak.parts.schedules import StepSize
+from polyak.parts.tables import ControlState, Place, action_values
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,62 +48,36 @@ class MonteCarlo:
         return self.n_steps
 
     def agent(self, spec: Spec) -> Agent:
-        rows = rows_of(spec, "Monte Carlo")
-        alpha = step_size(self.learning_rate)
+        table = dataclasses.replace(action_values(self, spec, "Monte Carlo"), counts=True)
+        num_actions, first_action = table.rows.num_actions, table.rows.first_action
         exploration = EpsilonGreedy(0.0) if self.exploring_starts else self.exploration
 
-        def init(key: Key) -> State:
-            q = jnp.full((rows.num_states, rows.num_actions), jnp.float32(self.initial_value))
-            return State(q, jnp.zeros_like(q), jnp.int32(0))
+        def target(state: ControlState, steps: Step) -> tuple[Place, Array, Array]:
+            s, a, r, discount, _ = table.transition(steps)
+            over = (steps.terminated | steps.truncated).at[-1].set(True)
+            q, visits = table.look(state, steps.next_obs)
+            pi = jax.vmap(exploration.probabilities, (0, 0, None))(q, visits, table.progress(state))
+            rest = discount * jnp.sum(pi * q, -1)
+            g = returns.discounted(r + over * rest, self.gamma * (1.0 - over), jnp.float32(0))
+            counts = returns.first_visit(s * num_actions + a, over) if self.first_visit else jnp.ones_like(over)
+            return (s, a), g, counts
 
         def start(batch: int) -> Array:
             return jnp.ones(batch, bool)  # the carry: whether an episode begins
 
         def noise(key: Key, shape: tuple[int, ...]) -> Noise:
             explore_key, first_key = jax.random.split(key)
-            first = jax.random.randint(first_key, shape, 0, rows.num_actions)
-            return Noise(exploration.noise(explore_key, shape, rows.num_actions), first)
+            first = jax.random.randint(first_key, shape, 0, num_actions)
+            return Noise(agent.noise(explore_key, shape), first)
 
-        def act(state: State, begins: Array, obs: Array, noise: Noise, explore: bool):
-            s = rows.state(obs)
-            if not explore:
-                return jnp.argmax(state.q[s], -1).astype(jnp.int32) + rows.first_action, begins, ()
-            choose = jax.vmap(exploration.choose, (0, 0, None, 0))
-            action = choose(state.q[s], state.visits[s], state.step / spec.total_steps, noise.explore)
-            action = jnp.where(begins & self.exploring_starts, noise.first, action)
-            return action + rows.first_action, jnp.zeros_like(begins), ()
+        def act(state: ControlState, begins: Array, obs: Array, noise: Noise, explore: bool):
+            action, _, _ = agent.act(state, (), obs, noise.explore, explore)
+            if explore and self.exploring_starts:
+                action = jnp.where(begins, noise.first + first_action, action)
+            return action, jnp.zeros_like(begins), ()
 
-        def observe(state: State, block: Step) -> State:
-            return state._replace(step=state.step + self.n_steps * spec.num_envs)
-
-        def returns_of(state: State, steps: Step) -> tuple[Array, Array, Array, Array]:
-            """Of one environment's steps [T]: states, actions, returns, and which of them count."""
-            s, a, s_next = rows.state(steps.obs), steps.action - rows.first_action, rows.state(steps.next_obs)
-            over = (steps.terminated | steps.truncated).at[-1].set(True)
-            progress = state.step / spec.total_steps
-            pi = jax.vmap(exploration.probabilities, (0, 0, None))(state.q[s_next], state.visits[s_next], progress)
-            rest = td.discount(steps.terminated, self.gamma) * jnp.sum(pi * state.q[s_next], -1)
-            g = returns.discounted(steps.reward + over * rest, self.gamma * (1.0 - over), jnp.float32(0))
-            counts = returns.first_visit(s * rows.num_actions + a, over) if self.first_visit else jnp.ones_like(over)
-            return s, a, g, counts
-
-        def learn(state: State, block: Step, key: Key) -> tuple[State, dict[str, Array]]:
-            visited = jax.vmap(returns_of, (None, 1))(state, block)
-
-            def correct(state: State, visit: tuple[Array, Array, Array, Array]) -> tuple[State, Array]:
-                s, a, g, counts = visit
-                visits = add(state.visits, s, a, counts)
-                size = alpha.at(state.step / spec.total_steps, visits[s, a])
-                error = usable(counts * (g - state.q[s, a]))
-                return state._replace(q=add(state.q, s, a, size * error), visits=visits), error
-
-            state, errors = jax.lax.scan(correct, state, jax.tree.map(lambda leaf: leaf.reshape(-1), visited))
-            return state, {"td_error": jnp.abs(errors).mean()}
-
-        def policy(state: State) -> State:
-            return state._replace(visits=())
-
-        return Agent(init, start, noise, act, observe, learn, policy)
+        agent = tabular.control(spec, exploration, table.init, table.look, tabular.from_returns(table, target))
+        return agent._replace(start=start, noise=noise, act=act)
 
 
 class Noise(NamedTuple):
@@ -112,11 +85,3 @@ class Noise(NamedTuple):
 
     explore: PyTree
     first: Array  # int32, the action of an exploring start
-
-
-class State(NamedTuple):
-    """What Monte Carlo control knows."""
-
-    q: Array  # [S, A]
-    visits: PyTree  # [S, A] float32
-    step: Array  # [] int32

@@ -4,7 +4,7 @@ From the end of an episode to its beginning, with W = 1 at the end:
 
     C(S, A) <- C(S, A) + W
     Q(S, A) <- Q(S, A) + W / C(S, A) [G - Q(S, A)]
-    W <- W / b(A | S) if A is greedy, else the rest of the episode says nothing
+    W <- W / b(A | S) if A is greedy, else the steps before it are not used
 
 so that the greedy policy is learnt from episodes of one that explores.
 
@@ -17,9 +17,9 @@ from typing import ClassVar, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from polyak.agent import Agent, Array, Key, PyTree, Spec, Step, no_memory
+from polyak.agent import Agent, Array, Key, PyTree, Spec, Step
 from polyak.ops import td
-from polyak.parts import hyper
+from polyak.parts import hyper, tabular
 from polyak.parts.exploration import EpsilonGreedy, Exploration
 from polyak.parts.finite import unless_nan, usable
 from polyak.parts.tables import rows_of
@@ -52,20 +52,9 @@ class OffPolicyMonteCarlo:
             q = jnp.full((rows.num_states, rows.num_actions), jnp.float32(self.initial_value))
             return State(q, jnp.zeros_like(q), jnp.int32(0))
 
-        def noise(key: Key, shape: tuple[int, ...]) -> PyTree:
-            return self.exploration.noise(key, shape, rows.num_actions)
-
-        def act(state: State, carry: tuple[()], obs: Array, noise: PyTree, explore: bool):
+        def look(state: State, obs: Array) -> tuple[Array, Array]:
             s = rows.state(obs)
-            if not explore:
-                return jnp.argmax(state.q[s], -1).astype(jnp.int32) + rows.first_action, carry, ()
-            progress = state.step / spec.total_steps
-            action = jax.vmap(self.exploration.choose, (0, 0, None, 0))(state.q[s], state.weight[s], progress, noise)
-            b = jax.vmap(self.exploration.probabilities, (0, 0, None))(state.q[s], state.weight[s], progress)
-            return action + rows.first_action, carry, jnp.take_along_axis(b, action[:, None], 1)[:, 0]
-
-        def observe(state: State, block: Step) -> State:
-            return state._replace(step=state.step + self.n_steps * spec.num_envs)
+            return state.q[s], state.weight[s]
 
         def backward(carry: tuple[State, Array, Array], step: Step) -> tuple[tuple[State, Array, Array], Array]:
             """One step nearer to the beginning of its episode."""
@@ -88,15 +77,21 @@ class OffPolicyMonteCarlo:
             (state, _, _), errors = jax.lax.scan(backward, carry, in_turn, reverse=True)
             return state, {"td_error": jnp.abs(errors).mean()}
 
-        def policy(state: State) -> State:
-            return state._replace(weight=())
+        def act(state: State, carry: tuple[()], obs: Array, noise: PyTree, explore: bool):
+            action, carry, _ = agent.act(state, carry, obs, noise, explore)
+            if not explore:
+                return action, carry, ()
+            progress = state.step / spec.total_steps
+            b = jax.vmap(self.exploration.probabilities, (0, 0, None))(*look(state, obs), progress)
+            return action, carry, jnp.take_along_axis(b, action[:, None] - rows.first_action, 1)[:, 0]
 
-        return Agent(init, no_memory, noise, act, observe, learn, policy)
+        agent = tabular.control(spec, self.exploration, init, look, learn)
+        return agent._replace(act=act)
 
 
 class State(NamedTuple):
-    """What off-policy Monte Carlo control knows."""
+    """A table of action values, each a weighted mean of returns."""
 
     q: Array  # [S, A]
     weight: PyTree  # [S, A] float32, C: the sum of the weights of all returns
-    step: Array  # [] int32
+    step: Array  # [] int32, environment steps observed

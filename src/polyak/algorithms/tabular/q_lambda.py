@@ -4,27 +4,24 @@
     Q <- Q + alpha [R + gamma max_a Q(S', a) - Q(S, A)] E
     E <- gamma lambda E if the next action is greedy, else 0
 
-after every step: an action that was only a trial says nothing of what came before it, so that traces end there.
+after every step: what follows an exploring action is not a return of the greedy policy, so that traces end there.
 """
 
 import dataclasses
-from typing import ClassVar, NamedTuple
+from typing import ClassVar
 
-import jax
 import jax.numpy as jnp
 
-from polyak.agent import Agent, Array, Key, PyTree, Spec, Step, forget, no_memory, one_by_one
+from polyak.agent import Agent, Array, Spec, Step
 from polyak.ops import td
-from polyak.parts import hyper
-from polyak.parts.exploration import EpsilonGreedy, NoiseAhead, noise_ahead
-from polyak.parts.finite import unless_nan, usable
-from polyak.parts.schedules import step_size
-from polyak.parts.tables import add, look_up, rows_of
+from polyak.parts import hyper, tabular, traces
+from polyak.parts.exploration import EpsilonGreedy
+from polyak.parts.tables import ControlState, action_values
 
 
 @dataclasses.dataclass(frozen=True)
 class QLambda:
-    """Q(lambda): Q-learning in which each error corrects all steps since the last trial."""
+    """Q(lambda): Q-learning in which each error corrects all steps since the last exploring action."""
 
     name: ClassVar[str] = "q-lambda"
     default_num_envs: ClassVar[int] = 1
@@ -41,64 +38,13 @@ class QLambda:
     initial_value: hyper.InitialActionValue = 0.0
 
     def agent(self, spec: Spec) -> Agent:
-        rows = rows_of(spec, "Q(lambda)")
-        alpha = step_size(self.learning_rate)
+        table = action_values(self, spec, "Q(lambda)")
 
-        def init(key: Key) -> State:
-            q = jnp.full((rows.num_states, rows.num_actions), jnp.float32(self.initial_value))
-            none, all_fresh = jnp.zeros(spec.num_envs, jnp.int32), jnp.ones(spec.num_envs, bool)
-            visits = jnp.zeros_like(q) if self.exploration.counts or alpha.counts else ()
-            return State(q, visits, jnp.int32(0), none, all_fresh, jnp.zeros((spec.num_envs, *q.shape)))
+        def update(state: ControlState, step: Step, a_next: Array) -> tuple[ControlState, Array]:
+            q, (s, a, r, discount, s_next) = state.q, table.transition(step)
+            error = td.q_learning(q[s], a, r, discount, q[s_next])
+            greedy = q[s_next, a_next] == q[s_next].max()
+            fade = self.gamma * self.trace_lambda * greedy
+            return traces.corrected(table, state, step, error, self.replacing_traces, fade)
 
-        def noise(key: Key, shape: tuple[int, ...]) -> NoiseAhead:
-            return noise_ahead(self.exploration, key, shape, rows.num_actions)
-
-        def choose(state: State, s: Array, noise: PyTree) -> Array:
-            return self.exploration.choose(state.q[s], look_up(state.visits, s), state.step / spec.total_steps, noise)
-
-        def act(state: State, carry: tuple[()], obs: Array, noise: NoiseAhead, explore: bool):
-            s = rows.state(obs)
-            if not explore:
-                return jnp.argmax(state.q[s], -1).astype(jnp.int32) + rows.first_action, carry, ()
-            first = jax.vmap(choose, (None, 0, 0))(state, s, noise.first)
-            return jnp.where(state.fresh, first, state.next_action) + rows.first_action, carry, noise.next
-
-        def observe(state: State, block: Step) -> State:
-            return state._replace(step=state.step + spec.num_envs)
-
-        def update(state: State, inputs: tuple[Step, Array]) -> tuple[State, tuple[Array, Array, Array]]:
-            step, trace = inputs
-            q, progress = state.q, state.step / spec.total_steps
-            s, a, s_next = rows.state(step.obs), step.action - rows.first_action, rows.state(step.next_obs)
-            a_next = choose(state, s_next, step.extras)
-            error = usable(td.q_learning(q[s], a, step.reward, td.discount(step.terminated, self.gamma), q[s_next]))
-            visits = add(state.visits, s, a, 1.0)
-            trace = trace.at[s, a].set(1.0) if self.replacing_traces else trace.at[s, a].add(1.0)
-            q = unless_nan(error, q + alpha.at(progress, visits) * error * trace, q)
-            goes_on = (state.q[s_next, a_next] == state.q[s_next].max()) & ~(step.terminated | step.truncated)
-            trace = self.gamma * self.trace_lambda * goes_on * trace
-            return state._replace(q=q, visits=visits), (a_next, trace, error)
-
-        def learn(state: State, block: Step, key: Key) -> tuple[State, dict[str, Array]]:
-            state, (a_next, trace, errors) = jax.lax.scan(update, state, (one_by_one(block), state.trace))
-            fresh = (block.terminated | block.truncated)[0]
-            return state._replace(next_action=a_next, fresh=fresh, trace=trace), {"td_error": jnp.abs(errors).mean()}
-
-        def policy(state: State) -> State:
-            return state._replace(visits=(), next_action=(), fresh=(), trace=())
-
-        def cut(state: State, which: Array) -> State:
-            return state._replace(fresh=state.fresh | which, trace=forget(state.trace, which))
-
-        return Agent(init, no_memory, noise, act, observe, learn, policy, cut)
-
-
-class State(NamedTuple):
-    """What Q(lambda) knows."""
-
-    q: Array  # [S, A]
-    visits: PyTree  # [S, A] float32
-    step: Array  # [] int32
-    next_action: PyTree  # [B] int32, A' of every environment, chosen when S' was reached
-    fresh: PyTree  # [B] bool, where an episode begins instead
-    trace: PyTree  # [B, S, A] E, of every environment
+        return tabular.control_ahead(self.exploration, table, update, trace=jnp.zeros(table.shape))

@@ -28,7 +28,7 @@ class TabularCEM:
     learning_starts: ClassVar[int] = 0
 
     session_length: Count = 200
-    """Steps after which a session is judged by what it has earned so far; every environment plays one a round."""
+    """Steps of a session, whose score is its sum of rewards; every environment plays one a round."""
     elite_share: Share = 0.25
     """Share of the sessions that are imitated."""
     learning_rate: PositiveShare = 0.5
@@ -50,8 +50,8 @@ class TabularCEM:
             return jax.random.gumbel(key, (*shape, rows.num_actions))
 
         def act(state: State, carry: tuple[()], obs: Array, noise: Array, explore: bool):
-            chances = jnp.log(state.pi[rows.state(obs)])
-            action = jnp.argmax(chances + noise if explore else chances, -1).astype(jnp.int32)
+            logits = jnp.log(state.pi[rows.state(obs)])
+            action = jnp.argmax(logits + noise if explore else logits, -1).astype(jnp.int32)
             return action + rows.first_action, carry, ()
 
         def observe(state: State, block: Step) -> State:
@@ -78,6 +78,6 @@ class TabularCEM:
 
 
 class State(NamedTuple):
-    """What the cross-entropy method knows."""
+    """A table of a policy."""
 
     pi: Array  # [S, A] the probability of each action
