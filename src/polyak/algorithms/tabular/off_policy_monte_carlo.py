@@ -22,7 +22,7 @@ from polyak.ops import td
 from polyak.parts import hyper, tabular
 from polyak.parts.exploration import EpsilonGreedy, Exploration
 from polyak.parts.finite import unless_nan, usable
-from polyak.parts.tables import rows_of
+from polyak.parts.tables import look_up, rows_of
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,7 +54,7 @@ class OffPolicyMonteCarlo:
 
         def look(state: State, obs: Array) -> tuple[Array, Array]:
             s = rows.state(obs)
-            return state.q[s], state.weight[s]
+            return state.q[s], look_up(state.weight, s)
 
         def backward(carry: tuple[State, Array, Array], step: Step) -> tuple[tuple[State, Array, Array], Array]:
             """One step nearer to the beginning of its episode."""
