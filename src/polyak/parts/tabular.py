@@ -67,9 +67,9 @@ def control_ahead(exploration: Exploration, values: Table | Linear, update: Upda
         return noise_ahead(exploration, key, shape, int(spec.action_space.n))  # type: ignore[attr-defined]
 
     def act(state: State, carry: tuple[()], obs: Array, noise: NoiseAhead, explore: bool):
-        first, _, _ = agent.act(state, carry, obs, noise.first, explore)
         if not explore:
-            return first, carry, ()
+            return agent.act(state, carry, obs, (), False)
+        first, _, _ = agent.act(state, carry, obs, noise.first, True)
         return jnp.where(state.fresh, first, state.next_action + first_action), carry, noise.next
 
     def update_ahead(state: State, step: Step) -> tuple[State, tuple[Array, Array]]:

@@ -59,7 +59,9 @@ class DoubleQLearning:
             return Noise(greedy.noise(explore_key, shape), jax.random.randint(coin_key, shape, 0, 2))
 
         def act(state: ControlState, carry: tuple[()], obs: Array, noise: Noise, explore: bool):
-            action, carry, _ = greedy.act(state, carry, obs, noise.explore, explore)
+            if not explore:
+                return greedy.act(state, carry, obs, (), False)
+            action, carry, _ = greedy.act(state, carry, obs, noise.explore, True)
             return action, carry, noise.coin
 
         greedy = tabular.control(spec, self.exploration, init, look, tabular.after_each_step(update))

@@ -71,8 +71,10 @@ class MonteCarlo:
             return Noise(agent.noise(explore_key, shape), first)
 
         def act(state: ControlState, begins: Array, obs: Array, noise: Noise, explore: bool):
-            action, _, _ = agent.act(state, (), obs, noise.explore, explore)
-            if explore and self.exploring_starts:
+            if not explore:
+                return agent.act(state, (), obs, (), False)[0], begins, ()
+            action, _, _ = agent.act(state, (), obs, noise.explore, True)
+            if self.exploring_starts:
                 action = jnp.where(begins, noise.first + first_action, action)
             return action, jnp.zeros_like(begins), ()
 
