@@ -119,5 +119,9 @@ def test_states_have_the_names_that_files_hold(name):
     agent = algorithm.agent(spec)
     state = jax.eval_shape(agent.init, jax.random.key(0))
     assert [jax.tree_util.keystr(place)[1:] for place, _ in jax.tree.leaves_with_path(state)] == FIELDS[name].split()
-    kept = jax.tree.leaves_with_path(jax.eval_shape(agent.policy, state))
-    assert {jax.tree_util.keystr(place)[1:] for place, _ in kept} <= {"q", "v", "w", "pi", "step"}
+    policy, obs = jax.eval_shape(agent.policy, state), jnp.zeros((3, *spec.observation_space.shape), jnp.int32)
+    kept = {jax.tree_util.keystr(place)[1:] for place, _ in jax.tree.leaves_with_path(policy)}
+    assert kept <= {"q", "v", "w", "pi", "step"}
+    noise = agent.noise(jax.random.key(0), (3,))
+    action, _, _ = jax.eval_shape(lambda policy: agent.act(policy, agent.start(3), obs, noise, False), policy)
+    assert action.shape == (3,), "what is kept is enough to act by"
