@@ -52,6 +52,13 @@ def test_a_run_folder_holds_what_a_person_asks_for(tmp_path):
     assert polyak.Run(run.path).summary() == run.summary()
 
 
+def test_a_run_in_which_no_episode_ended_has_no_curve_and_says_so(tmp_path, capfd):
+    algorithm = polyak.A2C(n_steps=5, network=polyak.MLP((4,)))
+    run = polyak.train(algorithm, "Pendulum-v1", steps=20, num_envs=1, processes=0, final_episodes=1, out=tmp_path)
+    assert run.about["status"] == "finished" and not (run.path / "curve.png").exists()
+    assert "no episode ended" in capfd.readouterr().err
+
+
 def test_steps_are_exact_to_one_block(tmp_path):
     run = quick(tmp_path, steps=1000)
     assert run.metrics("loss")[0][-1] == 1024  # 16 blocks of 64

@@ -323,8 +323,6 @@ def _train(
     run = Run(folder)
     run.env = env
     if progress:
-        if about.status == "finished":
-            run.plot()
         show.say(_farewell(run, recorder))
     return run
 
@@ -366,7 +364,7 @@ def _interrupting(interrupted: threading.Event) -> Iterator[None]:
 
 
 def _farewell(run: Run, recorder: Recorder) -> str:
-    """The last lines of a run: its result, its folder, and the command to type next."""
+    """Draws the curve of a finished run; returns the last lines: its result, its folder, the command to type next."""
     from polyak.envs.tictactoe import GAMES
 
     about = recorder.about
@@ -376,5 +374,7 @@ def _farewell(run: Run, recorder: Recorder) -> str:
         return (
             f"Stopped at {made:,} of {total:,} steps; what was learned is in {run.path}.\nGo on: polyak resume {folder}"
         )
+    ended = "episode_return" in store.metric_names(run.path)
+    curve = f"curve: {run.plot()}" if ended else "no curve: no episode ended while it was trained"
     next_command = "play tic-tac-toe --run" if about.env in GAMES else "watch"
-    return f"{run.summary()}\ncurve: {run.path / 'curve.png'}\nNext: polyak {next_command} {folder}"
+    return f"{run.summary()}\n{curve}\nNext: polyak {next_command} {folder}"
