@@ -16,9 +16,10 @@ from PIL import Image
 import polyak
 from polyak import cli
 from polyak.agent import Spec
-from polyak.algorithms.tabular import cross_entropy, double_q_learning, q_learning
+from polyak.algorithms.tabular import tabular_cem
 from polyak.envs.mdp import Grid
 from polyak.errors import BadFile, BadSetting, UnknownName
+from polyak.parts.tables import ControlState
 from polyak.pictures.board import board_of, bottom
 from polyak.pictures.path import points_of, walked
 from polyak.pictures.picture import in_notebook
@@ -40,7 +41,7 @@ def table_policy(algorithm, state, env="room", states=6, actions=4):
 
 
 def q_policy(q):
-    return table_policy(polyak.QLearning(), q_learning.State(np.asarray(q, np.float32), (), np.int32(0)))
+    return table_policy(polyak.QLearning(), ControlState(np.asarray(q, np.float32), (), np.int32(0)))
 
 
 def arrows(picture) -> dict[tuple[int, int], set[tuple[int, int]]]:
@@ -116,11 +117,11 @@ def test_numbers_are_written_where_there_is_room():
 
 def test_the_tables_of_a_policy_are_named_and_shaped_alike():
     q = np.arange(24, dtype=np.float32).reshape(6, 4)
-    double = double_q_learning.State(np.stack([q, q + 2]), (), np.int32(0))
+    double = ControlState(np.stack([q, q + 2]), (), np.int32(0))
     both = table_policy(polyak.DoubleQLearning(), double).tables
     assert np.array_equal(both["q"], q + 1) and both.keys() == {"q"}
     pi = np.full((6, 4), 0.25, np.float32)
-    assert table_policy(polyak.TabularCEM(), cross_entropy.State(pi)).tables.keys() == {"pi"}
+    assert table_policy(polyak.TabularCEM(), tabular_cem.State(pi)).tables.keys() == {"pi"}
     assert np.array_equal(q_policy(q).tables["q"], q)
 
 
@@ -415,7 +416,7 @@ def test_a_policy_of_another_world_is_refused():
 def lake_run(tmp_path):
     run = make_run(tmp_path / "run", returns={"0": [0.0]})
     q = np.random.default_rng(0).normal(size=(16, 4)).astype(np.float32)
-    policy = table_policy(polyak.QLearning(), q_learning.State(q, (), np.int32(0)), "FrozenLake-v1", states=16)
+    policy = table_policy(polyak.QLearning(), ControlState(q, (), np.int32(0)), "FrozenLake-v1", states=16)
     policy.save(run.path / "policy-0.safetensors")
     return run
 
@@ -449,6 +450,6 @@ def test_a_world_that_only_its_maker_knows_is_drawn_in_python(tmp_path, capsys):
 
 def test_where_there_is_neither_grid_nor_action_values_draw_says_so(tmp_path, capsys):
     pi = np.full((500, 6), 1 / 6, np.float32)
-    table_policy(polyak.TabularCEM(), cross_entropy.State(pi), "Taxi-v4", 500, 6).save(tmp_path / "cab.safetensors")
+    table_policy(polyak.TabularCEM(), tabular_cem.State(pi), "Taxi-v4", 500, 6).save(tmp_path / "cab.safetensors")
     assert cli.main(["draw", "cab.safetensors"]) == 2
     assert "Taxi-v4 has no grid to draw on, and tabular-cem keeps no action values" in capsys.readouterr().err

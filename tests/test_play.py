@@ -13,10 +13,11 @@ import pytest
 
 import polyak
 from polyak.agent import Spec
-from polyak.algorithms.tabular.afterstate_td import AfterstateTD, State
+from polyak.algorithms.tabular.afterstate_td import AfterstateTD
 from polyak.envs import make
 from polyak.envs.tictactoe import AFTER, OVER, minimax
 from polyak.errors import BadSetting, UnknownName
+from polyak.parts.tables import PredictionState
 from polyak.play import opponent, play, turns
 
 
@@ -26,7 +27,7 @@ def perfect_policy(env: str = "tic-tac-toe") -> polyak.Policy:
     values[AFTER[~OVER]] = minimax()[~OVER]
     game = make("tic-tac-toe")
     spec = Spec(game.observation_space, game.action_space, 1, None, 1)
-    return polyak.Policy(AfterstateTD(), spec, State(jnp.asarray(values), (), jnp.int32(0)), env)
+    return polyak.Policy(AfterstateTD(), spec, PredictionState(jnp.asarray(values), (), jnp.int32(0)), env)
 
 
 PERFECT = perfect_policy()
