@@ -24,6 +24,7 @@ from polyak.pictures.board import board_of, bottom
 from polyak.pictures.path import points_of, walked
 from polyak.pictures.picture import in_notebook
 from polyak.runs import store
+from polyak.runs.about import About
 
 ROOM = polyak.MDP.from_grid(["S.#", "..G"], id="room", max_episode_steps=9)  # left, down, right, up
 LEFT, DOWN, RIGHT, UP = range(4)
@@ -243,22 +244,22 @@ def test_a_fall_from_the_cliff_is_dashed():
 
 def make_run(folder, algorithm="q-learning", seeds=2, metric="episode_return", returns=None, **settings) -> polyak.Run:
     folder.mkdir()
-    about = {
-        "format": 1,
-        "status": "stopped",
-        "algorithm": algorithm,
-        "env": "room",
-        "custom_env": True,
-        "steps": 30,
-        "seeds": list(range(seeds)),
-        "num_envs": 1,
-        "eval_every": None,
-        "eval_episodes": 1,
-        "settings": settings,
-        "wall_seconds": 0.0,
-        "steps_per_second": 0.0,
-        "returns": returns or {},
-    }
+    about = About(
+        format=1,
+        status="stopped",
+        algorithm=algorithm,
+        env="room",
+        custom_env=True,
+        steps=30,
+        seeds=list(range(seeds)),
+        num_envs=1,
+        eval_every=None,
+        eval_episodes=1,
+        settings=settings,
+        wall_seconds=0.0,
+        steps_per_second=0.0,
+        returns=returns or {},
+    )
     store.write_about(folder, about)
     writer = store.MetricWriter(folder)
     writer.write([(seed, step, metric, seed + step) for seed in range(seeds) for step in (10, 20, 30)])
