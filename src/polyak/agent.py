@@ -29,7 +29,7 @@ class Step(NamedTuple):
 
 
 class Spec(NamedTuple):
-    """What an algorithm may know of the task before it begins."""
+    """The task, as an algorithm knows it before it begins."""
 
     observation_space: gymnasium.Space
     action_space: gymnasium.Space

@@ -34,7 +34,7 @@ polyak COMMAND --help tells more; polyak train ALGORITHM --help lists that algor
 
 @dataclasses.dataclass(frozen=True)
 class Instruments:
-    """What watches, films and reports; in Python these are callbacks."""
+    """Options that stop, film and report; in Python these are callbacks."""
 
     stop_at_return: float | None = None
     """End a seed once the mean return of an evaluation reaches this; needs --eval-every."""
@@ -370,9 +370,9 @@ def _envs() -> list[str]:
 
 
 def _opponent_in(game: str) -> str:
-    """What is played there, for a list."""
+    """The opponent in a game, for a list."""
     opponent = game.partition("/")[2]
-    return f"against a {opponent} opponent" if opponent else "learnt by self-play, judged against a perfect opponent"
+    return f"against a {opponent} opponent" if opponent else "learnt by self-play, scored against a perfect opponent"
 
 
 def _presets() -> list[str]:

@@ -1,1 +1,1 @@
-"""What moves the steps: `compiled` inside one XLA program, `host` in a Python loop. Neither knows an algorithm."""
+"""Engines move steps: `compiled` inside one XLA program, `host` in a Python loop. Neither knows an algorithm."""

@@ -1,1 +1,1 @@
-"""What algorithms are made of: networks, distributions, replay, normalisation, schedules."""
+"""Parts of algorithms: networks, distributions, replay, normalisation, schedules, hyperparameters."""

@@ -55,7 +55,7 @@ class State(NamedTuple):
 
 
 class Extras(NamedTuple):
-    """What acting hands on to learning, in the extras of a block."""
+    """The extras of a block: what acting hands on to learning."""
 
     sample: PyTree  # [T, B, ...] of the distribution, of which the action was made
     log_prob: Array  # [T, B] of it, under the policy that sampled it

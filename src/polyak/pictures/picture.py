@@ -35,7 +35,7 @@ class Picture:
 
     @property
     def title(self) -> str:
-        """What stands above it, or above the first of several."""
+        """The title of its axes, or of the first of several."""
         return self.figure.axes[0].get_title()
 
     def save(self, path: str | os.PathLike) -> Path:

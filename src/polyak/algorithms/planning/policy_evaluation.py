@@ -1,4 +1,4 @@
-"""Policy evaluation: how much each state is worth to someone who follows a given policy."""
+"""Policy evaluation: the state values of a given policy."""
 
 import numpy as np
 import scipy.sparse
@@ -57,7 +57,7 @@ def policy_evaluation_exact(mdp: MDP, policy: np.ndarray, gamma: float) -> Solut
 
 
 def followed(mdp: MDP, policy: np.ndarray) -> tuple[scipy.sparse.csr_array, np.ndarray]:
-    """What becomes of the process under a policy: P_pi [S, S], with empty rows for terminal states, and R_pi [S]."""
+    """The Markov reward process under a policy: P_pi [S, S], with empty rows for terminal states, and R_pi [S]."""
     states, actions = mdp.num_states, mdp.num_actions
     if policy.ndim == 1:
         return mdp.transition[np.arange(states) * actions + policy], expected(policy, mdp.R)

@@ -1,4 +1,4 @@
-"""What planners return, and what follows from how far their last step moved."""
+"""The solutions that planners return, with bounds on their error."""
 
 import dataclasses
 import functools
@@ -11,7 +11,7 @@ from polyak.errors import BadSetting
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Solution:
-    """Values and what they say to do.
+    """Values and their greedy policy.
 
     Attributes:
         values: [S] v.
@@ -31,7 +31,7 @@ class Solution:
 
 
 def solution(mdp: MDP, values: np.ndarray, gamma: float, iterations: int, policy: np.ndarray | None = None) -> Solution:
-    """The solution that `values` are, judged by one more backup: |v - v*| <= |Tv - v| / (1 - gamma).
+    """The solution that `values` are, with its error bounded by one more backup: |v - v*| <= |Tv - v| / (1 - gamma).
 
     Source: Puterman (1994), "Markov decision processes", theorem 6.3.1.
     """
@@ -55,7 +55,7 @@ def expected(policy: np.ndarray, x: np.ndarray) -> np.ndarray:
 
 
 def check_gamma(gamma: float) -> None:
-    """A discount is between 0 and 1."""
+    """Raises `BadSetting` for a discount outside [0, 1]."""
     if not 0 <= gamma <= 1:
         raise BadSetting(f"gamma is {gamma}; a discount lies between 0 and 1.")
 
@@ -78,12 +78,12 @@ def check_policy(mdp: MDP, policy: np.ndarray) -> np.ndarray:
 
 
 def uniform(mdp: MDP) -> np.ndarray:
-    """[S, A] the policy that tries everything alike."""
+    """The uniform policy [S, A]."""
     return np.full((mdp.num_states, mdp.num_actions), 1 / mdp.num_actions)
 
 
 def not_settled(what: str, limit: int, residual: float) -> BadSetting:
-    """What is said of a sweep that does not come to rest."""
+    """The error of sweeps that do not converge."""
     return BadSetting(
         f"{what} still moved by {residual:.3g} after {limit:,} iterations; with gamma = 1 that means that some policy "
         f"never ends, else allow more by max_iterations or a wider tolerance."
