@@ -40,7 +40,7 @@ def cores() -> int:
 
 
 def accelerator_expected() -> bool:
-    """Whether JAX will find something better than a CPU, as far as installed plugins tell, without the cost of asking it."""
+    """Whether JAX will find something better than a CPU, as far as installed plugins tell, which costs less."""
     if os.environ.get("JAX_PLATFORMS", "").startswith("cpu"):
         return False
     plugins = ("jax_cuda13_plugin", "jax_cuda12_plugin", "jax_rocm7_plugin", "jax_rocm60_plugin", "libtpu")
