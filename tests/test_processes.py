@@ -20,7 +20,7 @@ from polyak.processes import Workers
 from polyak.runs.events import Chunk, Closing, Event, Failed, Finished, Hello, Notice, from_json, to_json
 from tests.scripted import ENDS, PRINTED, Learner, Script
 
-DEADLINE = 20
+DEADLINE = 120
 
 
 @pytest.fixture(autouse=True)
