@@ -308,6 +308,10 @@ HOSTILE: dict[str, tuple[Callable[[Workshop], list[str]], str | None]] = {
         lambda w: w.policy(base=w.network, algorithm="ppo", settings={"batch_size": 7}, num_envs=2**31 - 1),
         "batch_size 7 does not divide",
     ),
+    "2^31 quantiles": (
+        lambda w: w.policy(base=w.network, algorithm="qr-dqn", settings={"n_quantiles": 2**31 - 1}),
+        "does not hold what its description promises",
+    ),
     "2^40 steps to wait for": (
         lambda w: w.policy(algorithm="n-step-td", settings=LINEAR | {"n_steps": 2**40}),
         "at most 16,777,216",

@@ -3,6 +3,7 @@
 import copy
 import os
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -202,13 +203,18 @@ def load(path: str | os.PathLike) -> Policy:
         if states * actions > max(SMALL_TABLE, 64 * size):
             raise ValueError(f"its file is too small for {states:,} states and {actions:,} actions")
         spec = Spec(observed, acted, about["num_envs"], about["max_episode_steps"], about["total_steps"])
-        agent = algorithm.agent(spec)
-        like = jax.eval_shape(lambda key: agent.policy(agent.init(key)), jax.random.key(0))
+        like = jax.eval_shape(partial(_policy_state, algorithm, spec), jax.random.key(0))
     except Error as error:
         raise BadFile(f"{path} does not describe a policy that can be: {_reason(error)}.") from error
     except Exception as error:  # of whatever kind: how an impossible agent fails is not foreseen
         raise BadFile(f"{path} does not describe a policy: {_reason(error)}.") from error
     return Policy(algorithm, spec, tensors.load(path, like), about["env"])
+
+
+def _policy_state(algorithm: Algorithm, spec: Spec, key: jax.Array) -> PyTree:
+    """The state of an untrained policy. Its agent is built here, so that tracing it allocates nothing."""
+    agent = algorithm.agent(spec)
+    return agent.policy(agent.init(key))
 
 
 def _reason(error: Exception) -> str:
