@@ -161,7 +161,7 @@ def _is_light(opened: Callable[[int], "GymnasiumVector"]) -> bool:
 
 
 def _child_processes() -> int:
-    """How many there are of this process, where Linux tells; else 0."""
+    """The number of processes that this one has started, where Linux tells; else 0."""
     with contextlib.suppress(OSError):  # a thread that has just ended
         return sum(len(file.read_text().split()) for file in Path("/proc/self/task").glob("*/children"))
     return 0

@@ -223,5 +223,5 @@ def _reason(error: Exception) -> str:
 
 
 def _count(space: gymnasium.Space) -> int | None:
-    """How many members a Discrete space has; None for another."""
+    """The number of members of a Discrete space; None for another."""
     return int(space.n) if isinstance(space, gymnasium.spaces.Discrete) else None

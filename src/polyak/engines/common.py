@@ -165,7 +165,7 @@ def named(episodes: Episodes, sums: dict[str, Array], iterations: Array | int) -
 
 
 def drawn_together(algorithm: Algorithm, spec: Spec) -> int:
-    """How many iterations share keys: several where a block is a single step, whose noise is cheaper than a key."""
+    """The iterations that share keys: several where a block is a single step, whose noise is cheaper than a key."""
     single = algorithm.block_length * spec.num_envs == 1 and not algorithm.starts_at_reset
     return SHARED if single else 1
 

@@ -161,7 +161,7 @@ def bottom(values: np.ndarray) -> tuple[float, str]:
 
 
 def digits_of(values: np.ndarray) -> int:
-    """How many decimals to write, so that numbers are short and neighbours differ."""
+    """The number of decimals to write, so that numbers are short and neighbours differ."""
     values = values[np.isfinite(values)]
     if not len(values) or np.abs(values - np.round(values)).max() < 1e-6:
         return 0

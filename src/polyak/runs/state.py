@@ -37,7 +37,7 @@ class Captured(NamedTuple):
 
     @property
     def bytes(self) -> int:
-        """How much is to be written."""
+        """The bytes that are to be written."""
         return sum(array.nbytes for arrays in (self.tensors, *self.pieces.values()) for array in arrays.values())
 
     def files(self) -> Iterator[File]:
@@ -132,7 +132,7 @@ def restore(tree: PyTree, checkpoints: Sequence[Checkpoint], batched: bool) -> P
 
 
 class _Ring(NamedTuple):
-    """How far a memory's ring was written."""
+    """The place in a memory's ring up to which it was written."""
 
     capacity: int
     size: int
