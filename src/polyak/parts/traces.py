@@ -123,5 +123,5 @@ def corrected(
     alpha = values.alpha.at(state.step / values.spec.total_steps, visits)
     z = values.marked(z, place, replacing)
     w = unless_nan(error, w + alpha * error * values.scale * z, w)
-    z = unless_nan(error, fade * (1.0 - over) * z, jnp.zeros_like(z))
+    z = jnp.where(jnp.isnan(error), 0.0, fade * (1.0 - over)) * z
     return state._replace(visits=visits, **{values.name: w, values.trace: z}), error
