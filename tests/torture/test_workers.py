@@ -141,7 +141,7 @@ def test_no_run_that_really_trains_hangs_or_leaves_a_process(tmp_path):
     for number in range(REAL):
         dice = random.Random(number)
         how = ("raise", "kill", "hang", "print")[number % 4]
-        signals = [(2 + 6 * dice.random(), dice.choice([signal.SIGINT, signal.SIGTERM]))] * (number // 4 % 2)
+        signals = [(2 + 3 * dice.random(), dice.choice([signal.SIGINT, signal.SIGTERM]))] * (number // 4 % 2)
 
         def env(claim=tmp_path / f"claim-{number}", how=how):
             return Lake(claim, how)
