@@ -117,6 +117,12 @@ def test_what_no_network_can_read_is_refused_in_a_sentence(space):
         networks.num_features(space)
 
 
+@pytest.mark.parametrize("space", [Box(0, 1, (0,)), Dict({"nothing": Box(0, 1, (2, 0))})])
+def test_observations_without_a_number_are_refused_in_a_sentence(space):
+    with pytest.raises(BadSetting, match="hold no number"):
+        networks.num_features(space)
+
+
 FAR = 2**24  # float32 tells whole numbers apart up to here
 
 

@@ -58,6 +58,8 @@ def _read_parts(space: gymnasium.Space) -> list[Part]:
             f"Observations of {space} are not supported; polyak reads Box, Discrete, MultiDiscrete and MultiBinary "
             "spaces, and Dict and Tuple spaces of them."
         )
+    if not any(_length(part.space) for part in read):
+        raise BadSetting(f"Observations of {space} hold no number; a network needs one at least, be it always 0.")
     return read
 
 
