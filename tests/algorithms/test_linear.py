@@ -53,6 +53,21 @@ def test_it_is_the_loop_of_the_textbook(kind, replacing, features):
 
 
 @every_kind
+def test_an_observation_that_is_no_number_leaves_no_trace(kind):
+    agent = kind(features=Raw(), exploration=EpsilonGreedy(0.0)).agent(SPEC)
+    learn, state = jax.jit(agent.learn), agent.init(jax.random.key(0))
+    extras = jax.tree.map(lambda leaf: leaf[None], agent.noise(jax.random.key(0), (1,)).next)
+    errors = []
+    for obs in (0.5, np.nan, 0.5):
+        leaves = (np.full(2, obs, np.float32), 1, np.float32(1.0), False, False, np.full(2, 0.5, np.float32))
+        block = Step(*(np.array(leaf)[None, None] for leaf in leaves), extras)
+        state, metrics = learn(state, block, jax.random.key(0))
+        errors.append(float(metrics["td_error"]))
+    assert np.isfinite(errors).tolist() == [True, False, True]
+    assert jnp.isfinite(state.w).all()
+
+
+@every_kind
 def test_what_counts_visits_is_refused(kind):
     for change in ({"exploration": UCB()}, {"learning_rate": StepSize(1.0, power=1.0)}):
         with pytest.raises(BadSetting, match="counts no visits"):

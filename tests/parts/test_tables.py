@@ -67,6 +67,7 @@ def test_an_error_too_large_to_be_used_corrects_nothing(traced):
     )
     assert jnp.isnan(used)
     np.testing.assert_array_equal(after.v, state.v)
+    np.testing.assert_array_equal(after.trace, state.trace)
 
 
 @pytest.mark.parametrize("replacing", [False, True])

@@ -143,9 +143,10 @@ class Table:
         """[] the share of the run that is over."""
         return state.step / self.spec.total_steps
 
-    def marked(self, trace: Array, place: Place, replacing: bool) -> Array:
-        """Traces, of the table's shape, after a visit of an entry: E + 1 there, or 1 if `replacing`."""
-        return trace.at[place].set(1.0) if replacing else trace.at[place].add(1.0)
+    def marked(self, trace: Array, place: Place, counts: Array, replacing: bool) -> Array:
+        """Traces, of the table's shape, after a visit of an entry, if it counts: E + 1 there, or 1 if `replacing`."""
+        visit = counts.astype(trace.dtype)
+        return trace.at[place].max(visit) if replacing else trace.at[place].add(visit)
 
     def corrected(self, state: PyTree, place: Place, error: Array, counts: Array | float = 1.0) -> tuple[PyTree, Array]:
         """Q(S, A) <- Q(S, A) + alpha error, or the same of V(S).

@@ -85,10 +85,10 @@ class Linear:
         """A and x(S) of one step."""
         return step.action - self.first_action, self.x.of(step.obs)
 
-    def marked(self, z: Array, place: Place, replacing: bool) -> Array:
-        """Traces [A, F] after a visit of (a, x): z_a + x, kept at 1 at most if `replacing`."""
+    def marked(self, z: Array, place: Place, counts: Array, replacing: bool) -> Array:
+        """Traces [A, F] after a visit of (a, x), if it counts: z_a + x, kept at 1 at most if `replacing`."""
         a, x = place
-        z = z.at[a].add(x)
+        z = z.at[a].add(jnp.where(counts, x, 0.0))
         return jnp.minimum(z, 1.0) if replacing else z
 
 
@@ -121,7 +121,6 @@ def corrected(
     w, z = getattr(state, values.name), getattr(state, values.trace)
     visits = added(state.visits, place, 1.0)
     alpha = values.alpha.at(state.step / values.spec.total_steps, visits)
-    z = values.marked(z, place, replacing)
+    z = values.marked(z, place, ~jnp.isnan(error), replacing)
     w = unless_nan(error, w + alpha * error * values.scale * z, w)
-    z = jnp.where(jnp.isnan(error), 0.0, fade * (1.0 - over)) * z
-    return state._replace(visits=visits, **{values.name: w, values.trace: z}), error
+    return state._replace(visits=visits, **{values.name: w, values.trace: fade * (1.0 - over) * z}), error
