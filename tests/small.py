@@ -58,7 +58,10 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "sarsa-lambda, accumulating": ("sarsa-lambda", {"replacing_traces": False, "learning_rate": "0.5:0.01"}),
     "q-learning, visits": ("q-learning", {"learning_rate": "1/n^0.8", "exploration": "ucb:2"}),
     "double-q-learning, boltzmann": ("double-q-learning", {"exploration": "boltzmann:1"}),
-    "linear-sarsa, fourier": ("linear-sarsa", {"features": "fourier:3", "learning_rate": 1e-3}),
+    "linear-sarsa, fourier": (
+        "linear-sarsa",
+        {"features": "fourier:3", "replacing_traces": True, "learning_rate": 1e-3},
+    ),
     "dqn, prioritised": ("dqn", {"replay": "prioritised", "double": True, "n_steps": 3}),
     "dqn, normalised": ("dqn", {"normalize_observation": True, "anneal_learning_rate": False}),
     "reinforce, no baseline": ("reinforce", {"baseline": False, "whiten": True}),

@@ -37,7 +37,7 @@ once_a_case = lru_cache(maxsize=1)
 LEFT, RIGHT, WAIT, LAST = range(4)
 GAMMA = 0.9
 WORTH = np.array([10.0, 10.0, 10.0, -4.0])  # under the best policy; were LAST cut and not over, it would be worth -40
-MISSED = 2.0  # less for the other action in LEFT or RIGHT
+LUCK = np.array([1.0, 1.0, 0.0, 0.0])  # less under one that chooses by chance, who earns 0 instead of 1 there
 STEPS = 12_800
 LONGEST = 8  # steps of an episode: were the cut taken for an end, WAIT would be worth less than 6
 
@@ -157,9 +157,9 @@ def test_the_known_values_and_the_best_actions_are_learnt(case):
         np.testing.assert_allclose(action[:2], best, atol=0.15)
     values = values_of(algorithm, state, env)
     if values is not None:
-        np.testing.assert_allclose(values, WORTH - [1, 1, 0, 0] if prediction else WORTH, atol=1.0)
-    if "q_mean" in metrics:  # of the steps that are learnt from: 2 of 17 in LEFT or RIGHT, 14 in WAIT, 1 in LAST
-        assert metrics["q_mean"] == pytest.approx(8.84, abs=0.4)
+        np.testing.assert_allclose(values, WORTH - prediction * LUCK, atol=2.0)
+    if "q_mean" in metrics:  # of the last steps: about 2 of 17 are made in LEFT or RIGHT, 14 in WAIT, 1 in LAST
+        assert metrics["q_mean"] == pytest.approx(8.84, abs=0.9)
 
 
 def values_of(algorithm, state, env):
@@ -220,7 +220,7 @@ def test_no_program_is_compiled_twice(case):
 
 
 @EVERY_CASE
-def test_a_saved_policy_acts_as_the_agent_does_and_holds_no_more_than_it(case, tmp_path):
+def test_a_saved_policy_acts_as_the_agent_does_and_holds_no_more_than_acting_needs(case, tmp_path):
     algorithm, env, spec, agent = made(case)
     state = run(compiled(case), 0, fills=(), trains=(4,))[0].agent
     polyak.Policy(algorithm, spec, agent.policy(state), env.id).save(tmp_path / "p")

@@ -1,6 +1,7 @@
 """Runs of engines, and how two of them are compared."""
 
 from functools import cache
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -79,12 +80,7 @@ class SameNoise:
         """Nothing to close."""
 
 
-class Silent:
-    """An agent that leaves nothing to chance."""
-
-    @staticmethod
-    def noise(key, shape):
-        return ()
+SILENT = SimpleNamespace(noise=lambda key, shape: ())  # an agent that leaves nothing to chance
 
 
 @cache
@@ -104,7 +100,7 @@ def _programs(noise, reset, step, length: int, rows: int, num_envs: int, togethe
         def env_noise(key, shape):
             return noise(key, (shape[0] + rows - length, shape[1]))
 
-        drawn = draw_noise(key, iteration, 1, (length, num_envs), Silent, env_noise, together)
+        drawn = draw_noise(key, iteration, 1, (length, num_envs), SILENT, env_noise, together)
         return jax.tree.map(lambda x: x[0], drawn.env)
 
     @jax.jit
