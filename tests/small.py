@@ -29,6 +29,19 @@ MLP, TANH = {"network": "mlp:16"}, {"network": "mlp:16:tanh"}
 ATOMS = {"n_atoms": 17, "v_min": -4.0, "v_max": 12.0}
 BLOCKS = {"n_steps": 16}
 MINIBATCHES = BLOCKS | {"batch_size": 32, "n_epochs": 4}
+CONTINUOUS = RATE | {
+    "learning_rate": 3e-3,
+    "buffer_size": 4_000,
+    "learning_starts": 64,
+    "batch_size": 64,
+    "train_freq": 4,
+    "gradient_steps": 2,
+    "tau": 0.05,
+    "network": "mlp:16:tanh",
+    "critic_network": "mlp:32,32:silu",
+}
+WIDE_NOISE = {"action_noise": "normal:0.5"}  # every action is tried for ever, so that every value is learnt
+SOFT = CONTINUOUS | {"ent_coef_init": 0.1}
 ACTOR_CRITIC = RATE | TANH | {"max_grad_norm": 10.0}
 
 SMALL: dict[str, dict[str, Any]] = {
@@ -48,6 +61,11 @@ SMALL: dict[str, dict[str, Any]] = {
     "a2c": ACTOR_CRITIC | BLOCKS,
     "trpo": ACTOR_CRITIC | MINIBATCHES,
     "ppo": ACTOR_CRITIC | MINIBATCHES,
+    "ddpg": CONTINUOUS | {"action_noise": "ou:0.5:0.15:1"},
+    "td3": CONTINUOUS | WIDE_NOISE,
+    "sac": SOFT,
+    "tqc": SOFT | {"n_quantiles": 8, "top_quantiles_to_drop_per_net": 1},
+    "redq": SOFT | {"n_critics": 3, "policy_delay": 2},
 }
 
 # What takes another way through the code than an algorithm's row: the algorithm, and what is changed.
@@ -69,6 +87,9 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "a2c, normalised": ("a2c", {"normalize_observation": True, "normalize_reward": True}),
     "ppo, normalised": ("ppo", {"normalize_observation": True, "normalize_reward": True}),
     "ppo, recurrent": ("ppo", {"network": "mlp:16:tanh+gru:8", "sequence_length": 8}),
+    "ddpg, prioritised": ("ddpg", WIDE_NOISE | {"replay": "prioritised", "n_steps": 3}),
+    "td3, normalised": ("td3", {"normalize_observation": True, "policy_delay": 1}),
+    "sac, given temperature": ("sac", {"ent_coef": 0.01, "action_noise": "ou:0.1"}),
     "ppo, penalised": ("ppo", {"kl_coef": 1.0, "target_kl": 0.01}),
 }
 

@@ -27,7 +27,7 @@ from .envs.check import Finding as Finding, Findings as Findings, check as check
 from .envs.masks import MaskActions as MaskActions
 from .envs.mdp import MDP as MDP
 
-# Algorithms that learn: tables, linear values, values of a network, policies
+# Algorithms that learn: tables, linear values, values of a network, policies, policies for continuous actions
 from .algorithms.tabular.monte_carlo_prediction import MonteCarloPrediction as MonteCarloPrediction
 from .algorithms.tabular.td import TD as TD
 from .algorithms.tabular.n_step_td import NStepTD as NStepTD
@@ -58,6 +58,11 @@ from .algorithms.policy.reinforce import REINFORCE as REINFORCE
 from .algorithms.policy.a2c import A2C as A2C
 from .algorithms.policy.trpo import TRPO as TRPO
 from .algorithms.policy.ppo import PPO as PPO
+from .algorithms.continuous.ddpg import DDPG as DDPG
+from .algorithms.continuous.td3 import TD3 as TD3
+from .algorithms.continuous.sac import SAC as SAC
+from .algorithms.continuous.tqc import TQC as TQC
+from .algorithms.continuous.redq import REDQ as REDQ
 
 # Planning, on an `MDP`
 from .algorithms.planning.backward_induction import (
@@ -77,6 +82,7 @@ from .algorithms.planning.prioritised_sweeping import prioritised_sweeping as pr
 from .algorithms.planning.value_iteration import value_iteration as value_iteration
 
 # Parts of algorithms
+from .parts.action_noise import GaussianNoise as GaussianNoise, OrnsteinUhlenbeckNoise as OrnsteinUhlenbeckNoise
 from .parts.exploration import (
     UCB as UCB,
     Boltzmann as Boltzmann,

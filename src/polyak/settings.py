@@ -13,6 +13,7 @@ import jax
 from polyak.agent import Algorithm
 from polyak.algorithms import ALGORITHMS
 from polyak.errors import BadSetting, UnknownName
+from polyak.parts.action_noise import ActionNoise, action_noise_from_text, action_noise_or_none, action_noise_text
 from polyak.parts.exploration import Exploration, exploration_from_text, exploration_or_none
 from polyak.parts.features import Features, features_from_text
 from polyak.parts.networks import (
@@ -49,6 +50,8 @@ PARTS: dict[Any, TextForm] = {
     ),
     Exploration: TextForm(exploration_from_text, part_text, "NAME:NUMBERS"),
     Exploration | None: TextForm(exploration_or_none, part_text, "NAME:NUMBERS"),
+    ActionNoise: TextForm(action_noise_from_text, part_text, "normal:SIGMA|ou:SIGMA:THETA:DT"),
+    ActionNoise | None: TextForm(action_noise_or_none, action_noise_text, "none|normal:SIGMA|ou:SIGMA:THETA:DT"),
     Optimizer: TextForm(optimizer_from_text, part_text, "NAME:NUMBERS"),
     Features: TextForm(features_from_text, part_text, "NAME:NUMBERS"),
     Sampling: TextForm(replay_from_text, part_text, "uniform|prioritised:ALPHA:BETA:FINAL_BETA"),

@@ -9,7 +9,7 @@ from typing import Annotated
 
 from typing_extensions import Doc
 
-from polyak.parts import exploration, features, networks, optimise, policies, replay, schedules
+from polyak.parts import action_noise, exploration, features, networks, optimise, policies, replay, schedules
 from polyak.parts.ranges import (
     LARGEST_INT,
     BlockLength,
@@ -90,6 +90,32 @@ QuantileHuberDelta = Annotated[Positive, Doc("kappa: errors beyond it, in units 
 NumAtoms = Annotated[int, Range(2, LARGEST_INT), Doc("Returns that a distribution is about.")]
 VMin = Annotated[Finite, Doc("The least of them, in units of return.")]
 VMax = Annotated[Finite, Doc("The largest of them; returns beyond the two count as the nearer one.")]
+
+# Actors and critics that learn from a replay memory
+
+ActorNetwork = Annotated[networks.Network, Doc("The network of the policy: mlp, minatar, nips, nature, impala.")]
+CriticNetwork = Annotated[
+    networks.Network, Doc("The network of each critic, which reads the action too: mlp, minatar, nips, nature, impala.")
+]
+WarmUp = Annotated[Whole, Doc("Environment steps before the first update; actions are uniform until then.")]
+ActionNoise = Annotated[
+    action_noise.ActionNoise,
+    Doc("Noise that actions explore by, in units of half their range: normal:SIGMA, ou:SIGMA:THETA:DT."),
+]
+ActionNoiseOrNone = Annotated[
+    action_noise.ActionNoise | None,
+    Doc("Noise added to sampled actions, in units of half their range: none, normal:SIGMA, ou:SIGMA:THETA:DT."),
+]
+PolicyDelay = Annotated[Count, Doc("Gradient steps of the critics for each of the policy.")]
+TemperatureOrNone = Annotated[
+    NotNegative | None,
+    Doc("alpha, the weight of entropy, in units of reward per nat; none learns it."),
+]
+FirstTemperature = Annotated[Positive, Doc("alpha at the first step, where it is learnt.")]
+TargetEntropy = Annotated[
+    Finite | None,
+    Doc("Entropy in nats, of actions scaled to [-1, 1], that a learnt alpha keeps; none is -1 a coordinate."),
+]
 
 # Policies that learn from blocks of fresh steps
 
