@@ -267,6 +267,16 @@ def test_the_best_actions_may_be_those_on_the_bounds():
     assert saturated((-33.0, 1.0), *[(-33.0, 1.0)] * (LONG - 2), *[(93.0, 1.0)] * 50) == []
 
 
+def test_returns_that_scatter_are_better_only_beyond_their_scatter():
+    """Of one episode a look: those of a policy that sits on its bounds reach -1,300 by chance, and change by 300."""
+    begun, chance = (-1560.0, 0.02), [(-1600.0, 1.0), (-1300.0, 1.0)] * 25
+    (text,) = saturated(begun, *chance)
+    assert "while returns stayed near -1.3e+03" in text
+    rising = [(-1560.0 + 100 * min(k, 14), 1.0) for k in range(50)]  # by 100 a look, which is no scatter
+    assert saturated(begun, *rising) == []
+    assert saturated(begun, *[(-600.0, 1.0), (-300.0, 1.0)] * 25) == []
+
+
 def test_before_an_episode_has_ended_nothing_is_said_of_the_bounds():
     learning = Learning()
     unknown = {"episodes": 0.0, "episode_return": np.nan, "action_saturation": 1.0}

@@ -110,5 +110,9 @@ def test_every_metric_that_is_watched_says_so():
     assert {name for name, text in ENTRIES.items() if "A notice comes" in text} == watched
 
 
+def test_the_page_knows_when_returns_are_better():
+    assert f"by {100 * divergence.BETTER:g} %, and by {divergence.SCATTER:g} times" in PAGE
+
+
 def test_the_page_knows_how_often_polyak_looks():
     assert f"at least {worker.CHUNKS} times" in PAGE and f"at most {worker.CHUNK_STEPS:,} environment steps" in PAGE

@@ -6,8 +6,11 @@ Learners refuse an update that would spoil what they know (`parts.finite`, `part
 that is not finite in their metrics. That is what is looked for here, once a chunk.
 """
 
+import itertools
 import math
 import os
+import statistics
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -28,7 +31,9 @@ BEYOND = 100.0  # times the returns
 UNPAID = 1e6  # times its first value, where there was nothing to compare with
 LOOKS = 3  # in a row
 CERTAIN = 0.02  # of the first entropy: below it hardly anything is tried any more
-BETTER = 0.05  # by this share of its size a return has grown
+BETTER = 0.05  # of its size, by which a return must grow to be better
+SCATTER = 3.0  # times the usual change between two looks, by which it must grow as well
+ENOUGH = 5  # returns, which tell what is usual
 FAR = 0.2  # nats, by which a round of updates should not move a policy: ten times what PPO is usually held to
 SATURATED = 0.95  # of all coordinates of actions: beyond it a policy knows only its bounds
 LONG = 10  # looks in a row, for what is normal at first
@@ -155,6 +160,7 @@ class Learning:
         self.entropy: float | None = None  # at first
         self.first: float | None = None  # return
         self.best = -math.inf
+        self.recent: deque[float] = deque(maxlen=LONG)  # returns
         self.looks: dict[str, int] = {}
 
     def look(self, metrics: Mapping[str, float]) -> str:
@@ -162,6 +168,7 @@ class Learning:
         if metrics.get("episodes") and math.isfinite(metrics["episode_return"]):
             self.first = metrics["episode_return"] if self.first is None else self.first
             self.best = max(self.best, metrics["episode_return"])
+            self.recent.append(metrics["episode_return"])
         return self._certain(metrics) or self._far(metrics) or self._unexplained(metrics) or self._saturated(metrics)
 
     def _certain(self, metrics: Mapping[str, float]) -> str:
@@ -205,7 +212,12 @@ class Learning:
         )
 
     def _no_better(self) -> bool:
-        return self.first is not None and self.best <= self.first + BETTER * abs(self.first)
+        """Whether no return has clearly exceeded the first, which may be one of few episodes, as the others are."""
+        if self.first is None:
+            return False
+        changes = [abs(after - before) for before, after in itertools.pairwise(self.recent)]
+        scatter = statistics.median(changes) if len(self.recent) >= ENOUGH else 0.0
+        return self.best <= self.first + max(BETTER * abs(self.first), SCATTER * scatter)
 
     def _lasts(self, name: str, wrong: bool, looks: int) -> bool:
         """Whether it has now been wrong so many times in a row, for the first time in the run."""
