@@ -10,7 +10,7 @@ import pytest
 
 import polyak
 from polyak.agent import Spec
-from polyak.divergence import LONG, LOOKS, Divergence, Growth, Learning, not_finite
+from polyak.divergence import LONG, LOOKS, SATURATED, Divergence, Growth, Learning, not_finite
 from polyak.engines.compiled import CompiledEngine
 from polyak.engines.host import HostEngine
 from polyak.envs.base import AsGymnasium, CompiledEnv
@@ -63,7 +63,7 @@ def test_the_engine_tells_in_which_step_it_happened(kind):
     assert not_finite(metrics) == ["td_error"]
     assert np.isfinite(loop.agent.q).all()
     with pytest.raises(Diverged, match=r"seed 5 .* td_error .* between steps 41 and 42; .*no checkpoint was written"):
-        Divergence([5], print).look(metrics, 0, 1, loop.iteration, lambda seed: None)
+        Divergence([5], print, NUMBER).look(metrics, 0, 1, loop.iteration, lambda seed: None)
     if kind == "compiled":  # nothing was learnt after it
         clean, _ = engine.advance(engine.init(0), 41, True)
         np.testing.assert_array_equal(clean.agent.q, loop.agent.q)
@@ -76,7 +76,7 @@ def test_seeds_that_share_a_program_are_named_one_by_one():
     loop, metrics = engine.advance(loop, 100, True)
     assert np.isfinite(loop.agent.q).all()
     with pytest.raises(Diverged, match=r"seed 4 .* between steps 0 and 100; the last good checkpoint is runs/x/4;"):
-        Divergence([3, 4], print).look(metrics, 0, 1, loop.iteration, lambda seed: f"runs/x/{seed}")
+        Divergence([3, 4], print, NUMBER).look(metrics, 0, 1, loop.iteration, lambda seed: f"runs/x/{seed}")
 
 
 # Whole runs
@@ -109,7 +109,7 @@ def test_what_was_not_measured_is_no_fault_and_a_sum_that_overflowed_is():
 def test_a_parameter_that_is_not_finite_is_named():
     metrics = {"episodes": 0.0, "loss": 1.0, "largest_parameter": np.nan}
     with pytest.raises(Diverged, match=r"largest_parameter .* between steps 100 and 200"):
-        Divergence([0], print).look(metrics, 100, 2, np.int32(100), lambda seed: None)
+        Divergence([0], print, NUMBER).look(metrics, 100, 2, np.int32(100), lambda seed: None)
 
 
 # Values that grow
@@ -143,6 +143,51 @@ def test_rare_rewards_are_no_reason():
     assert notices(looks(np.linspace(0, 1, 30), earned=1e-3, episodes=1000.0)) == []
 
 
+def test_the_largest_value_tells_where_the_mean_does_not():
+    """One row of 256 runs away: at 3,000, beyond 100 times 20, the mean has moved by 12."""
+    history = [row | {"q_max": 3.0**k, "q_mean": 5.0 + 3.0**k / 256} for k, row in enumerate(looks([0.0] * 10))]
+    (text,) = notices(history)
+    assert "q_max has grown to 1.97e+04 while returns stayed near 20" in text  # 3^7, 3^8 and 3^9 are beyond 2,000
+
+
+def critics(values, earned: float = 10.0, **others):
+    """Looks at an off-policy actor-critic; four episodes of 100 steps end before each."""
+    shared = {"episode_length": 100.0, "actor_loss": -1.0, "critic_loss": 1.0, "q_max": 1.0, "td_error": 0.1}
+    return [row | shared | others for row in looks(values, earned)]
+
+
+def test_the_loss_of_a_critic_is_not_in_units_of_return_and_its_td_error_is():
+    assert notices(critics([1.0] * 20, critic_loss=1e12)) == []
+    history = [row | {"td_error": 4.0**k} for k, row in enumerate(critics([1.0] * 20))]
+    assert "td_error has grown" in notices(history)[0]
+
+
+@pytest.mark.parametrize("loss", ["loss", "critic_loss", "value_loss", None])
+def test_the_entries_of_a_table_are_values_and_the_weights_of_a_network_are_not(loss):
+    rows = [{"episodes": 4.0, "episode_return": 1e-4, "td_error": 0.0, "largest_parameter": 2.0**k} for k in range(20)]
+    if loss:
+        assert notices([row | {loss: 0.0} for row in rows]) == []
+    else:
+        assert "largest_parameter has grown" in notices(rows)[0]
+
+
+def test_values_hold_what_is_paid_for_entropy():
+    """Returns of 0.1, and 1 nat a step at a temperature of 1: the values may reach 100 times 2 (0.1 + 100)."""
+    rising, doubling = np.linspace(0.0, 99.0, 30), 2.0 ** np.arange(30)
+    for entropy in (1.0, -1.0):  # paid, or paid back
+        assert notices(critics(rising, earned=0.1, temperature=1.0, entropy=entropy)) == []
+        assert len(notices(critics(doubling, earned=0.1, temperature=1.0, entropy=entropy))) == 1
+    assert "q_mean has grown" in notices(critics(rising, earned=0.1, entropy=1.0))[0]
+
+
+def test_a_temperature_that_runs_away_does_not_excuse_the_values_that_it_takes_along():
+    history = [
+        row | {"temperature": 2.0**k, "entropy": -1.0} for k, row in enumerate(critics(100 * 2.0 ** np.arange(30)))
+    ]
+    (text,) = notices(history)
+    assert "while returns stayed near 220" in text  # 2 (10 + 100), whatever the temperature
+
+
 def test_without_returns_a_millionfold_growth_tells():
     history = [{"episodes": 0.0, "episode_return": np.nan, "td_error": 4.0**k} for k in range(20)]
     assert len(notices(history)) == 1
@@ -156,9 +201,9 @@ def test_linear_q_learning_with_too_large_a_step_is_told_of(tmp_path, capfd):
     assert capfd.readouterr().err.count("so the values may be diverging") == 1
 
 
-def told(*history) -> list[str]:
+def told(*history, densities: bool = False) -> list[str]:
     """What `Learning` tells of chunks, each given as (return, entropy, kl, explained variance)."""
-    learning = Learning()
+    learning = Learning(densities)
     names = ("episode_return", "entropy", "kl", "explained_variance")
     looks = ({"episodes": 4.0, **dict(zip(names, values, strict=True))} for values in history)
     return [text for metrics in looks if (text := learning.look(metrics))]
@@ -179,8 +224,63 @@ def test_a_policy_that_is_good_may_be_certain_and_its_value_have_nothing_to_expl
     assert told((-200.0, 1.1, 0.01, 0.1), *[(-110.0, 0.01, 0.01, 0.9)] * 50) == []
 
 
-def test_the_entropy_of_numbers_may_be_negative():
-    assert told((-1500.0, 1.4, 0.01, 0.1), *[(-1500.0, -3.0, 0.01, 0.1)] * 50) == []
+def test_the_entropy_of_densities_may_be_negative_and_may_stay_at_zero():
+    for entropy in (-3.0, 0.0, 0.02):
+        history = (-1500.0, 1.4, 0.01, 0.1), *[(-1500.0, entropy, 0.01, 0.1)] * 50
+        assert told(*history, densities=True) == []
+    assert len(told(*history)) == 1  # of choices 0.02 nats are none
+
+
+@pytest.mark.parametrize(
+    ("space", "count"),
+    [(NUMBER, 1), (VECTOR, 0), (gymnasium.spaces.Dict(one=NUMBER, other=VECTOR), 0)],
+    ids=["choices", "numbers", "both"],
+)
+def test_whether_there_are_densities_is_told_by_the_action_space(space, count):
+    events = []
+    divergence = Divergence([3], events.append, space)
+    for entropy in (1.4, *[0.001] * 50):
+        metrics = {"episodes": 4.0, "episode_return": -1500.0, "episode_length": 200.0, "entropy": entropy}
+        divergence.look(metrics, 0, 1, 1, lambda seed: None)
+    assert [event.seed for event in events] == [3] * count
+
+
+def saturated(*history) -> list[str]:
+    """What `Learning` tells of chunks, each given as (return, saturation)."""
+    learning = Learning(densities=True)
+    names = ("episode_return", "action_saturation")
+    chunks = ({"episodes": 4.0, **dict(zip(names, values, strict=True))} for values in history)
+    return [text for metrics in chunks if (text := learning.look(metrics))]
+
+
+def test_actions_that_sit_on_their_bounds_without_growing_good_are_told_of_once():
+    begun, stuck = (-1500.0, 0.02), (-1480.0, 0.99)  # better by 1 %
+    assert saturated(begun, *[stuck] * (LONG - 1), begun, *[stuck] * (LONG - 1)) == []
+    (text,) = saturated(begun, *[stuck] * 50, begun, *[stuck] * 50)
+    assert text.startswith("action_saturation has stayed above 0.95 (0.99) while returns stayed near -1.48e+03")
+    assert saturated(begun, *[(-1480.0, SATURATED)] * 50) == []
+
+
+def test_the_best_actions_may_be_those_on_the_bounds():
+    """MountainCarContinuous: full throttle to and fro is best, and returns go from -33 to 93."""
+    assert saturated((-33.0, 0.02), *[(93.0, 1.0)] * 50) == []
+    assert saturated((-33.0, 1.0), *[(-33.0, 1.0)] * (LONG - 2), *[(93.0, 1.0)] * 50) == []
+
+
+def test_returns_that_scatter_are_better_only_beyond_their_scatter():
+    """Of one episode a look: those of a policy that sits on its bounds reach -1,300 by chance, and change by 300."""
+    begun, chance = (-1560.0, 0.02), [(-1600.0, 1.0), (-1300.0, 1.0)] * 25
+    (text,) = saturated(begun, *chance)
+    assert "while returns stayed near -1.3e+03" in text
+    rising = [(-1560.0 + 100 * min(k, 14), 1.0) for k in range(50)]  # by 100 a look, which is no scatter
+    assert saturated(begun, *rising) == []
+    assert saturated(begun, *[(-600.0, 1.0), (-300.0, 1.0)] * 25) == []
+
+
+def test_before_an_episode_has_ended_nothing_is_said_of_the_bounds():
+    learning = Learning()
+    unknown = {"episodes": 0.0, "episode_return": np.nan, "action_saturation": 1.0}
+    assert not any(learning.look(unknown) for _ in range(50))
 
 
 def test_a_policy_that_moves_far_and_a_value_that_explains_nothing_are_told_of():
@@ -198,6 +298,6 @@ def test_learners_without_these_metrics_are_not_judged_by_them():
 
 
 def test_a_replay_that_was_given_no_stacks_says_so_instead_of_diverged():
-    divergence = Divergence([7], lambda event: None)
+    divergence = Divergence([7], lambda event: None, NUMBER)
     with pytest.raises(BadSetting, match=r"observations of seed 7 are not stacks .* set frame_stack to 1"):
         divergence.look({"loss": np.nan, "replay_size": np.nan}, 0, 4, 1, lambda seed: None)

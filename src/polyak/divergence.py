@@ -1,38 +1,61 @@
 """Numbers that go wrong: stops a run whose numbers are no longer finite, and warns of values that grow without bound
-and of policies that stop to explore, move too far, or learn beside a value that explains nothing.
+and of policies that stop to explore, move too far, sit on the bounds of their actions, or learn beside a value that
+explains nothing. The page docs/metrics.md tells of each metric what is normal.
 
 Learners refuse an update that would spoil what they know (`parts.finite`, `parts.optimise.adam`) and leave a number
 that is not finite in their metrics. That is what is looked for here, once a chunk.
 """
 
+import itertools
 import math
 import os
+import statistics
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from polyak.errors import BadSetting, Diverged
 from polyak.runs.events import Emit, Notice
 
+if TYPE_CHECKING:
+    import gymnasium
+
 OF_EPISODES = ("episode_return", "episode_length")  # NaN where no episode ended
 LARGEST = "largest_parameter"
-SIZES = ("q_mean", "td_error", "value_loss")  # that are in units of return, the last of them squared
+# In units of return, the last of them squared. A critic_loss is not among them: it may be a loss of distributions, and
+# where it is of squares td_error tells the same in units of return.
+SIZES = ("q_mean", "q_max", "td_error", "value_loss")
 BEYOND = 100.0  # times the returns
 UNPAID = 1e6  # times its first value, where there was nothing to compare with
 LOOKS = 3  # in a row
 CERTAIN = 0.02  # of the first entropy: below it hardly anything is tried any more
-BETTER = 0.05  # by this share of its size a return has grown
+BETTER = 0.05  # of its size, by which a return must grow to be better
+SCATTER = 3.0  # times the usual change between two looks, by which it must grow as well
+ENOUGH = 5  # returns, which tell what is usual
 FAR = 0.2  # nats, by which a round of updates should not move a policy: ten times what PPO is usually held to
+SATURATED = 0.95  # of all coordinates of actions: beyond it a policy knows only its bounds
 LONG = 10  # looks in a row, for what is normal at first
 
 
 class Divergence:
-    """Looks at the metrics of one seed, or of several that share a program."""
+    """Looks at the metrics of one seed, or of several that share a program.
 
-    def __init__(self, seeds: Sequence[int], emit: Emit):
+    Args:
+        seeds: in the order of the metrics.
+        emit: is told of what looks wrong.
+        action_space: of the task; where some of it is numbers, a policy has densities.
+    """
+
+    def __init__(self, seeds: Sequence[int], emit: Emit, action_space: "gymnasium.Space"):
+        from gymnasium.spaces import Box
+
+        from polyak.spaces import parts
+
+        densities = any(isinstance(part.space, Box) for part in parts(action_space))
         self._emit = emit
-        self._eyes = {seed: (Growth(), Learning()) for seed in seeds}
+        self._eyes = {seed: (Growth(), Learning(densities)) for seed in seeds}
 
     def look(
         self,
@@ -83,18 +106,24 @@ class Growth:
     large rewards are: the sum over the n episodes of a chunk is sqrt(n) returns or more, even where they cancel.
     Values that were more than 100 times as large at three looks in a row, and ten times what they were at first, grow
     without bound. As long as nothing was earned, a millionfold growth tells as much.
+
+    Where entropy is paid for, values hold that too, and so it counts as earned: by the temperature that the run began
+    with, because one that grows without bound takes the values along.
     """
 
     def __init__(self) -> None:
         self.earned = 0.0
+        self.temperature = 0.0  # the first that was one
         self.first: dict[str, float] = {}
         self.looks: dict[str, int] = {}
         self.told = False
 
     def look(self, metrics: Mapping[str, float]) -> str:
         """The warning after a chunk, once in a run; else an empty string."""
+        self.temperature = self.temperature or metrics.get("temperature", 0.0)
         if metrics.get("episodes") and math.isfinite(metrics["episode_return"]):
-            self.earned = max(self.earned, abs(metrics["episode_return"]) * math.sqrt(metrics["episodes"]))
+            paid = abs(metrics["episode_return"]) + self._bonus(metrics)
+            self.earned = max(self.earned, paid * math.sqrt(metrics["episodes"]))
         for name, size in sizes(metrics).items():
             first = self.first.setdefault(name, size) if size else size
             too_large = size > max(BEYOND * self.earned, 10 * first) if self.earned else size > UNPAID * first
@@ -103,6 +132,12 @@ class Growth:
                 self.told = True
                 return self._sentence(name, size)
         return ""
+
+    def _bonus(self, metrics: Mapping[str, float]) -> float:
+        """What an episode is paid for entropy, by size."""
+        if not self.temperature:
+            return 0.0
+        return self.temperature * abs(metrics.get("entropy", 0.0)) * metrics["episode_length"]
 
     def _sentence(self, name: str, size: float) -> str:
         than = f"while returns stayed near {self.earned:.3g}" if self.earned else "before any return was seen"
@@ -115,14 +150,17 @@ class Growth:
 class Learning:
     """Watches how the policy and the value of one seed learn, where their metrics tell of it; each warning comes once.
 
-    A policy grows certain as it grows good, and where all returns are alike there is little for a value to explain. So
-    these two are bad signs only while returns are no better than they were at first.
+    A policy grows certain as it grows good, where all returns are alike there is little for a value to explain, and the
+    best action may be one on a bound. So these three are bad signs only while returns are no better than they were at
+    first. An entropy of densities is not judged: it falls below zero as it should, and zero means nothing to it.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, densities: bool = False) -> None:
+        self.densities = densities
         self.entropy: float | None = None  # at first
         self.first: float | None = None  # return
         self.best = -math.inf
+        self.recent: deque[float] = deque(maxlen=LONG)  # returns
         self.looks: dict[str, int] = {}
 
     def look(self, metrics: Mapping[str, float]) -> str:
@@ -130,10 +168,11 @@ class Learning:
         if metrics.get("episodes") and math.isfinite(metrics["episode_return"]):
             self.first = metrics["episode_return"] if self.first is None else self.first
             self.best = max(self.best, metrics["episode_return"])
-        return self._certain(metrics) or self._far(metrics) or self._unexplained(metrics)
+            self.recent.append(metrics["episode_return"])
+        return self._certain(metrics) or self._far(metrics) or self._unexplained(metrics) or self._saturated(metrics)
 
     def _certain(self, metrics: Mapping[str, float]) -> str:
-        entropy = metrics.get("entropy", math.nan)
+        entropy = math.nan if self.densities else metrics.get("entropy", math.nan)
         if self.entropy is None and math.isfinite(entropy):
             self.entropy = entropy
         fallen = self.entropy is not None and 0 <= entropy < CERTAIN * self.entropy
@@ -162,8 +201,23 @@ class Learning:
             "value predicts them worse than their mean would: try another learning_rate or normalize_reward."
         )
 
+    def _saturated(self, metrics: Mapping[str, float]) -> str:
+        share = metrics.get("action_saturation", 0.0)
+        if not self._lasts("action_saturation", share > SATURATED and self._no_better(), LONG):
+            return ""
+        return (
+            f"action_saturation has stayed above {SATURATED:g} ({share:.3g}) while returns stayed near "
+            f"{self.best:.3g}, so nearly all actions sit on their bounds, from where hardly any gradient leads back: "
+            "try a smaller learning_rate, normalize_observation, or rewards of a smaller scale."
+        )
+
     def _no_better(self) -> bool:
-        return self.first is not None and self.best <= self.first + BETTER * abs(self.first)
+        """Whether no return has clearly exceeded the first, which may be one of few episodes, as the others are."""
+        if self.first is None:
+            return False
+        changes = [abs(after - before) for before, after in itertools.pairwise(self.recent)]
+        scatter = statistics.median(changes) if len(self.recent) >= ENOUGH else 0.0
+        return self.best <= self.first + max(BETTER * abs(self.first), SCATTER * scatter)
 
     def _lasts(self, name: str, wrong: bool, looks: int) -> bool:
         """Whether it has now been wrong so many times in a row, for the first time in the run."""
@@ -177,6 +231,7 @@ def sizes(metrics: Mapping[str, float]) -> dict[str, float]:
     found = {name: abs(metrics[name]) for name in SIZES if math.isfinite(metrics.get(name, math.nan))}
     if "value_loss" in found:
         found["value_loss"] = math.sqrt(2 * found["value_loss"])
-    if "loss" not in metrics and LARGEST in metrics:  # a table's entries and linear weights are values
+    has_network = any(name.endswith("loss") for name in metrics)
+    if LARGEST in metrics and not has_network:  # a table's entries and linear weights are values
         found[LARGEST] = metrics[LARGEST]
     return found

@@ -170,7 +170,7 @@ class _Training:
         self._checkpoints = self._every(self.about.checkpoint_every, self.total)
         self._snapshots = self._every(self.job.policy_every, self.total + 1)
         self._saved, self._saved_at = 0, time.monotonic()  # the position of the last checkpoint, and when it was begun
-        self._divergence = Divergence(self.seeds, self.emit)
+        self._divergence = Divergence(self.seeds, self.emit, self.policy.spec.action_space)
         self._ahead = None if self.batched else Ahead()
 
     def run(self) -> None:

@@ -16,6 +16,8 @@ from polyak.algorithms.value.pqn import PQN
 from polyak.algorithms.value.qr_dqn import QRDQN
 from polyak.algorithms.value.rainbow import Rainbow
 from polyak.algorithms.value.recurrent_dqn import RecurrentDQN
+from polyak.engines.compiled import CompiledEngine
+from polyak.envs import make
 from polyak.errors import BadSetting
 from polyak.ops import transforms
 from polyak.parts.exploration import UCB, Boltzmann, EpsilonLadder, Greedy
@@ -184,6 +186,62 @@ def test_a_prioritised_memory_draws_by_the_errors_and_the_loss_makes_up_for_it()
     _, metrics = learn(state, block, KEY)
     assert float(metrics["td_error"]) == pytest.approx((1 + 4 + 16 + 64) / 15, rel=0.05)
     assert float(metrics["loss"]) == pytest.approx(13 / 15, rel=0.05)  # each loss is divided by its error
+
+
+# The target network
+
+
+def renewals(states) -> list[int]:
+    """The rounds, counted from 1, in which the target becomes a copy; `states` yields the state before and after."""
+    found = []
+    for number, (before, after) in enumerate(states, 1):
+        old, new, online = (jax.tree.leaves(tree) for tree in (before.target, after.target, before.parameters))
+        same, copied = (all((x == y).all() for x, y in zip(new, leaves, strict=True)) for leaves in (old, online))
+        assert same or copied
+        found += [number] if copied and not same else []
+    return found
+
+
+def test_the_target_is_renewed_by_whoever_learns_without_stepping():
+    """2,000 steps are observed once and learnt from 30 times: 60,000 of them, 12 times 5,000."""
+    algorithm = DQN(
+        buffer_size=2_000, batch_size=8, train_freq=40, learning_starts=0, target_update_interval=5_000,
+        learning_rate=0.1, network=MLP((4,)),
+    )  # fmt: skip
+    agent = algorithm.agent(spec_of(50))
+    obs, reward = jax.random.normal(KEY, (40, 50, 1)), jax.random.normal(KEY, (40, 50))
+    never = jnp.zeros((40, 50), bool)
+    block = Step(obs, (reward > 0).astype(jnp.int32), reward, never, never, obs, ())
+    learn = jax.jit(agent.learn)
+
+    def states(state):
+        for key in jax.random.split(KEY, 30):
+            yield state, (state := learn(state, block, key)[0])
+
+    filled = agent.observe(agent.init(KEY), block)
+    assert int(filled.step) == 2_000
+    found = renewals(states(filled))
+    assert found == [3, 5, 8, 10, 13, 15, 18, 20, 23, 25, 28, 30]  # 6,000 are past 5,000; 10,000 reach 10,000; ...
+
+
+def test_steps_that_were_only_observed_count_as_if_they_had_been_learnt_from():
+    """Online the count is that of the steps: blocks of 4, five of them to fill the memory, then renewed at 24, 36, 48;
+    at 24 nothing has been learnt that the target does not know."""
+    algorithm = DQN(buffer_size=64, batch_size=8, train_freq=4, target_update_interval=12, network=MLP((4,)))
+    env = make("probe/matched-action")
+    spec = Spec(env.observation_space, env.action_space, 1, None, 1000)
+    engine = CompiledEngine(algorithm, algorithm.agent(spec), env, spec, 5)
+    loop, _ = engine.advance(engine.init(0), 5, False)
+    assert int(loop.agent.step) == 20 and int(loop.agent.learnt) == 0
+
+    def states(loop):
+        for _ in range(9):
+            before = jax.device_get(loop.agent)  # `advance` takes its arrays
+            loop, _ = engine.advance(loop, 1, True)
+            assert int(loop.agent.learnt) == int(loop.agent.step)
+            yield before, loop.agent
+
+    assert renewals(states(loop)) == [4, 7]
 
 
 # Recurrent DQN

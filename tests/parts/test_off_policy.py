@@ -213,7 +213,26 @@ def test_metrics_are_means_over_the_gradient_steps_of_a_round():
     assert (int(learner), float(metrics["count"]), float(metrics["rate"])) == (4, 2.5, 0.5)
 
 
-@pytest.mark.parametrize(("step", "passed"), [(8, True), (12, False), (16, True), (20, False), (23, False), (25, True)])
-def test_a_target_is_renewed_by_the_block_in_which_a_multiple_of_its_interval_is_reached(step, passed):
-    after = off_policy.renewed(jnp.float32(0), jnp.float32(1), jnp.int32(step), every=8, block_size=4, tau=0.25)
+@pytest.mark.parametrize(
+    ("learnt", "passed"), [(8, True), (12, False), (16, True), (20, False), (23, False), (25, True)]
+)
+def test_a_target_is_renewed_by_the_block_in_which_a_multiple_of_its_interval_is_reached(learnt, passed):
+    after = off_policy.renewed(jnp.float32(0), jnp.float32(1), jnp.int32(learnt), every=8, block_size=4, tau=0.25)
     assert float(after) == (0.25 if passed else 0.0)
+
+
+@pytest.mark.parametrize(
+    ("observed", "counts"),
+    [
+        ((4, 8, 12), (4, 8, 12)),  # from the beginning, a block each time
+        ((24, 28, 32), (24, 28, 32)),  # after five blocks that were only observed
+        ((20, 20, 20), (20, 24, 28)),  # from a memory that was filled once
+        ((0, 0, 0), (4, 8, 12)),  # from one that was filled without observing
+    ],
+)
+def test_steps_learnt_from_go_on_where_the_observed_ones_stand_when_learning_begins(observed, counts):
+    learnt, found = jnp.int32(0), []
+    for step in observed:
+        learnt = off_policy.steps_learnt(learnt, jnp.int32(step), block_size=4)
+        found.append(int(learnt))
+    assert tuple(found) == counts

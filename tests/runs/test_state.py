@@ -114,6 +114,10 @@ def test_a_checkpoint_of_another_state_is_refused(tmp_path):
         state.restore(fresh() | {"replay": other}, [saved], batched=False)
     with pytest.raises(BadFile, match="float32"):
         state.restore(fresh() | {"w": jnp.zeros(4)}, [saved], batched=False)
+    with pytest.raises(
+        BadFile, match=r"cannot go on from .*step-\d*1, .*'learnt'.* is missing .*; finish the run with"
+    ):
+        state.restore(fresh() | {"learnt": jnp.int32(0)}, [saved], batched=False)  # as of a version before the count
 
 
 @pytest.mark.slow

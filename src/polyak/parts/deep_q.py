@@ -60,6 +60,7 @@ class State(NamedTuple):
     features: PyTree  # Moments of the observations, or ()
     replay: PyTree  # the memory; () in a policy, and in the course of a gradient step
     step: Array  # [] int32, environment steps observed
+    learnt: PyTree  # [] int32, environment steps learnt from, which renew the target; () in a policy
 
 
 class Loss(NamedTuple):
@@ -151,7 +152,8 @@ def agent_from(
 
     def init(key: Key) -> State:
         parameters = network.init(key)
-        return State(parameters, parameters, rule.init(parameters), read.init(), memory.init(), jnp.int32(0))
+        moments, features = rule.init(parameters), read.init()
+        return State(parameters, parameters, moments, features, memory.init(), step=jnp.int32(0), learnt=jnp.int32(0))
 
     def observe(state: State, block: Step) -> State:
         counted = block._replace(action=block.action - first_action(spec))
@@ -183,12 +185,13 @@ def agent_from(
 
     def learn(state: State, block: Step, key: Key) -> tuple[State, dict[str, Array]]:
         every, progress = hyper.target_update_interval, state.step / spec.total_steps
-        target = off_policy.renewed(state.target, state.parameters, state.step, every, block_size, hyper.tau)
-        state, metrics = improve(state._replace(target=target), key)
+        learnt = off_policy.steps_learnt(state.learnt, state.step, block_size)
+        target = off_policy.renewed(state.target, state.parameters, learnt, every, block_size, hyper.tau)
+        state, metrics = improve(state._replace(target=target, learnt=learnt), key)
         return state, metrics | choose.measures(progress)
 
     def policy(state: State) -> State:
-        return state._replace(target=(), optimiser=(), replay=())
+        return state._replace(target=(), optimiser=(), replay=(), learnt=())
 
     def cut(state: State, which: Array) -> State:
         return state._replace(replay=memory.cut(state.replay, which))

@@ -58,7 +58,9 @@ GradientSteps = Annotated[
     Range(1, LARGEST_INT, also=(-1,)),
     Doc("Gradient steps per round; -1 for as many as transitions were collected."),
 ]
-TargetUpdateInterval = Annotated[Count, Doc("Environment steps between two renewals of the target network.")]
+TargetUpdateInterval = Annotated[
+    Count, Doc("Environment steps between two renewals of the target network, counted as they are learnt from.")
+]
 Tau = Annotated[Share, Doc("How far a renewal moves the target towards the online network; 1 is a copy.")]
 NStepReturn = Annotated[
     BlockLength,

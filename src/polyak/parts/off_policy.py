@@ -143,16 +143,33 @@ def learning(
     return learn
 
 
-def renewed(target: PyTree, online: PyTree, step: Array, every: int, block_size: int, tau: float) -> PyTree:
-    """A target network after a block: moved towards the online one by `tau` at every multiple of `every` steps.
+def steps_learnt(before: Array, observed: Array, block_size: int) -> Array:
+    """Counts the environment steps that were learnt from, one block for each call of `Agent.learn`.
+
+    The count begins with the steps that were observed before learning began. So it is the number of steps observed
+    where every block is learnt from once, and goes on where `learn` is called without new steps.
+
+    Args:
+        before: [] int32, the count at the last call; 0 if there was none.
+        observed: [] int32, environment steps observed, the present block's included.
+        block_size: steps of a block.
+
+    Returns:
+        [] int32, the count with the present call.
+    """
+    return jnp.where(before > 0, before, jnp.maximum(observed - block_size, 0)) + block_size
+
+
+def renewed(target: PyTree, online: PyTree, learnt: Array, every: int, block_size: int, tau: float) -> PyTree:
+    """A target network before a block is learnt from, moved towards the online one where it is due.
 
     Args:
         target: the target network.
         online: the network that it follows.
-        step: [] environment steps observed, the block's included.
-        every: steps between two renewals.
+        learnt: [] environment steps learnt from, the block's included; see `steps_learnt`.
+        every: steps learnt from between two renewals; one is due in the block that reaches a multiple of them.
         block_size: steps of the block.
         tau: how far it moves; 1 is a copy.
     """
-    passed = step // every > (step - block_size) // every
+    passed = learnt // every > (learnt - block_size) // every
     return jax.lax.cond(passed, lambda: polyak_average(target, online, tau), lambda: target)

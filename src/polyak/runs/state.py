@@ -116,7 +116,7 @@ def restore(tree: PyTree, checkpoints: Sequence[Checkpoint], batched: bool) -> P
     """
     memories, small = _taken_apart(tree)
     like = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[batched:], leaf.dtype), small)
-    found = [tensors.load(checkpoint.path / STATE, like) for checkpoint in checkpoints]
+    found = [_load(checkpoint, like) for checkpoint in checkpoints]
     small = jax.tree.map(lambda *leaves: jax.numpy.stack(leaves), *found) if batched else found[0]
     storages = [memory.storage for memory in memories]
     for row, checkpoint in enumerate(checkpoints):
@@ -129,6 +129,19 @@ def restore(tree: PyTree, checkpoints: Sequence[Checkpoint], batched: bool) -> P
                 rows = tensors.read(checkpoint.path / name)
                 storages[number] = _filled(storages[number], row if batched else None, start, rows, name)
     return _put_together(small, storages)
+
+
+def _load(checkpoint: Checkpoint, like: PyTree) -> PyTree:
+    """The small arrays of a checkpoint; raises `BadFile` where they are not those that the agent of today keeps."""
+    path = checkpoint.path / STATE
+    try:
+        return tensors.load(path, like)
+    except BadFile as error:
+        reason = str(error).replace(str(path), STATE, 1).rstrip(".")
+        raise BadFile(
+            f"Training cannot go on from {checkpoint.path}, as this version of polyak keeps another state ({reason}); "
+            "finish the run with the version that wrote it, or train anew."
+        ) from error
 
 
 class _Ring(NamedTuple):
