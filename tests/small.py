@@ -35,12 +35,12 @@ CONTINUOUS = RATE | {
     "learning_starts": 64,
     "batch_size": 64,
     "train_freq": 4,
-    "gradient_steps": 2,
+    "gradient_steps": 4,
     "tau": 0.05,
-    "network": "mlp:16:tanh",
-    "critic_network": "mlp:32,32:silu",
+    "action_noise": "normal:0.7",  # every action is tried for ever, so that every value is learnt
+    "network": "mlp:16",
+    "critic_network": "mlp:64,64:silu",
 }
-WIDE_NOISE = {"action_noise": "normal:0.5"}  # every action is tried for ever, so that every value is learnt
 SOFT = CONTINUOUS | {"ent_coef_init": 0.1}
 ACTOR_CRITIC = RATE | TANH | {"max_grad_norm": 10.0}
 
@@ -61,8 +61,8 @@ SMALL: dict[str, dict[str, Any]] = {
     "a2c": ACTOR_CRITIC | BLOCKS,
     "trpo": ACTOR_CRITIC | MINIBATCHES,
     "ppo": ACTOR_CRITIC | MINIBATCHES,
-    "ddpg": CONTINUOUS | {"action_noise": "ou:0.5:0.15:1"},
-    "td3": CONTINUOUS | WIDE_NOISE,
+    "ddpg": CONTINUOUS,
+    "td3": CONTINUOUS,
     "sac": SOFT,
     "tqc": SOFT | {"n_quantiles": 8, "top_quantiles_to_drop_per_net": 1},
     "redq": SOFT | {"n_critics": 3, "policy_delay": 2},
@@ -87,7 +87,7 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "a2c, normalised": ("a2c", {"normalize_observation": True, "normalize_reward": True}),
     "ppo, normalised": ("ppo", {"normalize_observation": True, "normalize_reward": True}),
     "ppo, recurrent": ("ppo", {"network": "mlp:16:tanh+gru:8", "sequence_length": 8}),
-    "ddpg, prioritised": ("ddpg", WIDE_NOISE | {"replay": "prioritised", "n_steps": 3}),
+    "ddpg, prioritised": ("ddpg", {"replay": "prioritised", "n_steps": 3, "action_noise": "ou:0.5:0.15:1"}),
     "td3, normalised": ("td3", {"normalize_observation": True, "policy_delay": 1}),
     "sac, given temperature": ("sac", {"ent_coef": 0.01, "action_noise": "ou:0.1"}),
     "ppo, penalised": ("ppo", {"kl_coef": 1.0, "target_kl": 0.01}),

@@ -63,6 +63,8 @@ from .algorithms.continuous.td3 import TD3 as TD3
 from .algorithms.continuous.sac import SAC as SAC
 from .algorithms.continuous.tqc import TQC as TQC
 from .algorithms.continuous.redq import REDQ as REDQ
+from .algorithms.continuous.droq import DroQ as DroQ
+from .algorithms.continuous.crossq import CrossQ as CrossQ
 
 # Planning, on an `MDP`
 from .algorithms.planning.backward_induction import (

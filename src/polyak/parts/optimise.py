@@ -17,6 +17,8 @@ from polyak.agent import Array, PyTree
 from polyak.parts.ranges import Decay, Positive
 from polyak.parts.text import part_from_text
 
+BETA1 = 0.9  # of Adam, unless another is given
+
 
 class GradientMoments(NamedTuple):
     """The moments of the gradients that a rule keeps; `first` and `second` have the shape of the parameters."""
@@ -55,9 +57,10 @@ class Adam:
 
     name: ClassVar[str] = "adam"
     eps: Positive = 1e-8
+    beta1: Decay | None = None  # None: 0.9
 
     def rule(self, max_grad_norm: float) -> GradientRule:
-        return adam(max_grad_norm, eps=self.eps)
+        return adam(max_grad_norm, BETA1 if self.beta1 is None else self.beta1, eps=self.eps)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -108,7 +111,7 @@ def _no_moments(parameters: PyTree) -> GradientMoments:
 
 
 def adam(
-    max_grad_norm: float, beta1: float = 0.9, beta2: float = 0.999, eps: float = 1e-8, rectified: bool = False
+    max_grad_norm: float, beta1: float = BETA1, beta2: float = 0.999, eps: float = 1e-8, rectified: bool = False
 ) -> GradientRule:
     """Adam (Kingma and Ba, 2015, algorithm 1) after clipping by the global norm, with the rate given at each step.
 
@@ -178,7 +181,8 @@ def rmsprop(max_grad_norm: float, decay: float = 0.95, eps: float = 0.01) -> Gra
 
 
 OPTIMIZERS: dict[str, type] = {kind.name: kind for kind in (Adam, RAdam, RMSProp)}
-# Reads `adam`, `adam:1.5e-4` (eps), `radam`, `rmsprop` or `rmsprop:0.95:0.01` (decay, eps).
+# Reads `adam`, `adam:1.5e-4` (eps), `adam:1e-8:0.5` (eps, beta1), `radam`, `rmsprop`, or `rmsprop:0.95:0.01` (decay,
+# eps).
 optimizer_from_text = partial(part_from_text, "optimizer", OPTIMIZERS)
 
 

@@ -49,8 +49,6 @@ class Hyper(PolicyHyper, off_policy_actor_critic.Hyper, Protocol):
     """The hyperparameters that the family shares."""
 
     @property
-    def tau(self) -> float: ...
-    @property
     def optimizer(self) -> Optimizer: ...
     @property
     def critic_network(self) -> networks.Network: ...
@@ -96,7 +94,6 @@ class Critics(NamedTuple):
     q: Callable[[Any, Array, Array, PyTree], Array]
     """(critics, x [N, n], scaled actions [N, k], noise) -> [N] the values that the policy is to raise."""
     noise: Callable[[Key], PyTree] = no_noise  # key -> what is random in the critics; one draw serves loss and q
-    targets: bool = True  # whether there are target critics
     settled: Callable[[Any, PyTree], Any] = lambda critics, statistics: critics
     """(critics, statistics) -> critics after a gradient step."""
 
@@ -212,7 +209,9 @@ def soft_policy(hyper: PolicyHyper, spec: Spec, actions: ActionBox) -> SoftPolic
     return SoftPolicy(hyper, spec, distribution, actions.size, -float(actions.size) if entropy is None else entropy)
 
 
-def agent(hyper: Hyper, spec: Spec, actions: ActionBox, members: Critics, policy_delay: int = 1) -> Agent:
+def agent(
+    hyper: Hyper, spec: Spec, actions: ActionBox, members: Critics, tau: float | None, policy_delay: int = 1
+) -> Agent:
     """Makes the agent of a member of the family.
 
     Args:
@@ -220,6 +219,7 @@ def agent(hyper: Hyper, spec: Spec, actions: ActionBox, members: Critics, policy
         spec: the task.
         actions: how they are scaled.
         members: the critics.
+        tau: how far target critics move at each gradient step; None for no target critics.
         policy_delay: gradient steps of the critics for each of the policy and the temperature.
 
     Raises:
@@ -231,7 +231,7 @@ def agent(hyper: Hyper, spec: Spec, actions: ActionBox, members: Critics, policy
     def init(key: Key) -> Learner:
         actor_key, critic_key = jax.random.split(key)
         parameters = Networks(*policy.init(actor_key), members.init(critic_key))
-        return Learner(parameters, parameters.critics if members.targets else (), Networks(*map(rule.init, parameters)))
+        return Learner(parameters, () if tau is None else parameters.critics, Networks(*map(rule.init, parameters)))
 
     def noise(key: Key) -> tuple[Array, PyTree]:
         policy_key, critic_key = jax.random.split(key)
@@ -246,8 +246,10 @@ def agent(hyper: Hyper, spec: Spec, actions: ActionBox, members: Critics, policy
             return members.loss(members_, target, batch, following, critic_noise)
 
         judged = descend(rule, critic_loss, now.critics, moments.critics, learning_rate)
-        moved = members.settled(judged.parameters, judged.aux.statistics)
-        target = polyak_average(target, moved, hyper.tau)
+        settled = members.settled(judged.parameters, judged.aux.statistics)
+        moved = jax.tree.map(lambda new, old: jnp.where(judged.sound, new, old), settled, judged.parameters)
+        if tau is not None:
+            target = polyak_average(target, moved, tau)
 
         def improve() -> tuple[tuple[Actor, Actor], Metrics]:
             return policy.improve(

@@ -91,4 +91,4 @@ class REDQ:
             return critics.q_values(all_of_them, x, action).mean(0)
 
         members = family.Critics(critics.ensemble(one, self.n_critics), loss, q, noise)
-        return family.agent(self, spec, actions, members, self.policy_delay)
+        return family.agent(self, spec, actions, members, self.tau, self.policy_delay)

@@ -73,4 +73,5 @@ class SAC:
         def q(both: Any, x: Array, action: Array, noise: PyTree) -> Array:
             return critics.q_values(both, x, action).min(0)
 
-        return family.agent(self, spec, actions, family.Critics(critics.ensemble(one, 2), loss, q))
+        members = family.Critics(critics.ensemble(one, 2), loss, q)
+        return family.agent(self, spec, actions, members, self.tau)

@@ -101,4 +101,4 @@ class TQC:
             return quantiles(all_of_them, x, action).mean((1, 2))
 
         members = family.Critics(critics.ensemble(one, self.n_critics), loss, q)
-        return family.agent(self, spec, actions, members)
+        return family.agent(self, spec, actions, members, self.tau)
