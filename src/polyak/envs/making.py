@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import gymnasium
 
-from polyak.envs import from_envpool, from_gymnax, hidden, mdp
+from polyak.envs import from_envpool, from_gymnax, hidden, mdp, twins
 from polyak.envs.advice import Caution, caution, check_spaces
 from polyak.envs.atari import atari_game
 from polyak.envs.base import AsGymnasium, CompiledEnv, HostEnv
@@ -22,7 +22,8 @@ from polyak.errors import BadFile, BadSetting, UnknownName
 EnvLike = str | CompiledEnv | MDP | Callable[..., gymnasium.Env]
 
 BACKENDS = ("gymnax", "envpool", "gymnasium", "masked")
-TWINS = (*from_gymnax.TWINS, *mdp.TWINS)  # the ids that a compiled environment stands in for, proved equal by a test
+# the ids that a compiled environment stands in for, proved equal by a test
+TWINS = (*from_gymnax.TWINS, *twins.TWINS, *mdp.TWINS)
 # Self-play ends in draws; its policies are scored against a perfect opponent, where 0 is the best return.
 JUDGES = {"tic-tac-toe": "tic-tac-toe/perfect"}
 
@@ -139,6 +140,8 @@ def _find(env: EnvLike, num_envs: int, vector: Callable[..., HostEnv], pool: boo
         return hidden.hide(from_gymnax.make(hidden.HIDDEN[id].of), id)
     if backend == "gymnax" or (backend is None and id in from_gymnax.TWINS):
         return from_gymnax.make(id)
+    if backend is None and id in twins.TWINS:
+        return twins.TWINS[id]()
     if backend is None and id in mdp.TWINS:
         return MDP.from_gymnasium(id).compiled()
     if backend == "masked":
