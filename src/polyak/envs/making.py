@@ -160,9 +160,9 @@ def _is_for_envpool(id: str) -> bool:
 def make_original(env: EnvLike, render_mode: str | None = None) -> gymnasium.Env:
     """One environment in Gymnasium, for evaluating and watching, so that no compiled twin can flatter a policy.
 
-    Environments that Gymnasium does not have (probes, games, gymnax's own) are put behind its interface; they cannot be
-    drawn. What was learnt by self-play is evaluated against a perfect player. An Atari game is a whole one here, and
-    its rewards are its own.
+    Environments that Gymnasium does not have (probes, games, gymnax's own, EnvPool's own) are put behind its interface;
+    they cannot be drawn. What was learnt by self-play is evaluated against a perfect player. An Atari game is a whole
+    one here, and its rewards are its own.
     """
     if isinstance(env, str):
         backend, id = split(env)
@@ -174,6 +174,8 @@ def make_original(env: EnvLike, render_mode: str | None = None) -> gymnasium.Env
             return MaskActions(make_one(id, render_mode))
         if game := atari_game(id):
             return make_game(game, render_mode, scored=True)
+        if backend == "envpool" and id not in gymnasium.registry:
+            return from_envpool.make_one(id)
         return make_one(id, render_mode)
     if isinstance(env, MDP):
         env = env.compiled()
