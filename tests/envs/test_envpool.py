@@ -81,8 +81,10 @@ def test_the_time_limit_of_the_control_suite_is_truncation_and_a_new_episode_fol
     env.close()
 
 
-def test_where_the_pool_has_no_time_limit_there_is_none():
-    assert make("envpool:CliffWalking-v1").max_episode_steps is None
+@pytest.mark.parametrize("id", ["CliffWalking-v1", "BabyAI-GoToRedBall-v0"])
+def test_where_the_pool_names_no_time_limit_there_is_none(id):
+    """One has none, and of the other each episode has its own."""
+    assert make(f"envpool:{id}").max_episode_steps is None
 
 
 @pytest.mark.parametrize("id", ["CartpoleSwingup-v1", "BipedalWalker-v3", "CartPole-v1"])
@@ -146,9 +148,12 @@ class TestOneEnvironment:
         assert env.observation_space.contains(obs)
         assert [type(value) for value in (reward, terminated, truncated)] == [float, bool, bool]
 
-    def test_it_stands_in_only_where_gymnasium_has_none(self):
-        assert isinstance(make_original(SWINGUP), from_envpool.EnvPoolEnv)
-        assert not isinstance(make_original("envpool:Pendulum-v1").unwrapped, from_envpool.EnvPoolEnv)
+    @pytest.mark.parametrize("id", ["CartpoleSwingup-v1", "Blackjack-v1", "Pendulum-v1"])
+    def test_it_stands_in_only_where_gymnasium_has_no_such_observations(self, id):
+        """Gymnasium has no swing-up, and shows Blackjack as three choices, which EnvPool shows as three numbers."""
+        original = make_original(f"envpool:{id}")
+        assert isinstance(original, from_envpool.EnvPoolEnv) == (id != "Pendulum-v1")
+        assert parts(original.observation_space)[0].path == parts(make(f"envpool:{id}").observation_space)[0].path
 
     def test_check_finds_nothing_wrong_with_it(self):
         assert not polyak.check("envpool:MiniGrid-Empty-5x5-v0", episodes=2)

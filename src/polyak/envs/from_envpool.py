@@ -16,7 +16,8 @@ from polyak.spaces import from_rows, has_parts, in_own_type, parts, storage_type
 # Ids that EnvPool steps some three times as fast as Gymnasium and that a test has proved to move alike. No episode of
 # theirs can be kept in a checkpoint either way, so nothing is lost where it is preferred.
 TWINS = ("BipedalWalker-v3",)
-NO_LIMIT = np.iinfo(np.int32).max  # what EnvPool calls the time limit of episodes that have none
+# What EnvPool calls the time limit of episodes that have none, or whose limit each of them finds for itself.
+NO_LIMIT = (np.iinfo(np.int32).max, 0)
 
 
 def make(id: str, num_envs: int) -> "EnvPoolVector":
@@ -115,7 +116,7 @@ class EnvPoolVector:
             )
         check_spaces(id, self.observation_space, self.action_space)
         limit = spec.config.max_episode_steps
-        self.max_episode_steps = None if limit == NO_LIMIT else limit
+        self.max_episode_steps = None if limit in NO_LIMIT else limit
         self._copy = _copier(self.observation_space)
         self._in_own_type = in_own_type(self.action_space)
         self._pool: Any = None  # made when it is reset, because EnvPool takes a seed only then

@@ -18,6 +18,7 @@ from polyak.envs.one import make_one, name_of
 from polyak.envs.own import OWN
 from polyak.envs.worker_vector import WorkerVector
 from polyak.errors import BadFile, BadSetting, UnknownName
+from polyak.spaces import has_parts, parts
 
 EnvLike = str | CompiledEnv | MDP | Callable[..., gymnasium.Env]
 
@@ -85,7 +86,8 @@ def make(
         Where EnvPool is installed, it steps BipedalWalker, which a test has proved to move alike, and plays Atari games
         as training wants them: `polyak.envs.atari` says how their ids choose a protocol. Other ids get EnvPool where
         they ask for it: on two cores it steps 8 CartPoles at half of Gymnasium's pace and 8 LunarLanders a quarter
-        faster (benchmarks/environments.py); elsewhere, measure it.
+        faster (benchmarks/environments.py); elsewhere, measure it. Ids that only EnvPool has, such as those of
+        DeepMind's control suite, are evaluated on EnvPool too.
 
     Warns:
         Caution: it works, at a price: a picture stands among other parts of an observation.
@@ -174,9 +176,21 @@ def make_original(env: EnvLike, render_mode: str | None = None) -> gymnasium.Env
             return MaskActions(make_one(id, render_mode))
         if game := atari_game(id):
             return make_game(game, render_mode, scored=True)
-        if backend == "envpool" and id not in gymnasium.registry:
-            return from_envpool.make_one(id)
-        return make_one(id, render_mode)
+        return _original_of_pool(id, render_mode) if backend == "envpool" else make_one(id, render_mode)
     if isinstance(env, MDP):
         env = env.compiled()
     return AsGymnasium(env) if isinstance(env, CompiledEnv) else make_one(env, render_mode)
+
+
+def _original_of_pool(id: str, render_mode: str | None) -> gymnasium.Env:
+    """Gymnasium's own version, or EnvPool's where Gymnasium has none, or one whose observations have other parts."""
+    if id not in gymnasium.registry:
+        return from_envpool.make_one(id)
+    original = make_one(id, render_mode)
+    if not has_parts(original.observation_space) or not from_envpool.has(id):
+        return original
+    pooled = from_envpool.make_one(id)
+    if parts(pooled.observation_space) == parts(original.observation_space):
+        return original
+    original.close()
+    return pooled
