@@ -363,8 +363,9 @@ def _envs() -> list[str]:
         "Pong-v5 is deepmind's, stepped by EnvPool where it is installed; ALE/Pong-v5 is dopamine's, stepped by ale-py."
     )
     prefixes = (
-        "Any id may carry a prefix: gymnax:, gymnasium:, envpool:. gymnax: also reaches gymnax's own ids; masked: "
-        "rules out actions by the environment's own mask, as in masked:Taxi-v4."
+        "Any id may carry a prefix: gymnax:, gymnasium:, envpool:. gymnax: also reaches gymnax's own ids, and envpool: "
+        "EnvPool's, such as DeepMind's control suite (envpool:CheetahRun-v1); masked: rules out actions by the "
+        "environment's own mask, as in masked:Taxi-v4."
     )
     return [*compiled, *pooled, *hidden, *games, *probes, *others, *atari, protocols, prefixes]
 

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from polyak.envs import from_envpool, from_gymnax, make
+from polyak.envs import from_envpool, from_gymnax, make, twins
 from polyak.envs.hidden import HIDDEN
 from polyak.envs.one import make_one
 from tests.speeds import slow
@@ -35,7 +35,8 @@ CONTROLLERS = {
     "CartPole-v1": lambda obs: (0.1 * obs[0] + 0.3 * obs[1] + 2.0 * obs[2] + obs[3] > 0).astype(jnp.int32),
     "Acrobot-v1": lambda obs: jnp.where(obs[4] > 0, 0, 2),
     "MountainCar-v0": lambda obs: jnp.where(obs[1] > 0, 2, 0),
-    "MountainCarContinuous-v0": lambda obs: jnp.sign(obs[1:2]),
+    # beyond its bounds, for what is clipped and what is not; and slower to the right, so that it meets the left wall
+    "MountainCarContinuous-v0": lambda obs: jnp.where(obs[1:2] > 0, 0.3, -1.5),
     "Pendulum-v1": lambda obs: 2.0 * jnp.sign(obs[2:3]),
     "MinAtar/Breakout-v1": lambda obs: follow(paddle=obs[9, :, 0].argmax(), ball=obs[:, :, 1].max(0).argmax()),
 }
@@ -100,7 +101,7 @@ class History(NamedTuple):
 @cache
 def history(id: str) -> History:
     """Plays the compiled twin."""
-    env = from_gymnax.make(id)
+    env = make(id)
     env.action_space.seed(1)
     actions = np.stack([env.action_space.sample() for _ in range(STEPS)])
 
@@ -127,10 +128,12 @@ def history(id: str) -> History:
     return jax.device_get(played)
 
 
-TWINS = pytest.mark.parametrize("id", [slow(id) if "MinAtar" in id else id for id in from_gymnax.TWINS])
+TWINS = pytest.mark.parametrize(
+    "id", [slow(id) if "MinAtar" in id else id for id in (*from_gymnax.TWINS, *twins.TWINS)]
+)
 # Some are chaotic in the long run (a pole that falls, two arms that swing): there an error of float32 grows for ever,
 # so the state is put in anew at every step; the others run freely from the first state of an episode to its last.
-FREE = {"MountainCar-v0", "MinAtar/Breakout-v1"}
+FREE = {"MountainCar-v0", "MountainCarContinuous-v0", "MinAtar/Breakout-v1"}
 
 
 @TWINS
@@ -168,11 +171,15 @@ def test_the_comparison_has_seen_episodes_end_in_each_way_they_can(id):
     if id == "MinAtar/Breakout-v1":
         assert played.reward.sum() > 30  # a wall of 30 bricks has come down and been built anew
         assert (played.noise < 0.1).sum() > 100  # sticky steps
+    if id == "MountainCarContinuous-v0":
+        at_wall = played.next_obs[:, 0] == np.float32(-1.2)
+        assert at_wall.sum() >= 5 and (played.next_obs[at_wall, 1] == 0.0).all()
+        assert (np.abs(played.action) > 1.0).sum() > 100  # forces that are clipped
 
 
 @TWINS
 def test_a_twin_has_the_spaces_and_the_time_limit_of_the_original(id):
-    env, twin = original(id), from_gymnax.make(id)
+    env, twin = original(id), make(id)
     assert twin.action_space == env.action_space
     assert twin.max_episode_steps == env.spec.max_episode_steps
     if id.startswith("MinAtar/"):  # booleans there, the same zeros and ones as float32 here
@@ -189,7 +196,7 @@ def test_a_twin_has_the_spaces_and_the_time_limit_of_the_original(id):
 @TWINS
 def test_fresh_episodes_begin_as_the_original_ones_do(id):
     """A two-sample Kolmogorov-Smirnov test of each coordinate over 500 starts."""
-    env, twin = original(id), from_gymnax.make(id)
+    env, twin = original(id), make(id)
     theirs = np.array([np.ravel(env.reset(seed=seed)[0]) for seed in range(500)], np.float64)
     _, mine = jax.jit(jax.vmap(twin.reset))(twin.noise(jax.random.key(0), (500,)))
     mine = np.asarray(mine, np.float64).reshape(500, -1)

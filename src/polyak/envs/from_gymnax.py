@@ -1,6 +1,6 @@
 """gymnax environments as compiled environments, and which of them equal their Gymnasium originals.
 
-gymnax's MountainCarContinuous is not among them: its car does not stop at the left wall (gymnax 1.0.1).
+gymnax's MountainCarContinuous is not among them: its car does not stop at the left wall (gymnax 1.0.1); see `twins`.
 `TWINS` lists the ids for which `tests/envs/test_twins.py` proves, step by step, that the compiled version does what the
 Gymnasium version does; only those may stand in for it unasked.
 """

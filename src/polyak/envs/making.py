@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import gymnasium
 
-from polyak.envs import from_envpool, from_gymnax, hidden, mdp
+from polyak.envs import from_envpool, from_gymnax, hidden, mdp, twins
 from polyak.envs.advice import Caution, caution, check_spaces
 from polyak.envs.atari import atari_game
 from polyak.envs.base import AsGymnasium, CompiledEnv, HostEnv
@@ -18,11 +18,13 @@ from polyak.envs.one import make_one, name_of
 from polyak.envs.own import OWN
 from polyak.envs.worker_vector import WorkerVector
 from polyak.errors import BadFile, BadSetting, UnknownName
+from polyak.spaces import has_parts, parts
 
 EnvLike = str | CompiledEnv | MDP | Callable[..., gymnasium.Env]
 
 BACKENDS = ("gymnax", "envpool", "gymnasium", "masked")
-TWINS = (*from_gymnax.TWINS, *mdp.TWINS)  # the ids that a compiled environment stands in for, proved equal by a test
+# the ids that a compiled environment stands in for, proved equal by a test
+TWINS = (*from_gymnax.TWINS, *twins.TWINS, *mdp.TWINS)
 # Self-play ends in draws; its policies are scored against a perfect opponent, where 0 is the best return.
 JUDGES = {"tic-tac-toe": "tic-tac-toe/perfect"}
 
@@ -84,7 +86,8 @@ def make(
         Where EnvPool is installed, it steps BipedalWalker, which a test has proved to move alike, and plays Atari games
         as training wants them: `polyak.envs.atari` says how their ids choose a protocol. Other ids get EnvPool where
         they ask for it: on two cores it steps 8 CartPoles at half of Gymnasium's pace and 8 LunarLanders a quarter
-        faster (benchmarks/environments.py); elsewhere, measure it.
+        faster (benchmarks/environments.py); elsewhere, measure it. Ids that only EnvPool has, such as those of
+        DeepMind's control suite, are evaluated on EnvPool too.
 
     Warns:
         Caution: it works, at a price: a picture stands among other parts of an observation.
@@ -139,6 +142,8 @@ def _find(env: EnvLike, num_envs: int, vector: Callable[..., HostEnv], pool: boo
         return hidden.hide(from_gymnax.make(hidden.HIDDEN[id].of), id)
     if backend == "gymnax" or (backend is None and id in from_gymnax.TWINS):
         return from_gymnax.make(id)
+    if backend is None and id in twins.TWINS:
+        return twins.TWINS[id]()
     if backend is None and id in mdp.TWINS:
         return MDP.from_gymnasium(id).compiled()
     if backend == "masked":
@@ -157,9 +162,9 @@ def _is_for_envpool(id: str) -> bool:
 def make_original(env: EnvLike, render_mode: str | None = None) -> gymnasium.Env:
     """One environment in Gymnasium, for evaluating and watching, so that no compiled twin can flatter a policy.
 
-    Environments that Gymnasium does not have (probes, games, gymnax's own) are put behind its interface; they cannot be
-    drawn. What was learnt by self-play is evaluated against a perfect player. An Atari game is a whole one here, and
-    its rewards are its own.
+    Environments that Gymnasium does not have (probes, games, gymnax's own, EnvPool's own) are put behind its interface;
+    they cannot be drawn. What was learnt by self-play is evaluated against a perfect player. An Atari game is a whole
+    one here, and its rewards are its own.
     """
     if isinstance(env, str):
         backend, id = split(env)
@@ -171,7 +176,21 @@ def make_original(env: EnvLike, render_mode: str | None = None) -> gymnasium.Env
             return MaskActions(make_one(id, render_mode))
         if game := atari_game(id):
             return make_game(game, render_mode, scored=True)
-        return make_one(id, render_mode)
+        return _original_of_pool(id, render_mode) if backend == "envpool" else make_one(id, render_mode)
     if isinstance(env, MDP):
         env = env.compiled()
     return AsGymnasium(env) if isinstance(env, CompiledEnv) else make_one(env, render_mode)
+
+
+def _original_of_pool(id: str, render_mode: str | None) -> gymnasium.Env:
+    """Gymnasium's own version, or EnvPool's where Gymnasium has none, or one whose observations have other parts."""
+    if id not in gymnasium.registry:
+        return from_envpool.make_one(id)
+    original = make_one(id, render_mode)
+    if not has_parts(original.observation_space) or not from_envpool.has(id):
+        return original
+    pooled = from_envpool.make_one(id)
+    if parts(pooled.observation_space) == parts(original.observation_space):
+        return original
+    original.close()
+    return pooled

@@ -35,9 +35,12 @@ def make_one(env: str | Callable[..., gymnasium.Env], render_mode: str | None = 
     except gymnasium.error.DependencyNotInstalled as error:
         raise EnvironmentFault(f"{env} needs a package that is not installed: {first_line(error)}") from error
     except (gymnasium.error.UnregisteredEnv, gymnasium.error.DeprecatedEnv) as error:
+        from polyak.envs import from_envpool
         from polyak.envs.own import OWN  # with JAX, which processes that only step do without
 
         known = {*gymnasium.registry, *OWN, *IDS, *hidden.HIDDEN}
+        if from_envpool.has(str(env)):
+            known = {f"envpool:{env}"}
         raise UnknownName("environment", str(env), known, "see `polyak list envs`.") from error
     except Exception as error:
         raise EnvironmentFault(f"{name_of(env)} could not be made: {said(error)}") from error
