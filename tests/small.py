@@ -25,23 +25,24 @@ REPLAY = RATE | {
     "target_update_interval": 16,
     "exploration_final_eps": 0.3,  # every action is tried for ever, so that every value is learnt
 }
+MEMORY = {"burn_in": 4, "sequence_length": 4}
 MLP, TANH = {"network": "mlp:16"}, {"network": "mlp:16:tanh"}
 ATOMS = {"n_atoms": 17, "v_min": -4.0, "v_max": 12.0}
 BLOCKS = {"n_steps": 16}
 MINIBATCHES = BLOCKS | {"batch_size": 32, "n_epochs": 4}
-CONTINUOUS = RATE | {
+OFF_POLICY = RATE | {
     "learning_rate": 3e-3,
     "buffer_size": 4_000,
     "learning_starts": 64,
     "batch_size": 64,
     "train_freq": 4,
     "gradient_steps": 4,
-    "tau": 0.05,
-    "action_noise": "normal:0.7",  # every action is tried for ever, so that every value is learnt
     "network": "mlp:16",
     "critic_network": "mlp:64,64:silu",
 }
-SOFT = CONTINUOUS | {"ent_coef_init": 0.1}
+CONTINUOUS = OFF_POLICY | {"action_noise": "normal:0.7"}  # every action is tried for ever, so that its value is learnt
+TARGETS, HEAT = {"tau": 0.05}, {"ent_coef_init": 0.1}
+SOFT = CONTINUOUS | TARGETS | HEAT
 ACTOR_CRITIC = RATE | TANH | {"max_grad_norm": 10.0}
 
 SMALL: dict[str, dict[str, Any]] = {
@@ -55,17 +56,21 @@ SMALL: dict[str, dict[str, Any]] = {
     "qr-dqn": REPLAY | MLP | {"n_quantiles": 8},
     "iqn": REPLAY | MLP | {"n_quantiles": 8},
     "rainbow": REPLAY | ATOMS | {"network": "dueling:16:relu:noisy=0.5", "exploration": "epsilon:0.3"},
-    "recurrent-dqn": REPLAY | {"burn_in": 4, "sequence_length": 4, "network": "mlp:16+gru:8"},
+    "recurrent-dqn": REPLAY | MEMORY | {"network": "mlp:16+gru:8"},
     "pqn": RATE | MINIBATCHES | {"exploration_final_eps": 0.3, "network": "mlp:16:relu:layer_norm"},
     "reinforce": ACTOR_CRITIC | BLOCKS,
     "a2c": ACTOR_CRITIC | BLOCKS,
     "trpo": ACTOR_CRITIC | MINIBATCHES,
     "ppo": ACTOR_CRITIC | MINIBATCHES,
-    "ddpg": CONTINUOUS,
-    "td3": CONTINUOUS,
+    "ddpg": CONTINUOUS | TARGETS,
+    "td3": CONTINUOUS | TARGETS,
     "sac": SOFT,
     "tqc": SOFT | {"n_quantiles": 8, "top_quantiles_to_drop_per_net": 1},
     "redq": SOFT | {"n_critics": 3, "policy_delay": 2},
+    "droq": SOFT | {"policy_delay": 2, "critic_network": "mlp:64,64:silu:layer_norm"},
+    "crossq": CONTINUOUS | HEAT | {"policy_delay": 2},
+    "discrete-sac": OFF_POLICY | TARGETS | HEAT | {"target_entropy": 0.3},
+    "recurrent-sac": OFF_POLICY | TARGETS | HEAT | MEMORY | {"batch_size": 16, "network": "mlp:16+gru:16"},
 }
 
 # What takes another way through the code than an algorithm's row: the algorithm, and what is changed.

@@ -65,6 +65,8 @@ from .algorithms.continuous.tqc import TQC as TQC
 from .algorithms.continuous.redq import REDQ as REDQ
 from .algorithms.continuous.droq import DroQ as DroQ
 from .algorithms.continuous.crossq import CrossQ as CrossQ
+from .algorithms.continuous.discrete_sac import DiscreteSAC as DiscreteSAC
+from .algorithms.continuous.recurrent_sac import RecurrentSAC as RecurrentSAC
 
 # Planning, on an `MDP`
 from .algorithms.planning.backward_induction import (

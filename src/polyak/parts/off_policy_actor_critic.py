@@ -20,25 +20,31 @@ NO_CLIPPING = 1e30  # the norm of a gradient that is clipped: none of these meth
 ON_A_BOUND = 0.98  # from here on a scaled action lies within a hundredth of its range of a bound
 Metrics = dict[str, Array]
 Learnt = TypeVar("Learnt")
+Features = Callable[[Array], Array]  # observations [..., *shape] -> features [..., n]
 
 
 class Hyper(off_policy.Hyper, Protocol):
     """The hyperparameters that the family shares; `parts.hyper` says what they mean."""
 
     @property
+    def learning_starts(self) -> int: ...
+    @property
+    def normalize_observation(self) -> bool: ...
+
+
+class TransitionHyper(Hyper, Protocol):
+    """The hyperparameters of those that learn from single transitions."""
+
+    @property
     def gamma(self) -> float: ...
     @property
     def buffer_size(self) -> int: ...
-    @property
-    def learning_starts(self) -> int: ...
     @property
     def n_steps(self) -> int: ...
     @property
     def replay(self) -> replay.Sampling: ...
     @property
     def frame_stack(self) -> int: ...
-    @property
-    def normalize_observation(self) -> bool: ...
 
 
 class Learner(NamedTuple):
@@ -65,7 +71,7 @@ class Batch(NamedTuple):
     """Transitions of N rows, as networks read them."""
 
     x_tm1: Array  # [N, n] features of the states left
-    a_tm1: Array  # [N, k] the actions, scaled
+    a_tm1: Array  # [N, k] the actions, scaled; [N] where they are counted
     r_t: Array  # [N] rewards, summed over n steps
     discount_t: Array  # [N] of the values of what follows
     x_t: Array  # [N, n] features of the states reached
@@ -78,7 +84,7 @@ class Method(NamedTuple):
     init: Callable[[Key], Learner]
     act: Callable[[Any, PyTree, Array, Array, bool], tuple[Array, PyTree]]
     """(actor, carry, x [B, n], normal numbers [B, draws k], explore) -> scaled actions [B, k], carry."""
-    update: Callable[[Learner, Batch, PyTree, Array, Array], tuple[Learner, Array, Metrics]]
+    update: Callable[[Learner, Any, PyTree, Array, Array], tuple[Learner, Array, Metrics]]
     """(learner, batch, noise, learning_rate [], updates []) -> learner, priorities [N], metrics [] each. `updates`
     counts the gradient steps that were made before this one."""
     noise: Callable[[Key], PyTree]  # key -> all that is random in an update, the batch aside
@@ -106,20 +112,17 @@ class Actions(Protocol):
         ...
 
 
-def agent(hyper: Hyper, spec: Spec, actions: Actions, method: Method) -> Agent:
-    """Makes the agent of a member that learns from transitions.
-
-    Until `learning_starts` steps are observed, actions are uniform within their bounds.
-
-    Args:
-        hyper: the hyperparameters.
-        spec: the task.
-        actions: how they are scaled.
-        method: the networks, and what is done with them.
+def agent(hyper: TransitionHyper, spec: Spec, actions: Actions, method: Method) -> Agent:
+    """Makes the agent of a member that learns from transitions; see `agent_from`.
 
     Raises:
         BadSetting: the task or a part does not suit.
     """
+
+    def read(sample: replay.Sample, features: Features) -> Batch:
+        obs, action, r_t, discount_t, next_obs = sample.steps
+        return Batch(features(obs), actions.scaled(action), r_t, discount_t, features(next_obs), sample.weights)
+
     memory = replay.memory(
         hyper.replay,
         capacity=hyper.buffer_size,
@@ -129,6 +132,32 @@ def agent(hyper: Hyper, spec: Spec, actions: Actions, method: Method) -> Agent:
         gamma=hyper.gamma,
         frame_stack=hyper.frame_stack,
     )
+    return agent_from(hyper, spec, actions, method, memory, read)
+
+
+def agent_from(
+    hyper: Hyper,
+    spec: Spec,
+    actions: Actions,
+    method: Method,
+    memory: replay.Memory,
+    read_sample: Callable[[replay.Sample, Features], Any],
+) -> Agent:
+    """Makes the agent of a member of the family.
+
+    Until `learning_starts` steps are observed, actions are uniform within their bounds.
+
+    Args:
+        hyper: the hyperparameters.
+        spec: the task.
+        actions: how they are scaled.
+        method: the networks, and what is done with them.
+        memory: what batches are drawn from; the extras of its blocks are what acting remembered before each step.
+        read_sample: (sample, features) -> the batch that `method.update` is given.
+
+    Raises:
+        BadSetting: the task or a part does not suit.
+    """
     read = reader(spec.observation_space, hyper.normalize_observation)
     block_size = hyper.train_freq * spec.num_envs
 
@@ -143,7 +172,7 @@ def agent(hyper: Hyper, spec: Spec, actions: Actions, method: Method) -> Agent:
         scaled, after = method.act(state.parameters.actor, carry, x, noise, explore)
         if explore:
             scaled = jnp.where(state.step < hyper.learning_starts, actions.uniform(noise), scaled)
-        return actions.action(scaled), after, ()
+        return actions.action(scaled), after, carry if explore else ()
 
     def observe(state: State, block: Step) -> State:
         return state._replace(
@@ -153,9 +182,7 @@ def agent(hyper: Hyper, spec: Spec, actions: Actions, method: Method) -> Agent:
         )
 
     def gradient_step(state: State, sample: replay.Sample, noise: PyTree, learning_rate: Array):
-        obs, action, r_t, discount_t, next_obs = sample.steps
-        x_tm1, x_t = read.features(state.features, obs), read.features(state.features, next_obs)
-        batch = Batch(x_tm1, actions.scaled(action), r_t, discount_t, x_t, sample.weights)
+        batch = read_sample(sample, lambda obs: read.features(state.features, obs))
         learner, priorities, metrics = method.update(Learner(*state[:3]), batch, noise, learning_rate, state.updates)
         return State(*learner, *state[3:6], state.updates + 1), priorities, metrics
 

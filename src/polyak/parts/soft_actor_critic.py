@@ -42,14 +42,16 @@ class PolicyHyper(Protocol):
     @property
     def action_noise(self) -> ActionNoise | None: ...
     @property
-    def network(self) -> networks.Network: ...
+    def network(self) -> networks.Network | networks.Recurrent: ...
 
 
-class Hyper(PolicyHyper, off_policy_actor_critic.Hyper, Protocol):
+class Hyper(PolicyHyper, off_policy_actor_critic.TransitionHyper, Protocol):
     """The hyperparameters that the family shares."""
 
     @property
     def optimizer(self) -> Optimizer: ...
+    @property
+    def network(self) -> networks.Network: ...
     @property
     def critic_network(self) -> networks.Network: ...
 
@@ -175,8 +177,8 @@ class SoftPolicy(NamedTuple):
             now: the network, and log of the temperature.
             moments: what the rule keeps of them.
             learning_rate: [].
-            sample: actor -> scaled actions [N, k] of a batch, and their log-densities [N].
-            q: scaled actions [N, k] -> their values [N].
+            sample: actor -> scaled actions [..., k] of a batch, and their log-densities [...].
+            q: scaled actions [..., k] -> their values [...].
             sound: [] whether the critics' step was made; see `descend`.
 
         Source: Haarnoja et al. (2018b), "Soft actor-critic algorithms and applications", equations 9 and 18.
@@ -195,7 +197,8 @@ class SoftPolicy(NamedTuple):
             return (Actor(actor.parameters, ()), Actor(actor.moments, ())), metrics
 
         def temperature_loss(log_alpha: Array) -> tuple[Array, tuple[()]]:
-            return jax.vmap(soft.temperature_loss, (None, 0, None))(log_alpha, log_prob, self.target_entropy).mean(), ()
+            loss = jax.vmap(soft.temperature_loss, (None, 0, None))
+            return loss(log_alpha, log_prob.reshape(-1), self.target_entropy).mean(), ()
 
         heat = descend(rule, temperature_loss, now.log_alpha, moments.log_alpha, learning_rate, actor.sound)
         metrics["temperature_loss"] = heat.loss
