@@ -35,6 +35,11 @@ def met(achieved, desired):
     return (achieved == desired).all(-1)
 
 
+def never(achieved, desired):
+    """Goals do not end an episode that other things end."""
+    return (achieved != achieved).any(-1)
+
+
 class Seen(NamedTuple):
     """One step of one environment."""
 
@@ -51,8 +56,8 @@ class Seen(NamedTuple):
 class World:
     """B environments whose episodes end at random, or after `limit` steps."""
 
-    def __init__(self, num_envs: int, seed: int, limit: int | None, terminated=met):
-        self.num_envs, self.limit = num_envs, limit
+    def __init__(self, num_envs: int, seed: int, limit: int | None, terminated=met, end: float = 0.2):
+        self.num_envs, self.limit, self.end = num_envs, limit, end
         self.rng = np.random.default_rng(seed)
         self.count = 0
         self.episode, self.clock = [0] * num_envs, [0] * num_envs
@@ -73,7 +78,7 @@ class World:
     def step(self, b: int) -> Seen:
         self.clock[b] += 1
         after, number = self.next(), self.number[b]
-        over, kind = self.rng.random(2) < (0.2, 0.5)
+        over, kind = self.rng.random(2) < (self.end, 0.5)
         late = self.clock[b] == self.limit
         achieved = np.array([after, 2.0 * after])
         reward = float(self.rng.integers(10, 20))
@@ -119,7 +124,7 @@ class World:
             reward, ends = step.reward, step.terminated
             if not own:
                 reward = paid(step.achieved, goal)
-                ends = ends if self.spec.goal.terminated is None else bool(met(step.achieved, goal))
+                ends = bool(self.spec.goal.terminated(step.achieved, goal)) if self.spec.goal.terminated else ends
             total, discount = total + discount * reward, discount * GAMMA
             if ends or step.terminated or step.truncated:
                 break
@@ -157,7 +162,7 @@ FAST = [(1, 1, None), (3, 3, None), (3, 3, 5)]
 SLOW = [(1, 3, None), (3, 1, None), (2, 1, 4), (2, 3, 4)]
 
 
-@pytest.mark.parametrize("terminated", [met, slow(None)], ids=["goals end", "goals do not end"])
+@pytest.mark.parametrize("terminated", [met, never, slow(None)], ids=["goals end", "goals never end", "flags are kept"])
 @pytest.mark.parametrize(("num_envs", "n_steps", "limit"), [*FAST, *(slow(*row) for row in SLOW)])
 def test_samples_are_what_a_plain_list_tells(num_envs, n_steps, limit, terminated):
     world = World(num_envs, n_steps, limit, terminated)
@@ -192,6 +197,22 @@ def check(world: World, drawn: replay.Sample, n_steps: int) -> dict[tuple[int, i
         read.setdefault((t, b), set()).add(goal.tobytes())
     np.testing.assert_array_equal(drawn.weights, 1.0)
     return read
+
+
+@pytest.mark.parametrize(
+    ("limit", "end"), [(None, 0.0), (None, 0.1), (5, 0.1), (7, 0.0), (TIMES, 0.0), (2 * TIMES, 0.0)]
+)
+def test_the_steps_that_follow_in_an_episode_are_all_found(limit, end):
+    world = World(2, seed=0, limit=limit, end=end)
+    memory = memory_of(world)
+    state = memory.init()
+    add, following = jax.jit(memory.add), jax.jit(memory.store.following)
+    for _ in range(20):
+        state = add(state, world.block())
+        now = len(world.steps)
+        held = [(t, b) for t in range(max(0, now - TIMES), now) for b in range(2)]
+        indices = jnp.array([(2 * t + b) % (2 * TIMES) for t, b in held])
+        assert following(state.store, indices).tolist() == [len(world.future(*place)) - 1 for place in held]
 
 
 @pytest.mark.parametrize("relabelled", [1, 4])
