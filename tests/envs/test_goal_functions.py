@@ -13,6 +13,7 @@ import polyak
 from polyak.envs import make, make_original
 from polyak.envs.goal_functions import GoalFunctions
 from polyak.errors import BadSetting, EnvironmentFault
+from polyak.parts.networks import MLP
 from polyak.parts.replay import Hindsight
 
 PLACE = Box(-10.0, 10.0, (2,), np.float64)
@@ -166,6 +167,36 @@ def test_it_learns_from_what_the_environment_tells_and_the_policy_needs_no_envir
     env = make_original(Together)
     obs, _ = env.reset(seed=0)
     assert env.action_space.contains(policy(obs))
+
+
+class Slide(Walk):
+    """Ten steps of any direction, up to a half each, towards a place that is drawn from a square."""
+
+    action_space = Box(-0.5, 0.5, (2,))
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.goal = self.np_random.uniform(-2.0, 2.0, 2)
+        return self.see(), {}
+
+    def step(self, action):
+        self.place, self.clock = self.place + action, self.clock + 1
+        return self.see(), float(self.compute_reward(self.place, self.goal, {})), False, self.clock == 10, {}
+
+    def compute_reward(self, achieved_goal, desired_goal, info):
+        return (np.linalg.norm(achieved_goal - desired_goal, axis=-1) < 0.05) - 1.0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", [polyak.DDPG, polyak.SAC], ids=lambda kind: kind.name)
+def test_actor_critics_learn_with_it_as_well(kind, tmp_path):
+    network = MLP((64, 64))
+    algorithm = kind(
+        replay=Hindsight(), gamma=0.9, learning_rate=2e-3, batch_size=64, network=network, critic_network=network
+    )
+    asked = {"steps": 4_000, "final_episodes": 50, "out": tmp_path, "progress": False, "processes": 0}
+    run = polyak.train(algorithm, Slide, **asked)
+    assert run.scores.mean > -5.0  # the best policy gets -2; chance, and what is learnt without hindsight, -10
 
 
 class Raises(Walk):
