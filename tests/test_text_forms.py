@@ -9,7 +9,8 @@ import pytest
 from hypothesis import Phase, given, settings, strategies as st
 
 from polyak.algorithms import ALGORITHMS
-from polyak.parts import exploration, features, optimise, sampling
+from polyak.parts import action_noise, exploration, features, optimise, sampling
+from polyak.parts.action_noise import ActionNoise
 from polyak.parts.exploration import Exploration
 from polyak.parts.features import Features
 from polyak.parts.networks import NETWORKS, Network, Recurrent
@@ -70,6 +71,8 @@ FORMS[Recurrent] = made(Recurrent, **UNITS)
 FORMS[Network | Recurrent] = FORMS[Network] | FORMS[Recurrent]
 FORMS[Exploration] = st.one_of(made(kind) for kind in exploration.KINDS)
 FORMS[Exploration | None] = st.none() | FORMS[Exploration]
+FORMS[ActionNoise] = st.one_of(made(kind) for kind in action_noise.ACTION_NOISES.values())
+FORMS[ActionNoise | None] = st.none() | FORMS[ActionNoise]
 FORMS[Optimizer] = st.one_of(made(kind) for kind in optimise.OPTIMIZERS.values())
 FORMS[Features] = st.one_of(made(kind) for kind in features.KINDS.values())
 FORMS[Sampling] = st.one_of(made(kind) for kind in sampling.SAMPLINGS.values())
@@ -88,7 +91,10 @@ def test_every_part_that_has_a_text_form_is_checked_here():
         (exploration.EpsilonGreedy(0.1), "epsilon:0.1"),
         (exploration.NoisyGreedy(1.0, None), "noise:1.0:none:1.0"),
         (exploration.UCB(2), "ucb:2.0"),
+        (action_noise.GaussianNoise(), "normal:0.1"),
+        (action_noise.OrnsteinUhlenbeckNoise(0.3), "ou:0.3:0.15:0.01"),
         (optimise.Adam(), "adam:1e-08"),
+        (optimise.Adam(beta1=0.5), "adam:1e-08:0.5"),
         (sampling.Prioritised(), "prioritised:0.6:0.4:1.0"),
         (features.Tiles(), "tiles:8:8"),
     ],

@@ -60,7 +60,9 @@ class ActionBox:
     @property
     def _middle_and_half(self) -> tuple[np.ndarray, np.ndarray]:
         low, high = self.space.low.astype(np.float64).ravel(), self.space.high.astype(np.float64).ravel()
-        return (0.5 * (low + high)).astype(np.float32), (0.5 * (high - low)).astype(np.float32)
+        half = 0.5 * (high - low)
+        half = np.where(half < np.finfo(np.float32).tiny, 0.0, half)  # XLA takes what is less for 0 in a quotient
+        return (0.5 * (low + high)).astype(np.float32), half.astype(np.float32)
 
     def noise(self, key: Key, shape: tuple[int, ...], draws: int) -> Array:
         """Standard normal numbers [*shape, draws k]."""

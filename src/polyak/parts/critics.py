@@ -109,10 +109,11 @@ def dropout_critic(
 
 
 def kept_units(key: Key, widths: tuple[int, ...], shape: tuple[int, ...], rate: float) -> tuple[Array, ...]:
-    """[*shape, width] bool for each width: false in a share `rate` of the places, which is rounded to 2^-16."""
+    """[*shape, width] bool for each width: false in a share `rate` of the places, which is rounded to 2^-16 and stays
+    below 1."""
     bits = jax.random.bits(key, (*shape, sum(widths)), jnp.uint16)
     ends = np.cumsum(widths)[:-1]
-    return tuple(jnp.split(bits >= round(rate * 2**16), ends, -1))
+    return tuple(jnp.split(bits >= min(round(rate * 2**16), 2**16 - 1), ends, -1))  # 2^16 itself would wrap to 0
 
 
 MOMENTUM, WARM_UP = 0.99, 100_000  # of batch statistics: what is kept at an update; updates before they correct
