@@ -98,6 +98,12 @@ def pqn(env: str, seeds: int = 1, num_envs: int = 1024) -> Training:
     return Training("pqn", env, num_envs, settings, seeds)
 
 
+def actor_critic(algorithm: str, seeds: int = 1, num_envs: int = 128) -> Training:
+    """SAC or TD3 with 256 x 256 units and a batch of 256, an update for every eight steps."""
+    settings = {"train_freq": 1, "gradient_steps": num_envs // 8, "buffer_size": 100_000, "learning_starts": 10_000}
+    return Training(algorithm, "Pendulum-v1", num_envs, settings, seeds)
+
+
 def _network(env: str) -> str:
     return "minatar:128:relu:layer_norm" if env.startswith("MinAtar") else "mlp:128,128:relu:layer_norm"
 
@@ -110,6 +116,8 @@ ROWS: tuple[Row, ...] = (
     ppo(CARTPOLE, 2048, 64),
     dqn(BREAKOUT),
     pqn(BREAKOUT),
+    actor_critic("sac"),
+    actor_critic("td3"),
     Update("nature", 256),
     ppo(CARTPOLE, 8192),
     ppo(BREAKOUT, 8192),
@@ -124,6 +132,8 @@ ROWS: tuple[Row, ...] = (
     ppo(BREAKOUT, 2048, 8),
     dqn(CARTPOLE, 8),
     pqn(CARTPOLE, 8),
+    actor_critic("sac", 8),
+    actor_critic("td3", 8),
     dqn(BREAKOUT, 8),
     pqn(BREAKOUT, 8),
     ppo(CARTPOLE, 2048, 8, library="rejax"),
@@ -135,6 +145,7 @@ ROWS: tuple[Row, ...] = (
 SMALL: tuple[Row, ...] = (
     ppo(CARTPOLE, 8, 2, call_steps=512),
     dqn(CARTPOLE, num_envs=8)._replace(settings={"network": "mlp:8", "learning_starts": 500}, call_steps=500),
+    actor_critic("sac", num_envs=8)._replace(settings={"network": "mlp:8", "critic_network": "mlp:8"}, call_steps=500),
     ppo(CARTPOLE, 8, library="rejax"),
     Update("nips", 2, (1, 40, 40)),
 )

@@ -10,6 +10,7 @@ median of the ratios within each round. They go to `speed.json`, and from there 
 """
 
 import argparse
+import dataclasses
 import importlib.metadata
 import json
 import os
@@ -149,6 +150,28 @@ TASKS |= {
         sbx=False,
     ),
 }
+EVERY_STEP_256 = {"learning_rate": 3e-4, "gamma": 0.99, "batch_size": 256, "buffer_size": 100_000, "tau": 0.005}
+EVERY_STEP_256 |= {"learning_starts": 1_000, "train_freq": 1, "gradient_steps": 1}
+TASKS |= {
+    "sac-pendulum": Task(
+        "SAC, 256 x 256, one update of 256 a step",
+        *("SAC", 5_000, 2_000, 1, (256, 256), "relu"),
+        settings=EVERY_STEP_256,
+        env="Pendulum-v1",
+    ),
+    "td3-pendulum": Task(
+        "TD3, 256 x 256, one update of 256 a step",
+        *("TD3", 5_000, 2_000, 1, (256, 256), "relu"),
+        settings=EVERY_STEP_256,
+        env="Pendulum-v1",
+    ),
+    "sac-cheetah": Task(
+        "SAC, 256 x 256, one update of 256 a step",
+        *("SAC", 5_000, 2_000, 1, (256, 256), "relu"),
+        settings=EVERY_STEP_256,
+        env="HalfCheetah-v5",
+    ),
+}
 POOLED = "polyak on EnvPool"
 CONTESTANTS = ("polyak", "polyak on Gymnasium", POOLED, "Stable-Baselines3", "SBX", "rejax", "polyak, 2 seeds")
 PEERS = ("Stable-Baselines3", "SBX", "rejax")
@@ -172,7 +195,11 @@ def polyak_speed(task: Task, steps: int, prefix: str = "", seeds: int = 1) -> fl
     import polyak
 
     network = polyak.MLP(hidden=task.hidden, activation=task.activation)
-    algorithm = getattr(polyak, task.algorithm)(**task.settings, network=network)
+    kind = getattr(polyak, task.algorithm)
+    networks = {
+        field.name: network for field in dataclasses.fields(kind) if field.name in ("network", "critic_network")
+    }
+    algorithm = kind(**task.settings, **networks)
     with tempfile.TemporaryDirectory() as out:
         run = polyak.train(
             algorithm,
@@ -422,7 +449,9 @@ def enter_environment() -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description="Speed of training: polyak against Stable-Baselines3, SBX and rejax.")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--only", default="ppo,dqn,a2c", help=f"tasks, or how their names begin: {', '.join(TASKS)}")
+    parser.add_argument(
+        "--only", default="ppo,dqn,a2c,sac,td3", help=f"tasks, or how their names begin: {', '.join(TASKS)}"
+    )
     parser.add_argument("--quick", action="store_true", help="few steps: to see that it works; nothing is kept")
     parser.add_argument("--threads", choices=("one", "own"), default="one", help="for the peers: one, or their default")
     parser.add_argument("--measure", metavar="CONTESTANT", help="measure one in this process (used by the benchmark)")

@@ -86,6 +86,7 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
         {"features": "fourier:3", "replacing_traces": True, "learning_rate": 1e-3},
     ),
     "dqn, prioritised": ("dqn", {"replay": "prioritised", "double": True, "n_steps": 3}),
+    "dqn, hindsight": ("dqn", {"replay": "hindsight:4", "n_steps": 3}),
     "dqn, normalised": ("dqn", {"normalize_observation": True, "anneal_learning_rate": False}),
     "reinforce, no baseline": ("reinforce", {"baseline": False, "whiten": True}),
     "a2c, critic of actions": ("a2c", {"weight": "q"}),
@@ -100,12 +101,15 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
 
 # What each world shows and what it is given; an algorithm is tested in the first that suits it.
 STATES, BOARDS = gymnasium.spaces.Discrete(16), gymnasium.spaces.Box(-1, 3**9 - 1, (9,), np.int32)
+BITS = gymnasium.spaces.MultiBinary(5)
+GOALS = gymnasium.spaces.Dict({"observation": BITS, "achieved_goal": BITS, "desired_goal": BITS})
 VECTORS, NUMBERS = gymnasium.spaces.Box(-1.0, 1.0, (4,)), gymnasium.spaces.Box(-2.0, 2.0, (1,))
 WORLDS = {
     "CartPole-v1": (VECTORS, gymnasium.spaces.Discrete(2)),
     "Pendulum-v1": (VECTORS, NUMBERS),
     "FrozenLake-v1": (STATES, gymnasium.spaces.Discrete(4)),
     "tic-tac-toe": (BOARDS, gymnasium.spaces.Discrete(9)),
+    "bit-flipping/5": (GOALS, gymnasium.spaces.Discrete(5)),
 }
 
 

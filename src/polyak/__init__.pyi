@@ -107,7 +107,7 @@ from .parts.networks import (
 )
 from .parts.optimise import Adam as Adam, RAdam as RAdam, RMSProp as RMSProp
 from .parts.policies import TabularPolicy as TabularPolicy
-from .parts.replay import Prioritised as Prioritised, Uniform as Uniform
+from .parts.replay import Hindsight as Hindsight, Prioritised as Prioritised, Uniform as Uniform
 from .parts.schedules import StepSize as StepSize
 
 # Pictures
@@ -118,4 +118,4 @@ from .pictures.picture import Picture as Picture
 from .pictures.values import draw_values as draw_values
 
 # What an algorithm of your own is made of
-from .agent import Agent as Agent, Algorithm as Algorithm, Spec as Spec, Step as Step
+from .agent import Agent as Agent, Algorithm as Algorithm, Goal as Goal, Spec as Spec, Step as Step

@@ -28,6 +28,17 @@ class Step(NamedTuple):
     extras: PyTree  # what `act` wants `learn` to know: log-probabilities, carries, ...
 
 
+class Goal(NamedTuple):
+    """What a step is worth under any goal, for tasks whose observations have the parts `achieved_goal` and
+    `desired_goal`: pure functions of arrays of goals, with the same leading axes in both.
+    """
+
+    reward: Callable[[Array, Array], Array]
+    """achieved [..., *goal], as it was after a step, desired [..., *goal] -> the step's reward [...]"""
+    terminated: Callable[[Array, Array], Array] | None = None
+    """achieved [..., *goal], desired [..., *goal] -> whether the MDP ended [...] bool; None: goals do not decide."""
+
+
 class Spec(NamedTuple):
     """The task, as an algorithm knows it before it begins."""
 
@@ -36,6 +47,7 @@ class Spec(NamedTuple):
     num_envs: int  # B, the environments stepped side by side
     max_episode_steps: int | None  # the time limit; None where there is none
     total_steps: int  # the budget of one seed, in environment steps: what schedules are stretched over
+    goal: Goal | None = None  # None where there are no goals, or it is not known what they are worth: in policy files
 
 
 class Agent(NamedTuple):

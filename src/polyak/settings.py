@@ -54,7 +54,7 @@ PARTS: dict[Any, TextForm] = {
     ActionNoise | None: TextForm(action_noise_or_none, action_noise_text, "none|normal:SIGMA|ou:SIGMA:THETA:DT"),
     Optimizer: TextForm(optimizer_from_text, part_text, "NAME:NUMBERS"),
     Features: TextForm(features_from_text, part_text, "NAME:NUMBERS"),
-    Sampling: TextForm(replay_from_text, part_text, "uniform|prioritised:ALPHA:BETA:FINAL_BETA"),
+    Sampling: TextForm(replay_from_text, part_text, "uniform|prioritised:ALPHA:BETA:FINAL_BETA|hindsight:RELABELLED"),
     TabularPolicy: TextForm(policy_from_text, str, "uniform|ACTION,ACTION,...|ROW:ROW:..."),
     float | StepSize: TextForm(step_size_from_text, str, "NUMBER|FROM:TO|NUMBER/n"),
 }

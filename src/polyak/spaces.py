@@ -16,6 +16,7 @@ from gymnasium.spaces import Box, Dict, Discrete, MultiBinary, MultiDiscrete, Tu
 ARRAYS = (Box, Discrete, MultiDiscrete, MultiBinary)  # the spaces without parts that polyak takes
 EXACT = 2**24  # up to here float32, and so a row, holds every whole number
 MASK = "action_mask"  # the part of a Dict observation that says which actions there are, as PettingZoo calls it
+ACHIEVED, DESIRED = "achieved_goal", "desired_goal"  # the parts that hold goals, as Gymnasium-Robotics calls them
 
 
 class Part(NamedTuple):
@@ -192,6 +193,15 @@ def mask_of(space: gymnasium.Space) -> slice | None:
         return None
     of_mask = [part for part in parts(space) if part.path[0] == MASK]
     return slice(of_mask[0].begin, of_mask[-1].end) if of_mask else None
+
+
+def goals_of(space: gymnasium.Space) -> tuple[Part, Part] | None:
+    """The arrays of a row that hold the achieved and the desired goal; None where an observation lacks one of them."""
+    if not isinstance(space, Dict):
+        return None
+    found = {part.path: part for part in parts(space)}
+    achieved, desired = found.get((ACHIEVED,)), found.get((DESIRED,))
+    return (achieved, desired) if achieved and desired else None
 
 
 def choices(space: gymnasium.Space) -> list[int] | None:

@@ -23,6 +23,7 @@ from polyak.runs.events import Emit, Event
 if TYPE_CHECKING:
     from polyak.agent import Agent, Algorithm
     from polyak.engines.common import Engine, Loop
+    from polyak.envs.goal_functions import GoalFunctions
     from polyak.policy import Policy
     from polyak.runs.keeper import Keeper
 
@@ -81,6 +82,7 @@ def _train_seeds(job: Job, emit: Emit, stopping: Callable[[], bool], finishing: 
     from polyak.engines.host import HostEngine
     from polyak.envs.advice import Caution, caution
     from polyak.envs.from_gymnasium import GymnasiumVector
+    from polyak.envs.goal_functions import GoalFunctions
     from polyak.parts.capacity import check_fits
     from polyak.policy import Policy
     from polyak.runs.keeper import Keeper
@@ -99,7 +101,8 @@ def _train_seeds(job: Job, emit: Emit, stopping: Callable[[], bool], finishing: 
     GymnasiumVector(lambda: envs.make_original(job.env), 1, about.env).close()
     for space in (env.observation_space, env.action_space):
         check_can_be_kept(space)
-    spec = Spec(env.observation_space, env.action_space, about.num_envs, env.max_episode_steps, about.steps)
+    goals = GoalFunctions(job.env, env)
+    spec = Spec(env.observation_space, env.action_space, about.num_envs, env.max_episode_steps, about.steps, goals.goal)
     agent, policy = job.algorithm.agent(spec), Policy(job.algorithm, spec, (), about.env)
     block = job.algorithm.block_length * about.num_envs
     chunk = max(1, min(about.steps // CHUNKS, CHUNK_STEPS) // block)
@@ -126,12 +129,15 @@ def _train_seeds(job: Job, emit: Emit, stopping: Callable[[], bool], finishing: 
     metrics = store.MetricWriter(job.folder)
     try:
         for seeds in _together(job.seeds, keeper) if batched else [(seed,) for seed in job.seeds]:
-            _Training(job, policy, agent, engine, seeds, batched, keeper, metrics, tell, stopping, finishing).run()
+            _Training(
+                job, policy, agent, engine, goals, seeds, batched, keeper, metrics, tell, stopping, finishing
+            ).run()
         emit(events.Closing())
     finally:
         keeper.close()
         metrics.close()
         engine.close()
+        goals.close()
         tell()
 
 
@@ -152,6 +158,7 @@ class _Training:
     policy: "Policy"  # without a state
     agent: "Agent"
     engine: "Engine"
+    goals: "GoalFunctions"
     seeds: tuple[int, ...]
     batched: bool
     keeper: "Keeper"
@@ -192,6 +199,7 @@ class _Training:
                 began = time.perf_counter()
                 loop, metrics = self.engine.advance(loop, count, learn)
                 seconds = time.perf_counter() - began
+                self.goals.check()
                 self._divergence.look(metrics, self._steps(position), self._steps(1), loop.iteration, self._last_good)
                 position += count
                 timed = learn in self.engine.warm  # the first call of each program is mostly compilation

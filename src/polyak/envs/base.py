@@ -11,7 +11,7 @@ import numpy as np
 from polyak.spaces import from_rows, has_parts, to_rows
 
 if TYPE_CHECKING:
-    from polyak.agent import Array, Key, PyTree
+    from polyak.agent import Array, Goal, Key, PyTree
 
 BATCH = 64  # seeds drawn at once
 
@@ -32,6 +32,7 @@ class CompiledEnv(NamedTuple):
     reset: Callable[[PyTree], tuple[PyTree, PyTree]]  # noise -> state, obs
     step: Callable[[PyTree, PyTree, PyTree], tuple[PyTree, PyTree, Array, Array, Array]]
     """state, action, noise -> state, obs, reward [], terminated [], truncated []; never resets by itself."""
+    goal: Goal | None = None  # what steps are worth under any goal, where observations have goals
 
 
 class Score(NamedTuple):
@@ -126,6 +127,7 @@ class AsGymnasium(gymnasium.Env):
         self.observation_space = env.observation_space
         self.action_space = env.action_space
         self.max_episode_steps = env.max_episode_steps
+        self.goal = env.goal
         # jit knows a function that it has met: environments of one make share what is compiled
         self._noise = jax.jit(env.noise, static_argnums=1)
         self._reset = jax.jit(env.reset)

@@ -1,5 +1,7 @@
 """One Gymnasium environment, and how it is called."""
 
+import contextlib
+import io
 from collections.abc import Callable
 from typing import Any
 
@@ -8,6 +10,9 @@ import gymnasium
 from polyak.envs import hidden
 from polyak.envs.atari import IDS, atari_game
 from polyak.errors import EnvironmentFault, Error, UnknownName
+
+# How the ids of Gymnasium-Robotics begin.
+ROBOTICS = ("Fetch", "HandReach", "HandManipulate", "AdroitHand", "PointMaze_", "AntMaze_", "FrankaKitchen-")
 
 
 def make_one(env: str | Callable[..., gymnasium.Env], render_mode: str | None = None) -> gymnasium.Env:
@@ -19,6 +24,8 @@ def make_one(env: str | Callable[..., gymnasium.Env], render_mode: str | None = 
     """
     if isinstance(env, str) and env.startswith("MinAtar/"):
         register_minatar()
+    if isinstance(env, str) and env.startswith(ROBOTICS) and env not in gymnasium.registry:
+        register_robotics()
     if isinstance(env, str) and env in hidden.HIDDEN:
         hidden.register()
     if isinstance(env, str) and (game := atari_game(env)):
@@ -63,6 +70,17 @@ def register_minatar() -> None:
     except ImportError:
         raise EnvironmentFault("MinAtar is not installed; `pip install polyak[minatar]` brings it.") from None
     minatar.gym.register_envs()
+
+
+def register_robotics() -> None:
+    """Registers the ids of Gymnasium-Robotics, which importing it does; what it says of old versions is not shown."""
+    try:
+        with contextlib.redirect_stderr(io.StringIO()):
+            import gymnasium_robotics  # noqa: F401
+    except ImportError as error:
+        raise EnvironmentFault(
+            f"Gymnasium-Robotics cannot be imported ({said(error)}); `pip install polyak[robotics]` brings it."
+        ) from None
 
 
 def name_of(env: Any) -> str:

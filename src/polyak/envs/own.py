@@ -3,7 +3,8 @@
 from collections.abc import Callable
 
 from polyak.envs.base import CompiledEnv
+from polyak.envs.bit_flipping import BIT_FLIPPING
 from polyak.envs.probes import PROBES
 from polyak.envs.tictactoe import GAMES
 
-OWN: dict[str, Callable[[], CompiledEnv]] = {**PROBES, **GAMES}
+OWN: dict[str, Callable[[], CompiledEnv]] = {**PROBES, **GAMES, **BIT_FLIPPING}

@@ -24,12 +24,12 @@ its frame:
 """
 
 import dataclasses
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from polyak.agent import Array, Spec, Step
+from polyak.agent import Array, Key, Spec, Step
 from polyak.errors import BadSetting
 from polyak.parts.ring import Replay, Ring, take
 from polyak.parts.sampling import Drawable
@@ -81,6 +81,8 @@ class FrameStore:
     Where episodes are shorter than 50 steps, final frames run out of room before the steps do. Old steps that would
     need one that is gone get a factor of 0, unless they ended: the value after an end is not asked for.
     """
+
+    draws: ClassVar[bool] = False
 
     drawable: Drawable
     spec: Spec
@@ -159,7 +161,7 @@ class FrameStore:
     def sound(self, state: Kept) -> Array:
         return state.sound
 
-    def read(self, state: Kept, indices: Array) -> tuple[NStepTransitions, Array]:
+    def read(self, state: Kept, indices: Array, key: Key) -> tuple[NStepTransitions, Array]:
         ring, storage, num_envs = self.drawable.ring, state.steps.storage, self.spec.num_envs
         r_t, discount_t, last = ring.n_step(state.steps, indices, self.n_steps, num_envs, self.gamma)
         no = jnp.zeros_like(indices, bool)

@@ -66,7 +66,9 @@ NStepReturn = Annotated[
     BlockLength,
     Doc("Rewards that are summed before a value stands for the rest (not corrected for the actions in between)."),
 ]
-Replay = Annotated[replay.Sampling, Doc("Which transitions are drawn: uniform, prioritised.")]
+Replay = Annotated[
+    replay.Sampling, Doc("Which transitions are drawn, and with which goals: uniform, prioritised, hindsight:4.")
+]
 FrameStack = Annotated[
     Count,
     Doc("Frames of an observation, where it is a stack of the newest ones: the memory then keeps each frame once."),

@@ -151,7 +151,7 @@ def agent_from(
         hyper: the hyperparameters.
         spec: the task.
         actions: how they are scaled.
-        method: the networks, and what is done with them.
+        method: the networks, and how they act and learn.
         memory: what batches are drawn from; the extras of its blocks are what acting remembered before each step.
         read_sample: (sample, features) -> the batch that `method.update` is given.
 
@@ -197,6 +197,11 @@ def agent_from(
         return state._replace(replay=memory.cut(state.replay, which))
 
     return Agent(init, method.start, noise, act, observe, lambda state, block, key: improve(state, key), policy, cut)
+
+
+def moments_of(rule: GradientRule, parameters: Any) -> Any:
+    """What a rule keeps of each of the networks in a NamedTuple; () of what is () there."""
+    return parameters._make(rule.init(one) if jax.tree.leaves(one) else () for one in parameters)
 
 
 class Descent(NamedTuple):

@@ -9,16 +9,29 @@ state = memory.update(state, sample, priorities)
 import dataclasses
 from typing import NamedTuple, Protocol
 
+import jax
 import jax.numpy as jnp
 
 from polyak.agent import Array, Key, PyTree, Spec, Step
+from polyak.errors import BadSetting
 from polyak.parts.frames import FrameStore
+from polyak.parts.hindsight import HindsightStore
 from polyak.parts.ring import Replay, Ring
-from polyak.parts.sampling import Drawable, Prioritised, Sampler, Sampling, Uniform, replay_from_text
+from polyak.parts.sampling import Drawable, Hindsight, Prioritised, Sampler, Sampling, Uniform, replay_from_text
 from polyak.parts.sequences import SequenceStore
 from polyak.parts.transitions import TransitionStore
 
-__all__ = ["Memory", "Prioritised", "Sample", "Sampling", "Uniform", "memory", "replay_from_text", "sequence_memory"]
+__all__ = [
+    "Hindsight",
+    "Memory",
+    "Prioritised",
+    "Sample",
+    "Sampling",
+    "Uniform",
+    "memory",
+    "replay_from_text",
+    "sequence_memory",
+]
 
 
 class Store(Protocol):
@@ -49,7 +62,12 @@ class Store(Protocol):
         """[] whether all that was added can be read again."""
         ...
 
-    def read(self, state: PyTree, indices: Array) -> tuple[PyTree, Array | float]:
+    @property
+    def draws(self) -> bool:
+        """Whether something is random in `read`."""
+        ...
+
+    def read(self, state: PyTree, indices: Array, key: Key) -> tuple[PyTree, Array | float]:
         """The rows at `indices` [N] as learning reads them, leaves [N, ...]; and factors [N] of their weights: 0 where
         part of a row is lost, NaN where the store was given what it cannot keep."""
         ...
@@ -103,8 +121,10 @@ class Memory:
             progress: [] in [0, 1], the share of the run that is over, for beta.
         """
         steps = self.store.steps(state.store)
-        indices, weights = self.sampler.draw(state.sampler, steps, key, batch_size, progress)
-        read, factor = self.store.read(state.store, indices)
+        # Where only the choice of rows is random it takes the key as it is.
+        draw_key, read_key = jax.random.split(key) if self.store.draws else (key, key)
+        indices, weights = self.sampler.draw(state.sampler, steps, draw_key, batch_size, progress)
+        read, factor = self.store.read(state.store, indices, read_key)
         return Sample(read, weights * factor, indices)
 
     def update(self, state: Remembered, sample: Sample, priorities: Array) -> Remembered:
@@ -142,7 +162,7 @@ def memory(
     """Makes a memory of transitions.
 
     Args:
-        sampling: which steps are drawn.
+        sampling: which steps are drawn, and with which goals.
         capacity: steps to hold, rounded up to whole blocks.
         spec: the task; from its spaces come shapes and types.
         block_length: T, the steps of each environment that are added at a time.
@@ -151,13 +171,19 @@ def memory(
         frame_stack: k > 1 where observations [k, ...] are the k newest frames, newest last: each is kept once then.
 
     Raises:
-        BadSetting: the observations of the task are not stacks of so many frames.
+        BadSetting: the observations of the task are not stacks of so many frames, or have no goals where `sampling`
+            changes them.
     """
     store: Store
-    if frame_stack > 1:
+    drawable = Drawable(Ring.of(capacity, block_length * spec.num_envs))
+    if isinstance(sampling, Hindsight):
+        if frame_stack > 1:
+            raise BadSetting(f"Hindsight replay keeps observations whole; frame_stack is {frame_stack}, set it to 1.")
+        store = HindsightStore.of(drawable, spec, n_steps, gamma, sampling.relabelled)
+    elif frame_stack > 1:
         store = FrameStore.of(capacity, spec, block_length, n_steps, gamma, frame_stack)
     else:
-        store = TransitionStore(Drawable(Ring.of(capacity, block_length * spec.num_envs)), spec, n_steps, gamma)
+        store = TransitionStore(drawable, spec, n_steps, gamma)
     return Memory(store, sampling.sampler(store.drawable))
 
 
@@ -174,6 +200,14 @@ def sequence_memory(
             them.
         rows: m, the blocks of a sequence.
         carry: the carry of one environment, leaves [...], for shapes and types.
+
+    Raises:
+        BadSetting: `sampling` draws single steps.
     """
+    if isinstance(sampling, Hindsight):
+        raise BadSetting(
+            "Hindsight replay changes the goals of single steps, and recurrent agents learn from sequences; choose "
+            "uniform or prioritised."
+        )
     store = SequenceStore.of(capacity, spec, block_length, rows, carry)
     return Memory(store, sampling.sampler(store.drawable))

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from polyak.agent import Array, Key, PyTree
-from polyak.parts.ranges import Share
+from polyak.parts.ranges import Count, Share
 from polyak.parts.ring import Replay, Ring
 from polyak.parts.schedules import linear_schedule
 from polyak.parts.sum_tree import SumTree, Tree
@@ -179,7 +179,22 @@ class Prioritised:
         return PrioritisedSampler(drawable, tree, self.alpha, self.beta, self.final_beta)
 
 
-Sampling = Uniform | Prioritised
-SAMPLINGS: dict[str, Any] = {kind.name: kind for kind in (Uniform, Prioritised)}
-# Reads `uniform`, `prioritised` or `prioritised:0.6:0.4:1.0`: alpha, beta at the start and at the end.
+@dataclasses.dataclass(frozen=True)
+class Hindsight:
+    """Steps drawn alike, most of them as if their goal had been what was achieved later in the same episode
+    (Andrychowicz et al., 2017, "Hindsight experience replay"); see `parts.hindsight`.
+    """
+
+    name: ClassVar[str] = "hindsight"
+
+    relabelled: Count = 4
+    """Steps with another goal for each one that keeps its own."""
+
+    def sampler(self, drawable: Drawable) -> UniformSampler:
+        return UniformSampler(drawable)
+
+
+Sampling = Uniform | Prioritised | Hindsight
+SAMPLINGS: dict[str, Any] = {kind.name: kind for kind in (Uniform, Prioritised, Hindsight)}
+# Reads `uniform`, `prioritised`, `prioritised:0.6:0.4:1.0` (alpha, beta at the start and at the end), `hindsight:4`.
 replay_from_text = partial(part_from_text, "replay", SAMPLINGS)

@@ -6,12 +6,12 @@ episode: a network that is unrolled over it begins with an empty memory there, a
 """
 
 import dataclasses
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from polyak.agent import Array, PyTree, Spec, Step
+from polyak.agent import Array, Key, PyTree, Spec, Step
 from polyak.parts.ring import Replay, Ring, take
 from polyak.parts.sampling import Drawable
 from polyak.parts.transitions import Transition, transition_of
@@ -34,6 +34,8 @@ class Sequences(NamedTuple):
 @dataclasses.dataclass(frozen=True)
 class SequenceStore:
     """Keeps blocks of steps, and reads m of them in a row."""
+
+    draws: ClassVar[bool] = False
 
     drawable: Drawable
     example: Row
@@ -70,7 +72,7 @@ class SequenceStore:
     def sound(self, state: Replay) -> bool:
         return True
 
-    def read(self, state: Replay, indices: Array) -> tuple[Sequences, float]:
+    def read(self, state: Replay, indices: Array, key: Key) -> tuple[Sequences, float]:
         rows = (indices[:, None] + self.num_envs * jnp.arange(self.rows)) % self.drawable.ring.capacity
         steps = jax.tree.map(
             lambda leaf: leaf.reshape(len(indices), -1, *leaf.shape[3:]), take(state.storage.steps, rows)

@@ -25,6 +25,7 @@ from polyak.parts.off_policy_actor_critic import (
     Metrics,
     delayed,
     descend,
+    moments_of,
     saturation,
 )
 from polyak.parts.optimise import GradientRule, Optimizer, polyak_average
@@ -234,7 +235,7 @@ def agent(
     def init(key: Key) -> Learner:
         actor_key, critic_key = jax.random.split(key)
         parameters = Networks(*policy.init(actor_key), members.init(critic_key))
-        return Learner(parameters, () if tau is None else parameters.critics, Networks(*map(rule.init, parameters)))
+        return Learner(parameters, () if tau is None else parameters.critics, moments_of(rule, parameters))
 
     def noise(key: Key) -> tuple[Array, PyTree]:
         policy_key, critic_key = jax.random.split(key)

@@ -1,11 +1,11 @@
 """A store of steps with the observations on both sides of each."""
 
 import dataclasses
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import jax.numpy as jnp
 
-from polyak.agent import Array, Spec, Step
+from polyak.agent import Array, Key, Spec, Step
 from polyak.parts.ring import Replay, take
 from polyak.parts.sampling import Drawable
 from polyak.spaces import row_shape, storage_type
@@ -44,6 +44,8 @@ def transition_of(spec: Spec) -> Transition:
 class TransitionStore:
     """Keeps each step with the observations on both sides of it."""
 
+    draws: ClassVar[bool] = False
+
     drawable: Drawable
     spec: Spec
     n_steps: int
@@ -64,7 +66,7 @@ class TransitionStore:
     def sound(self, state: Replay) -> bool:
         return True
 
-    def read(self, state: Replay, indices: Array) -> tuple[NStepTransitions, float]:
+    def read(self, state: Replay, indices: Array, key: Key) -> tuple[NStepTransitions, float]:
         r_t, discount_t, last = self.drawable.ring.n_step(state, indices, self.n_steps, self.spec.num_envs, self.gamma)
         obs, action = take((state.storage.obs, state.storage.action), indices)
         return NStepTransitions(obs, action, r_t, discount_t, take(state.storage.next_obs, last)), 1.0

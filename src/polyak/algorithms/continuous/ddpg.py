@@ -75,7 +75,7 @@ class DDPG:
         def init(key: Key) -> family.Learner:
             actor_key, critic_key = jax.random.split(key)
             parameters = Networks(policy.init(actor_key), init_critic(critic_key))
-            return family.Learner(parameters, parameters, Networks(*map(rule.init, parameters)))
+            return family.Learner(parameters, parameters, family.moments_of(rule, parameters))
 
         def critic_loss(critic: Any, target: Networks, batch: family.Batch) -> tuple[Array, tuple[Array, Array]]:
             q_tm1 = critic(batch.x_tm1, batch.a_tm1)[:, 0]

@@ -13,6 +13,7 @@ lower it, or give `ent_coef`.
 """
 
 import dataclasses
+import math
 from typing import Any, ClassVar, NamedTuple
 
 import jax
@@ -77,7 +78,7 @@ class DiscreteSAC:
         networks.refuse_noisy("DiscreteSAC", self.network)
         networks.refuse_noisy("DiscreteSAC", self.critic_network)
         rule = self.optimizer.rule(family.NO_CLIPPING)
-        target_entropy = self.target_entropy * float(jnp.log(actions.n))
+        target_entropy = self.target_entropy * math.log(actions.n)
 
         def init(key: Key) -> family.Learner:
             actor_key, critic_key = jax.random.split(key)
@@ -85,7 +86,7 @@ class DiscreteSAC:
             both = critics.ensemble(lambda key: self.critic_network.init(key, space, actions.n), 2)(critic_key)
             log_alpha = jnp.log(jnp.float32(self.ent_coef_init)) if self.ent_coef is None else ()
             parameters = Networks(self.network.init(actor_key, space, actions.n), log_alpha, both)
-            return family.Learner(parameters, both, Networks(*map(rule.init, parameters)))
+            return family.Learner(parameters, both, family.moments_of(rule, parameters))
 
         def act(actor: Any, carry: tuple[()], x: Array, noise: Array, explore: bool) -> tuple[Array, tuple[()]]:
             logits = actor(x)

@@ -115,7 +115,7 @@ class RecurrentSAC:
         def init(key: Key) -> family.Learner:
             actor_key, critic_key = jax.random.split(key)
             parameters = Networks(*policy.init(actor_key), critics.ensemble(init_critic, 2)(critic_key))
-            return family.Learner(parameters, parameters.critics, Networks(*map(rule.init, parameters)))
+            return family.Learner(parameters, parameters.critics, family.moments_of(rule, parameters))
 
         def act(actor: Any, carry: PyTree, x: Array, noise: Array, explore: bool) -> tuple[Array, PyTree]:
             after, answers = actor.step(carry, x)

@@ -81,7 +81,7 @@ class TD3:
         def init(key: Key) -> family.Learner:
             actor_key, critic_key = jax.random.split(key)
             parameters = Networks(policy.init(actor_key), critics.ensemble(init_critic, 2)(critic_key))
-            return family.Learner(parameters, parameters, Networks(*map(rule.init, parameters)))
+            return family.Learner(parameters, parameters, family.moments_of(rule, parameters))
 
         def noise(key: Key) -> Array:
             normal = self.target_policy_noise * jax.random.normal(key, (self.batch_size, actions.size))

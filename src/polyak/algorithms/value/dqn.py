@@ -5,7 +5,8 @@
 on transitions drawn from a replay memory, with Q_target a copy of Q_theta that is renewed now and then. What came later
 is an argument each: `double` lets Q_theta choose the action that Q_target evaluates (van Hasselt et al., 2016);
 `n_steps` sums that many rewards before Q_target stands for the rest (Hessel et al., 2018); `replay="prioritised"` draws
-what errs most (Schaul et al., 2016); `network="dueling"` splits value and advantage (Wang et al., 2016); a `noisy`
+what errs most (Schaul et al., 2016), `replay="hindsight"` gives what is drawn the goals that were achieved later
+(Andrychowicz et al., 2017); `network="dueling"` splits value and advantage (Wang et al., 2016); a `noisy`
 network with `exploration="greedy"` explores by noise in its weights (Fortunato et al., 2018).
 
 Deviations: Adam by default, RMSProp by `optimizer`; the gradient's norm is clipped, besides the Huber loss that clips
