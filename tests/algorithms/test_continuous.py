@@ -77,7 +77,7 @@ def update_of(algorithm):
 def learner_of(algorithm) -> family.Learner:
     """All of what is learnt as zeros."""
     shapes = jax.eval_shape(method_of(algorithm).init, KEY)
-    return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
+    return jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes)
 
 
 def filled(like, *leaves):
@@ -542,8 +542,8 @@ def drawn_like(shapes, seed: int = 0):
 
     def draw(leaf):
         if not jnp.issubdtype(leaf.dtype, jnp.floating):
-            return jnp.zeros(leaf.shape, leaf.dtype)
-        return jnp.asarray(0.5 * random.normal(size=leaf.shape), leaf.dtype)
+            return np.zeros(leaf.shape, leaf.dtype)
+        return np.asarray(0.5 * random.normal(size=leaf.shape), leaf.dtype)
 
     return jax.tree.map(draw, shapes)
 
@@ -561,20 +561,23 @@ def sequences(seed: int = 3) -> Sequences:
     random = np.random.default_rng(seed)
 
     def numbers(*shape):
-        return jnp.float32(random.normal(size=shape))
+        return np.float32(random.normal(size=shape))
 
-    first = jnp.zeros((BURN_IN + LENGTH, 2), bool).at[1, 0].set(True).at[BURN_IN + 1, 1].set(True)
+    first, discount_t = np.zeros((BURN_IN + LENGTH, 2), bool), np.full((LENGTH, 2), 0.9, np.float32)
+    first[1, 0] = first[BURN_IN + 1, 1] = True
+    discount_t[0, 1] = 0.0
     x, x_next, carry = numbers(BURN_IN + LENGTH, 2, 1), numbers(LENGTH, 2, 1), numbers(2, 3)
-    a_tm1, r_t = jnp.tanh(numbers(LENGTH, 2, 1)), numbers(LENGTH, 2)
-    discount_t = jnp.full((LENGTH, 2), 0.9).at[0, 1].set(0.0)
-    return Sequences(x, x_next, a_tm1, r_t, discount_t, first, carry, jnp.array([1.0, 0.5]))
+    a_tm1, r_t = np.tanh(numbers(LENGTH, 2, 1)), numbers(LENGTH, 2)
+    return Sequences(x, x_next, a_tm1, r_t, discount_t, first, carry, np.float32([1.0, 0.5]))
 
 
 def recurrent_learner() -> family.Learner:
-    learner = jax.eval_shape(method_of(remembering(BURN_IN)).init, KEY)
+    learner = learner_of(remembering(BURN_IN))
     parameters, target = drawn_like(learner.parameters), drawn_like(learner.target, 1)
-    parameters = parameters._replace(log_alpha=jnp.float32(LOG_ALPHA))
-    return family.Learner(parameters, target, jax.tree.map(jnp.zeros_like, learner_of(remembering(BURN_IN)).optimiser))
+    return family.Learner(parameters._replace(log_alpha=jnp.float32(LOG_ALPHA)), target, learner.optimiser)
+
+
+step_of = jax.jit(lambda net, carry, x: net.step(carry, x))
 
 
 def answers_of(net, carry, x, first) -> tuple[np.ndarray, np.ndarray]:
@@ -582,7 +585,7 @@ def answers_of(net, carry, x, first) -> tuple[np.ndarray, np.ndarray]:
     answers, carries = [], []
     for seen, begins in zip(x, first, strict=True):
         carry = jnp.where(begins[:, None], 0.0, carry)
-        carry, answer = net.step(carry, seen)
+        carry, answer = step_of(net, carry, seen)
         answers.append(answer)
         carries.append(carry)
     return np.float64(jnp.stack(answers)), jnp.stack(carries)
@@ -597,7 +600,9 @@ def test_recurrent_sacs_critics_and_policy_remember_the_episode_and_judge_what_f
     def read(net, carry):
         """Answers to the states left, and to those reached, of the steps that are learnt from."""
         answers, carries = answers_of(net, carry, batch.x, batch.first)
-        following = [net.step(memory, seen)[1] for memory, seen in zip(carries[BURN_IN:], batch.x_next, strict=True)]
+        following = [
+            step_of(net, memory, seen)[1] for memory, seen in zip(carries[BURN_IN:], batch.x_next, strict=True)
+        ]
         return answers[BURN_IN:], np.float64(jnp.stack(following))
 
     _, next_answers = read(learner.parameters.actor, batch.carry)
