@@ -162,16 +162,23 @@ def slopes_of_squared(error, inputs) -> list[np.ndarray]:
 INPUTS = np.hstack([X_TM1, A_TM1])
 
 
-def test_ddpg_by_hand():
-    algorithm = DDPG(**TINY, tau=0.1)
-    learner = learner_of(algorithm)
+def ddpg_learner():
+    learner = learner_of(SINGLE)
     one, target = ([leaf[0] for leaf in both] for both in (Q, TARGET_Q))
     now = learner.parameters._replace(
         actor=filled(learner.parameters.actor, *MU), critic=filled(learner.parameters.critic, *one)
     )
     behind = now._replace(actor=filled(now.actor, *TARGET_MU), critic=filled(now.critic, *target))
-    learner = learner._replace(parameters=now, target=behind)
-    after, priorities, metrics = update_of(algorithm)(learner, BATCH, (), 0.0, jnp.int32(0))
+    return learner._replace(parameters=now, target=behind)
+
+
+SINGLE = DDPG(**TINY, tau=0.1)
+
+
+def test_ddpg_by_hand():
+    before = ddpg_learner()
+    now, behind = before.parameters, before.target
+    after, priorities, metrics = update_of(SINGLE)(before, BATCH, (), 0.0, jnp.int32(0))
 
     q_t = X_T[:, 0] + 2 * mu(TARGET_MU, X_T)[:, 0] - 1
     error = R_T + DISCOUNT_T * q_t - (2 * X_TM1[:, 0] + 3 * A_TM1[:, 0] + 1)
@@ -191,8 +198,8 @@ def test_ddpg_by_hand():
     assert_all_close(jax.tree.leaves(after.target), jax.tree.leaves(followed))
 
 
-def td3_learner(algorithm):
-    learner = learner_of(algorithm)
+def td3_learner():
+    learner = learner_of(TWIN)
     now = learner.parameters._replace(
         actor=filled(learner.parameters.actor, *MU), critics=filled(learner.parameters.critics, *Q)
     )
@@ -205,7 +212,7 @@ TWIN = TD3(**TINY, tau=0.1, policy_delay=2)
 
 def test_td3s_targets_are_the_lower_of_two_at_smoothed_actions():
     noise = np.array([[0.9], [0.1], [0.45]])
-    after, priorities, metrics = update_of(TWIN)(td3_learner(TWIN), BATCH, jnp.float32(noise), 0.0, jnp.int32(0))
+    after, priorities, metrics = update_of(TWIN)(td3_learner(), BATCH, jnp.float32(noise), 0.0, jnp.int32(0))
     a_t = np.clip(mu(TARGET_MU, X_T) + noise, -1, 1)
     assert a_t[2] == 1 and abs(a_t[0]) < 1  # one of them is clipped
     both = q(TARGET_Q, X_T, a_t)
@@ -217,7 +224,7 @@ def test_td3s_targets_are_the_lower_of_two_at_smoothed_actions():
 
 
 def test_td3_moves_policy_and_targets_at_every_second_update_alone():
-    before, noise = td3_learner(TWIN), jnp.zeros((3, 1))
+    before, noise = td3_learner(), jnp.zeros((3, 1))
     odd, _, metrics = update_of(TWIN)(before, BATCH, noise, 0.0, jnp.int32(0))
     jax.tree.map(np.testing.assert_array_equal, odd.target, before.target)
     jax.tree.map(np.testing.assert_array_equal, odd.optimiser.actor, before.optimiser.actor)
@@ -320,16 +327,39 @@ def test_a_given_temperature_is_kept_and_not_learnt():
     assert_all_close(gradients(after.optimiser.actor), central_differences(objective, *PI), rtol=1e-3)
 
 
-def test_a_step_descends_the_critics_first_and_the_policy_climbs_what_came_of_it():
-    """With a rate of 1 the first step of Adam moves every number by 1, against its gradient."""
+def descended(update, before, batch, noise, updates: int = 0):
+    """What comes of a step with a rate of 1, with which Adam moves every number by 1 against its gradient at first; its
+    metrics; and the critics as they should be then."""
+    still, _, _ = update(before, batch, noise, 0.0, jnp.int32(updates))
+    after, _, metrics = update(before, batch, noise, 1.0, jnp.int32(updates))
+    name = "critic" if hasattr(before.parameters, "critic") else "critics"
+    old, new = (list(map(np.asarray, jax.tree.leaves(getattr(one.parameters, name)))) for one in (before, after))
+    moved = [leaf - np.sign(slope) for leaf, slope in zip(old, gradients(getattr(still.optimiser, name)), strict=True)]
+    assert_all_close(new, moved)
+    climbed = [
+        leaf - np.sign(slope)
+        for leaf, slope in zip(jax.tree.leaves(before.parameters.actor), gradients(after.optimiser.actor), strict=True)
+    ]
+    assert_all_close(jax.tree.leaves(after.parameters.actor), climbed)
+    followed = after.parameters if hasattr(before.target, "actor") else after.parameters.critics
+    expected = jax.tree.map(lambda old, new: 0.9 * old + 0.1 * new, before.target, followed)
+    assert_all_close(jax.tree.leaves(after.target), jax.tree.leaves(expected))
+    return after, metrics, moved
+
+
+def test_a_policy_climbs_what_came_of_the_critics_step_and_targets_follow_both():
+    """The one order of a step, in DDPG and TD3."""
+    action = mu(MU, X_TM1)
+    _, metrics, (weight, bias) = descended(update_of(SINGLE), ddpg_learner(), BATCH, ())
+    assert metrics["actor_loss"] == pytest.approx(-(np.hstack([X_TM1, action]) @ weight.T + bias).mean(), rel=1e-4)
+    _, metrics, moved = descended(update_of(TWIN), td3_learner(), BATCH, jnp.zeros((3, 1)), updates=1)
+    assert metrics["actor_loss"] == pytest.approx(2 * -q(moved, X_TM1, action)[0].mean(), rel=1e-4)
+
+
+def test_a_soft_policy_climbs_what_came_of_the_critics_step_and_targets_follow_them():
     before = soft_learner(SMOOTH, Q, TARGET_Q)
-    after, _, metrics = update_of(SMOOTH)(before, BATCH, (BOTH_NOISES, ()), 1.0, jnp.int32(0))
-    still, _, _ = update_of(SMOOTH)(before, BATCH, (BOTH_NOISES, ()), 0.0, jnp.int32(0))
-    moved = [leaf - np.sign(slope) for leaf, slope in zip(Q, gradients(still.optimiser.critics), strict=True)]
-    assert_all_close(jax.tree.leaves(after.parameters.critics), moved)
+    after, metrics, moved = descended(update_of(SMOOTH), before, BATCH, (BOTH_NOISES, ()))
     assert metrics["actor_loss"] == pytest.approx(actor_objective(lower(moved))(*PI), rel=1e-4)
-    followed = [0.9 * old + 0.1 * new for old, new in zip(TARGET_Q, moved, strict=True)]
-    assert_all_close(jax.tree.leaves(after.target), followed)
     slope = -(sampled(PI, X_TM1, NOISE)[1] + TARGET_ENTROPY).mean()
     assert float(after.parameters.log_alpha) == pytest.approx(LOG_ALPHA - np.sign(slope), rel=1e-5)
 
@@ -501,8 +531,9 @@ def test_discrete_sac_by_hand():
     slope = entropy - 0.5 * np.log(2)  # half of that of uniform actions
     assert metrics["temperature_loss"] == pytest.approx(LOG_ALPHA * slope, rel=1e-3)
     np.testing.assert_allclose(gradients(after.optimiser.log_alpha), [slope], rtol=1e-3)
-    followed = jax.tree.map(lambda old, new: 0.9 * old + 0.1 * new, before.target, before.parameters.critics)
-    assert_all_close(jax.tree.leaves(after.target), jax.tree.leaves(followed))
+    after, metrics, moved = descended(update_of(algorithm), before, batch, ())
+    expected = -soft_value(values(moved, X_TM1).min(0), policy, X_TM1).mean()
+    assert metrics["actor_loss"] == pytest.approx(expected, rel=1e-4)
 
 
 # ---- a policy that is tanh of normal numbers
@@ -549,7 +580,7 @@ def drawn_like(shapes, seed: int = 0):
 
 
 GATED = {"network": Recurrent(MLP(()), "gru", 3), "critic_network": MLP((2,), "tanh"), "batch_size": 2, "train_freq": 1}
-LENGTH, BURN_IN = 3, 4
+LENGTH, BURN_IN = 3, 2
 
 
 @cache
@@ -565,7 +596,7 @@ def sequences(seed: int = 3) -> Sequences:
 
     first, discount_t = np.zeros((BURN_IN + LENGTH, 2), bool), np.full((LENGTH, 2), 0.9, np.float32)
     first[1, 0] = first[BURN_IN + 1, 1] = True
-    discount_t[0, 1] = 0.0
+    discount_t[2, 0] = 0.0
     x, x_next, carry = numbers(BURN_IN + LENGTH, 2, 1), numbers(LENGTH, 2, 1), numbers(2, 3)
     a_tm1, r_t = np.tanh(numbers(LENGTH, 2, 1)), numbers(LENGTH, 2)
     return Sequences(x, x_next, a_tm1, r_t, discount_t, first, carry, np.float32([1.0, 0.5]))
