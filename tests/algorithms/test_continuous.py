@@ -348,7 +348,7 @@ def descended(update, before, batch, noise, updates: int = 0):
 
 
 def test_a_policy_climbs_what_came_of_the_critics_step_and_targets_follow_both():
-    """The one order of a step, in DDPG and TD3."""
+    """A step of DDPG, and one of TD3 in which its policy moves."""
     action = mu(MU, X_TM1)
     _, metrics, (weight, bias) = descended(update_of(SINGLE), ddpg_learner(), BATCH, ())
     assert metrics["actor_loss"] == pytest.approx(-(np.hstack([X_TM1, action]) @ weight.T + bias).mean(), rel=1e-4)
