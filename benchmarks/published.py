@@ -15,6 +15,8 @@ PROTOCOLS = {
     "d": "the paper of PPO, a million steps, read off its figure by Tianshou",
     "e": "DQN of MinAtar's authors (Young and Tian, 2019), five million frames, training returns read off the figure",
     "f": "PPO of gymnax-blines, ten million steps",
+    "g": "jaxrl, v2, ten seeds, ten greedy episodes after 300,000 steps, from its files of curves",
+    "h": "the authors of TD3, v1, ten seeds, ten greedy episodes after 300,000 steps, from their files of curves",
 }
 MINATAR = {"Asterix": (17, 15), "Breakout": (10, 28), "Freeway": (50, 58), "SpaceInvaders": (44, 131)}
 FIGURES: dict[tuple[str, str], dict[str, str]] = {
@@ -22,6 +24,9 @@ FIGURES: dict[tuple[str, str], dict[str, str]] = {
     ("Hopper-v5", "ppo"): {"a": "2609 ± 701", "b": "2383 ± 272", "c": "1770", "d": "2330"},
     ("Walker2d-v5", "ppo"): {"a": "3589 ± 757", "b": "2288 ± 572", "c": "1211", "d": "3460"},
     ("Hopper-v5", "trpo"): {"a": "2046 ± 1038"},
+    ("Hopper-v5", "sac"): {"g": "2849 ± 653"},
+    ("Hopper-v5", "td3"): {"h": "2410 ± 900"},
+    ("HalfCheetah-v5", "sac"): {"g": "8651 ± 258"},
 } | {
     (f"MinAtar/{game}-v1", algorithm): {"e": str(dqn), "f": str(ppo)}
     for game, (dqn, ppo) in MINATAR.items()

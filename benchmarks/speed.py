@@ -151,23 +151,23 @@ TASKS |= {
     ),
 }
 EVERY_STEP_256 = {"learning_rate": 3e-4, "gamma": 0.99, "batch_size": 256, "buffer_size": 100_000, "tau": 0.005}
-EVERY_STEP_256 |= {"learning_starts": 1_000, "train_freq": 1, "gradient_steps": 1}
+EVERY_STEP_256 |= {"learning_starts": 500, "train_freq": 1, "gradient_steps": 1}
 TASKS |= {
     "sac-pendulum": Task(
         "SAC, 256 x 256, one update of 256 a step",
-        *("SAC", 5_000, 2_000, 1, (256, 256), "relu"),
+        *("SAC", 3_000, 1_000, 1, (256, 256), "relu"),
         settings=EVERY_STEP_256,
         env="Pendulum-v1",
     ),
     "td3-pendulum": Task(
         "TD3, 256 x 256, one update of 256 a step",
-        *("TD3", 5_000, 2_000, 1, (256, 256), "relu"),
+        *("TD3", 3_000, 1_000, 1, (256, 256), "relu"),
         settings=EVERY_STEP_256,
         env="Pendulum-v1",
     ),
     "sac-cheetah": Task(
         "SAC, 256 x 256, one update of 256 a step",
-        *("SAC", 5_000, 2_000, 1, (256, 256), "relu"),
+        *("SAC", 3_000, 1_000, 1, (256, 256), "relu"),
         settings=EVERY_STEP_256,
         env="HalfCheetah-v5",
     ),

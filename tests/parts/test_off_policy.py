@@ -46,6 +46,7 @@ class State(NamedTuple):
     updates: jax.Array
     replay: Any
     step: jax.Array
+    learnt: Any = jnp.int32(0)
 
 
 def action_of(policy, obs):
@@ -138,8 +139,8 @@ class TwinDelayed:
             noise=lambda key, shape: 0.7 * jax.random.normal(key, (*shape, 1)),
             act=act,
             observe=observe,
-            learn=lambda state, block, key: improve(state, key),
-            policy=lambda state: state._replace(targets=(), moments=(), replay=()),
+            learn=lambda state, block, key: improve(off_policy.counted(state, self.train_freq * spec.num_envs), key),
+            policy=lambda state: state._replace(targets=(), moments=(), replay=(), learnt=()),
         )
 
 
@@ -231,8 +232,8 @@ def test_a_target_is_renewed_by_the_block_in_which_a_multiple_of_its_interval_is
     ],
 )
 def test_steps_learnt_from_go_on_where_the_observed_ones_stand_when_learning_begins(observed, counts):
-    learnt, found = jnp.int32(0), []
+    state, found = State((), (), (), jnp.int32(0), (), jnp.int32(0)), []
     for step in observed:
-        learnt = off_policy.steps_learnt(learnt, jnp.int32(step), block_size=4)
-        found.append(int(learnt))
+        state = off_policy.counted(state._replace(step=jnp.int32(step)), block_size=4)
+        found.append(int(state.learnt))
     assert tuple(found) == counts

@@ -185,9 +185,9 @@ def agent_from(
 
     def learn(state: State, block: Step, key: Key) -> tuple[State, dict[str, Array]]:
         every, progress = hyper.target_update_interval, state.step / spec.total_steps
-        learnt = off_policy.steps_learnt(state.learnt, state.step, block_size)
-        target = off_policy.renewed(state.target, state.parameters, learnt, every, block_size, hyper.tau)
-        state, metrics = improve(state._replace(target=target, learnt=learnt), key)
+        state = off_policy.counted(state, block_size)
+        target = off_policy.renewed(state.target, state.parameters, state.learnt, every, block_size, hyper.tau)
+        state, metrics = improve(state._replace(target=target), key)
         return state, metrics | choose.measures(progress)
 
     def policy(state: State) -> State:

@@ -50,6 +50,8 @@ class State(Protocol):
     def replay(self) -> PyTree: ...  # the memory
     @property
     def step(self) -> Array: ...  # [] int32, environment steps observed
+    @property
+    def learnt(self) -> Any: ...  # [] int32, environment steps learnt from, see `counted`; () in a policy
     def _replace(self: "AnyState", **changes: Any) -> "AnyState": ...
 
 
@@ -116,7 +118,8 @@ def learning(
     step: GradientStep[AnyState],
     noise: Callable[[Key], PyTree] = no_noise,
 ) -> Callable[[AnyState, Key], tuple[AnyState, Metrics]]:
-    """Makes what `Agent.learn` does after a block: a round of gradient steps, as many as the hyperparameters say.
+    """Makes what `Agent.learn` does once it has `counted` a block: a round of gradient steps, as many as the
+    hyperparameters say.
 
     Args:
         hyper: the hyperparameters.
@@ -133,31 +136,25 @@ def learning(
     improve = rounds(memory, count, hyper.batch_size, step, noise)
 
     def learn(state: AnyState, key: Key) -> tuple[AnyState, Metrics]:
-        progress = jnp.minimum(state.step / spec.total_steps, 1.0)
+        progress = jnp.minimum(state.learnt / spec.total_steps, 1.0)
         learning_rate = jnp.float32(hyper.learning_rate)
         if hyper.anneal_learning_rate:
-            learning_rate = linear_schedule(state.step, hyper.learning_rate, 0.0, spec.total_steps)
+            learning_rate = linear_schedule(state.learnt, hyper.learning_rate, 0.0, spec.total_steps)
         learner, replay, metrics = improve(state._replace(replay=()), state.replay, key, progress, learning_rate)
         return learner._replace(replay=replay), metrics | memory.metrics(replay)
 
     return learn
 
 
-def steps_learnt(before: Array, observed: Array, block_size: int) -> Array:
-    """Counts the environment steps that were learnt from, one block for each call of `Agent.learn`.
+def counted(state: Any, block_size: int) -> Any:
+    """Counts one more block of environment steps, of `block_size`, that is learnt from; `Agent.learn` begins with it.
 
     The count begins with the steps that were observed before learning began. So it is the number of steps observed
-    where every block is learnt from once, and goes on where `learn` is called without new steps.
-
-    Args:
-        before: [] int32, the count at the last call; 0 if there was none.
-        observed: [] int32, environment steps observed, the present block's included.
-        block_size: steps of a block.
-
-    Returns:
-        [] int32, the count with the present call.
+    where every block is learnt from once, and goes on where `learn` is called without new steps: schedules and targets
+    follow it.
     """
-    return jnp.where(before > 0, before, jnp.maximum(observed - block_size, 0)) + block_size
+    before = jnp.where(state.learnt > 0, state.learnt, jnp.maximum(state.step - block_size, 0))
+    return state._replace(learnt=before + block_size)
 
 
 def renewed(target: PyTree, online: PyTree, learnt: Array, every: int, block_size: int, tau: float) -> PyTree:
@@ -166,7 +163,7 @@ def renewed(target: PyTree, online: PyTree, learnt: Array, every: int, block_siz
     Args:
         target: the target network.
         online: the network that it follows.
-        learnt: [] environment steps learnt from, the block's included; see `steps_learnt`.
+        learnt: [] environment steps learnt from, the block's included; see `counted`.
         every: steps learnt from between two renewals; one is due in the block that reaches a multiple of them.
         block_size: steps of the block.
         tau: how far it moves; 1 is a copy.

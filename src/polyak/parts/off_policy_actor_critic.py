@@ -64,7 +64,8 @@ class State(NamedTuple):
     features: PyTree  # Moments of the observations, or ()
     replay: PyTree  # the memory; () in a policy, and in the course of a gradient step
     step: Array  # [] int32, environment steps observed
-    updates: Array  # [] int32, gradient steps made
+    learnt: PyTree  # [] int32, environment steps learnt from, which schedules follow; () in a policy
+    updates: PyTree  # [] int32, gradient steps made; () in a policy
 
 
 class Batch(NamedTuple):
@@ -162,7 +163,7 @@ def agent_from(
     block_size = hyper.train_freq * spec.num_envs
 
     def init(key: Key) -> State:
-        return State(*method.init(key), read.init(), memory.init(), jnp.int32(0), jnp.int32(0))
+        return State(*method.init(key), read.init(), memory.init(), jnp.int32(0), jnp.int32(0), jnp.int32(0))
 
     def noise(key: Key, shape: tuple[int, ...]) -> Array:
         return actions.noise(key, shape, method.draws)
@@ -184,19 +185,22 @@ def agent_from(
     def gradient_step(state: State, sample: replay.Sample, noise: PyTree, learning_rate: Array):
         batch = read_sample(sample, lambda obs: read.features(state.features, obs))
         learner, priorities, metrics = method.update(Learner(*state[:3]), batch, noise, learning_rate, state.updates)
-        return State(*learner, *state[3:6], state.updates + 1), priorities, metrics
+        return State(*learner, *state[3:7], state.updates + 1), priorities, metrics
 
     improve = off_policy.learning(hyper, spec, memory, gradient_step, method.noise)
+
+    def learn(state: State, block: Step, key: Key) -> tuple[State, Metrics]:
+        return improve(off_policy.counted(state, block_size), key)
 
     def policy(state: State) -> State:
         networks = state.parameters
         networks = networks._replace(**{name: () for name in networks._fields if name != "actor"})
-        return State(networks, (), (), state.features, (), state.step, ())  # type: ignore[arg-type]
+        return State(networks, (), (), state.features, (), state.step, (), ())
 
     def cut(state: State, which: Array) -> State:
         return state._replace(replay=memory.cut(state.replay, which))
 
-    return Agent(init, method.start, noise, act, observe, lambda state, block, key: improve(state, key), policy, cut)
+    return Agent(init, method.start, noise, act, observe, learn, policy, cut)
 
 
 def moments_of(rule: GradientRule, parameters: Any) -> Any:

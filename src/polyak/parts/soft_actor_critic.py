@@ -1,7 +1,7 @@
 """Soft actor-critics: what SAC, TQC, REDQ, DroQ and CrossQ have in common.
 
 A member of the family brings its critics: how they begin, their loss, and the value of an action that the policy is to
-raise. All else is here: a policy that is tanh of normal numbers, and the temperature that weighs entropy against value.
+raise. All else is here or, the policy and its temperature, in `parts.soft_policy`.
 """
 
 from collections.abc import Callable
@@ -11,11 +11,8 @@ import jax
 import jax.numpy as jnp
 
 from polyak.agent import Agent, Array, Key, PyTree, Spec
-from polyak.ops import soft
-from polyak.parts import critics, networks, off_policy_actor_critic
+from polyak.parts import critics, networks, off_policy_actor_critic, soft_policy
 from polyak.parts.action_box import ActionBox
-from polyak.parts.action_noise import ActionNoise
-from polyak.parts.distributions import Gaussian
 from polyak.parts.off_policy import no_noise
 from polyak.parts.off_policy_actor_critic import (
     NO_CLIPPING,
@@ -26,27 +23,12 @@ from polyak.parts.off_policy_actor_critic import (
     delayed,
     descend,
     moments_of,
-    saturation,
 )
-from polyak.parts.optimise import GradientRule, Optimizer, polyak_average
+from polyak.parts.optimise import Optimizer, polyak_average
+from polyak.parts.soft_policy import Actor
 
 
-class PolicyHyper(Protocol):
-    """The hyperparameters of the policy and its temperature; `parts.hyper` says what they mean."""
-
-    @property
-    def ent_coef(self) -> float | None: ...
-    @property
-    def ent_coef_init(self) -> float: ...
-    @property
-    def target_entropy(self) -> float | None: ...
-    @property
-    def action_noise(self) -> ActionNoise | None: ...
-    @property
-    def network(self) -> networks.Network | networks.Recurrent: ...
-
-
-class Hyper(PolicyHyper, off_policy_actor_critic.TransitionHyper, Protocol):
+class Hyper(soft_policy.Hyper, off_policy_actor_critic.TransitionHyper, Protocol):
     """The hyperparameters that the family shares."""
 
     @property
@@ -55,13 +37,6 @@ class Hyper(PolicyHyper, off_policy_actor_critic.TransitionHyper, Protocol):
     def network(self) -> networks.Network: ...
     @property
     def critic_network(self) -> networks.Network: ...
-
-
-class Actor(NamedTuple):
-    """What the actor's step changes; of optimizers' states the same fields."""
-
-    actor: Any  # the policy's network
-    log_alpha: Any  # [] log of the temperature; () where it is given
 
 
 class Networks(NamedTuple):
@@ -101,118 +76,6 @@ class Critics(NamedTuple):
     """(critics, statistics) -> critics after a gradient step."""
 
 
-class SoftPolicy(NamedTuple):
-    """A policy over scaled actions, and its temperature."""
-
-    hyper: PolicyHyper
-    spec: Spec
-    distribution: Gaussian
-    size: int  # k, the coordinates of an action
-    target_entropy: float  # in nats, of the scaled actions
-
-    @property
-    def draws(self) -> int:
-        """Normal numbers that acting takes for each coordinate."""
-        return 1 if self.hyper.action_noise is None else 2
-
-    def init(self, key: Key) -> Actor:
-        """The network and log of the temperature, as they begin."""
-        actor = self.hyper.network.init(key, self.spec.observation_space, self.distribution.outputs)
-        return Actor(actor, jnp.log(jnp.float32(self.hyper.ent_coef_init)) if self.hyper.ent_coef is None else ())
-
-    def noise(self, key: Key, shape: tuple[int, ...]) -> Array:
-        """The noise [*shape, k] of samples."""
-        return self.distribution.noise(key, shape)
-
-    def alpha(self, log_alpha: Any) -> Array:
-        """[] the temperature, given or learnt."""
-        return jnp.exp(log_alpha) if self.hyper.ent_coef is None else jnp.float32(self.hyper.ent_coef)
-
-    def sample(self, actor: Any, x: Array, noise: Array) -> tuple[Array, Array]:
-        """Scaled actions [..., k] for features x [..., n], and their log-densities [...]."""
-        return self.of_answers(actor(x), noise)
-
-    def of_answers(self, answers: Array, noise: Array) -> tuple[Array, Array]:
-        """The same, of the answers [..., 2 k] of the network."""
-        parameters = self.distribution.parameters(answers, ())
-        sample = self.distribution.sample(parameters, noise)
-        return self.distribution.action(sample), self.distribution.log_prob(parameters, sample)
-
-    def start(self, batch: int) -> PyTree:
-        """The state of the noise that is added, where episodes begin."""
-        return self.hyper.action_noise.start(batch, self.size) if self.hyper.action_noise else ()
-
-    def act(self, actor: Any, carry: PyTree, x: Array, noise: Array, explore: bool) -> tuple[Array, PyTree]:
-        """Scaled actions [B, k], and the state of what is added: sampled where it explores, else the medians."""
-        return self.act_by(actor(x), carry, noise, explore)
-
-    def act_by(self, answers: Array, carry: PyTree, noise: Array, explore: bool) -> tuple[Array, PyTree]:
-        """The same, by the answers [B, 2 k] of the network and normal numbers [B, draws k]."""
-        parameters, action_of = self.distribution.parameters(answers, ()), self.distribution.action
-        if not explore:
-            return action_of(self.distribution.mode(parameters)), carry
-        own, others = noise[..., : self.size], noise[..., self.size :]
-        action = action_of(self.distribution.sample(parameters, own))
-        if self.hyper.action_noise is None:
-            return action, carry
-        carry, added = self.hyper.action_noise.next(carry, others)
-        return jnp.clip(action + added, -1.0, 1.0), carry
-
-    def improve(
-        self,
-        rule: GradientRule,
-        now: Actor,
-        moments: Actor,
-        learning_rate: Array,
-        sample: Callable[[Any], tuple[Array, Array]],
-        q: Callable[[Array], Array],
-        sound: Array | bool,
-    ) -> tuple[tuple[Actor, Actor], Metrics]:
-        """One gradient step of the policy and one of the temperature.
-
-            J_pi = E[alpha log pi(a | s) - Q(s, a)],  a = tanh(mean + deviation * noise)
-            J_alpha = E[-log(alpha) (log pi(a | s) + target entropy)]
-
-        Args:
-            rule: moves the parameters.
-            now: the network, and log of the temperature.
-            moments: what the rule keeps of them.
-            learning_rate: [].
-            sample: actor -> scaled actions [..., k] of a batch, and their log-densities [...].
-            q: scaled actions [..., k] -> their values [...].
-            sound: [] whether the critics' step was made; see `descend`.
-
-        Source: Haarnoja et al. (2018b), "Soft actor-critic algorithms and applications", equations 9 and 18.
-        """
-        alpha = jax.lax.stop_gradient(self.alpha(now.log_alpha))
-
-        def actor_loss(actor: Any) -> tuple[Array, tuple[Array, Array]]:
-            action, log_prob = sample(actor)
-            return (alpha * log_prob - q(action)).mean(), (action, log_prob)
-
-        actor = descend(rule, actor_loss, now.actor, moments.actor, learning_rate, sound)
-        action, log_prob = actor.aux
-        metrics = {"actor_loss": actor.loss, "entropy": -log_prob.mean(), "action_saturation": saturation(action)}
-        metrics["temperature"] = alpha
-        if self.hyper.ent_coef is not None:
-            return (Actor(actor.parameters, ()), Actor(actor.moments, ())), metrics
-
-        def temperature_loss(log_alpha: Array) -> tuple[Array, tuple[()]]:
-            loss = jax.vmap(soft.temperature_loss, (None, 0, None))
-            return loss(log_alpha, log_prob.reshape(-1), self.target_entropy).mean(), ()
-
-        heat = descend(rule, temperature_loss, now.log_alpha, moments.log_alpha, learning_rate, actor.sound)
-        metrics["temperature_loss"] = heat.loss
-        return (Actor(actor.parameters, heat.parameters), Actor(actor.moments, heat.moments)), metrics
-
-
-def soft_policy(hyper: PolicyHyper, spec: Spec, actions: ActionBox) -> SoftPolicy:
-    """A policy for a task; its target entropy is -k, of k coordinates, unless another is given."""
-    entropy = hyper.target_entropy
-    distribution = Gaussian(actions.unit, state_dependent_std=True, squash=True)
-    return SoftPolicy(hyper, spec, distribution, actions.size, -float(actions.size) if entropy is None else entropy)
-
-
 def agent(
     hyper: Hyper, spec: Spec, actions: ActionBox, members: Critics, tau: float | None, policy_delay: int = 1
 ) -> Agent:
@@ -230,7 +93,7 @@ def agent(
         BadSetting: the task or a part does not suit.
     """
     critics.check_networks(type(hyper).__name__, hyper.network, hyper.critic_network)
-    policy, rule = soft_policy(hyper, spec, actions), hyper.optimizer.rule(NO_CLIPPING)
+    policy, rule = soft_policy.soft_policy(hyper, spec, actions), hyper.optimizer.rule(NO_CLIPPING)
 
     def init(key: Key) -> Learner:
         actor_key, critic_key = jax.random.split(key)
@@ -246,8 +109,8 @@ def agent(
         (next_noise, policy_noise), critic_noise = noise
         following = Next(*policy.sample(now.actor, batch.x_t, next_noise), policy.alpha(now.log_alpha))
 
-        def critic_loss(members_: Any) -> tuple[Array, Judged]:
-            return members.loss(members_, target, batch, following, critic_noise)
+        def critic_loss(fitted: Any) -> tuple[Array, Judged]:
+            return members.loss(fitted, target, batch, following, critic_noise)
 
         judged = descend(rule, critic_loss, now.critics, moments.critics, learning_rate)
         settled = members.settled(judged.parameters, judged.aux.statistics)
@@ -255,20 +118,21 @@ def agent(
         if tau is not None:
             target = polyak_average(target, moved, tau)
 
+        actor, actor_moments = Actor(*now[:2]), Actor(*moments[:2])
+
         def improve() -> tuple[tuple[Actor, Actor], Metrics]:
             return policy.improve(
                 rule,
-                Actor(*now[:2]),
-                Actor(*moments[:2]),
+                actor,
+                actor_moments,
                 learning_rate,
                 sample=lambda actor: policy.sample(actor, batch.x_tm1, policy_noise),
                 q=lambda action: members.q(moved, batch.x_tm1, action, critic_noise),
                 sound=judged.sound,
             )
 
-        (actor, actor_moments), metrics = delayed(
-            policy_delay, updates, improve, (Actor(*now[:2]), Actor(*moments[:2]))
-        )
+        improved, metrics = delayed(policy_delay, updates, improve, (actor, actor_moments))
+        actor, actor_moments = improved
         learner = Learner(Networks(*actor, moved), target, Networks(*actor_moments, judged.moments))
         q_tm1, error, _ = judged.aux
         metrics |= off_policy_actor_critic.critic_metrics(q_tm1, error, judged.loss)

@@ -27,7 +27,8 @@ from polyak.parts.action_box import ActionBox
 from polyak.parts.optimise import Adam, polyak_average
 from polyak.parts.ranges import Count, Whole
 from polyak.parts.replay import Sample, sequence_memory
-from polyak.parts.soft_actor_critic import Actor, Networks, soft_policy
+from polyak.parts.soft_actor_critic import Networks
+from polyak.parts.soft_policy import Actor, soft_policy
 
 
 class Sequences(NamedTuple):
