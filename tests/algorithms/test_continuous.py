@@ -36,7 +36,8 @@ from polyak.parts.action_box import ActionBox
 from polyak.parts.action_noise import GaussianNoise, OrnsteinUhlenbeckNoise
 from polyak.parts.networks import MLP, Dueling, MinAtarCNN, Recurrent
 from polyak.parts.off_policy_actor_critic import Batch
-from polyak.parts.soft_actor_critic import Networks, soft_policy
+from polyak.parts.soft_actor_critic import Networks
+from polyak.parts.soft_policy import soft_policy
 from tests import small
 from tests.speeds import slow
 
