@@ -2,7 +2,7 @@
 
 A member of the family brings its networks, how it acts, and one gradient step of all of them on a batch. All else is
 here: scaled actions, uniform warm-up, the replay memory, standardised observations. Rounds of gradient steps are in
-`parts.off_policy`, critics in `parts.critics`, sampled policies and temperatures in `parts.soft_policy`.
+`parts.off_policy`, critics in `parts.critics`, sampled policies and temperatures in `parts.soft_actor_critic`.
 """
 
 from collections.abc import Callable
