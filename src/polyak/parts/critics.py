@@ -5,6 +5,7 @@ batch; both are for methods that learn much from few steps.
 """
 
 from collections.abc import Callable
+from typing import cast
 
 import equinox as eqx
 import gymnasium
@@ -15,7 +16,7 @@ import numpy as np
 from polyak.agent import Array, Key, PyTree
 from polyak.errors import BadSetting
 from polyak.parts import networks
-from polyak.parts.networks.layers import scaled, uniform
+from polyak.parts.networks.layers import Activation, scaled, uniform
 from polyak.parts.networks.perceptrons import make_perceptron
 
 
@@ -48,7 +49,7 @@ def critic(network: networks.Network, space: gymnasium.Space, actions: int, outp
             return Critic(None, make_perceptron(key, inputs, outputs, network, uniform, uniform))
         torso_key, key = jax.random.split(key)
         torso, width = network.torso(torso_key, space, uniform)
-        last = networks.MLP((width,))
+        last = networks.MLP((width,), cast(Activation, network.activation), network.layer_norm)
         return Critic(torso, make_perceptron(key, width + actions, outputs, last, uniform, uniform))
 
     return init

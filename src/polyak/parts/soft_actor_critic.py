@@ -136,6 +136,7 @@ def agent(
         learner = Learner(Networks(*actor, moved), target, Networks(*actor_moments, judged.moments))
         q_tm1, error, _ = judged.aux
         metrics |= off_policy_actor_critic.critic_metrics(q_tm1, error, judged.loss)
+        metrics |= policy.metrics(following.action, following.log_prob, now.log_alpha)
         return learner, jnp.abs(error).reshape(-1, len(batch.r_t)).max(0), metrics
 
     method = Method(init, policy.act, update, noise, policy.start, policy.draws)

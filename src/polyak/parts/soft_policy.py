@@ -95,6 +95,11 @@ class SoftPolicy(NamedTuple):
         carry, added = self.hyper.action_noise.next(carry, others)
         return jnp.clip(action + added, -1.0, 1.0), carry
 
+    def metrics(self, action: Array, log_prob: Array, log_alpha: Any) -> Metrics:
+        """Metrics of scaled actions [..., k] that it has sampled, with log-densities [...], and of the temperature."""
+        measured = {"entropy": -log_prob.mean(), "action_saturation": saturation(action)}
+        return measured | {"temperature": self.alpha(log_alpha)}
+
     def improve(
         self,
         rule: GradientRule,
@@ -123,20 +128,18 @@ class SoftPolicy(NamedTuple):
         """
         alpha = jax.lax.stop_gradient(self.alpha(now.log_alpha))
 
-        def actor_loss(actor: Any) -> tuple[Array, tuple[Array, Array]]:
+        def actor_loss(actor: Any) -> tuple[Array, Array]:
             action, log_prob = sample(actor)
-            return (alpha * log_prob - q(action)).mean(), (action, log_prob)
+            return (alpha * log_prob - q(action)).mean(), log_prob
 
         actor = descend(rule, actor_loss, now.actor, moments.actor, learning_rate, sound)
-        action, log_prob = actor.aux
-        metrics = {"actor_loss": actor.loss, "entropy": -log_prob.mean(), "action_saturation": saturation(action)}
-        metrics["temperature"] = alpha
+        metrics = {"actor_loss": actor.loss}
         if self.hyper.ent_coef is not None:
             return (Actor(actor.parameters, ()), Actor(actor.moments, ())), metrics
 
         def temperature_loss(log_alpha: Array) -> tuple[Array, tuple[()]]:
             loss = jax.vmap(soft.temperature_loss, (None, 0, None))
-            return loss(log_alpha, log_prob.reshape(-1), self.target_entropy).mean(), ()
+            return loss(log_alpha, actor.aux.reshape(-1), self.target_entropy).mean(), ()
 
         heat = descend(rule, temperature_loss, now.log_alpha, moments.log_alpha, learning_rate, actor.sound)
         metrics["temperature_loss"] = heat.loss

@@ -186,6 +186,7 @@ class RecurrentSAC:
             )
             q_tm1, error = judged.aux
             metrics |= family.critic_metrics(q_tm1, error, judged.loss)
+            metrics |= policy.metrics(a_t, log_prob_t, now.log_alpha)
             return learner, jnp.abs(error).max((0, 1)), metrics
 
         memory = sequence_memory(

@@ -88,11 +88,12 @@ class TD3:
             return jnp.clip(normal, -self.target_noise_clip, self.target_noise_clip)
 
         def critic_loss(both: Any, target: Networks, batch: family.Batch, noise: Array):
-            a_t = jnp.clip(policy.mean(target.actor, batch.x_t) + noise, -1.0, 1.0)
+            mu_t = policy.mean(target.actor, batch.x_t)
+            a_t = jnp.clip(mu_t + noise, -1.0, 1.0)
             q_t = critics.q_values(target.critics, batch.x_t, a_t).min(0)
             q_tm1 = critics.q_values(both, batch.x_tm1, batch.a_tm1)  # [2, N]
             error = td_learning(q_tm1, batch.r_t, batch.discount_t, q_t)
-            return (batch.weights * 0.5 * jnp.square(error)).mean(-1).sum(), (q_tm1, error)
+            return (batch.weights * 0.5 * jnp.square(error)).mean(-1).sum(), (q_tm1, error, mu_t)
 
         def update(learner: family.Learner, batch: family.Batch, noise: Array, learning_rate: Array, updates: Array):
             networks, target, moments = learner
@@ -104,23 +105,24 @@ class TD3:
                 learning_rate,
             )
 
-            def actor_loss(actor: Any) -> tuple[Array, Array]:
+            def actor_loss(actor: Any) -> tuple[Array, tuple[()]]:
                 action = policy.mean(actor, batch.x_tm1)
                 first = jax.tree.map(lambda leaf: leaf[0], critic.parameters)
-                return -first(batch.x_tm1, action).mean(), action
+                return -first(batch.x_tm1, action).mean(), ()
 
             def improve() -> tuple[family.Learner, family.Metrics]:
                 actor = family.descend(rule, actor_loss, networks.actor, moments.actor, learning_rate, critic.sound)
                 improved = Networks(actor.parameters, critic.parameters)
                 moved = polyak_average(target, improved, self.tau)
-                metrics = {"actor_loss": actor.loss, "action_saturation": family.saturation(actor.aux)}
-                return family.Learner(improved, moved, Networks(actor.moments, critic.moments)), metrics
+                learner = family.Learner(improved, moved, Networks(actor.moments, critic.moments))
+                return learner, {"actor_loss": actor.loss}
 
             otherwise = family.Learner(
                 networks._replace(critics=critic.parameters), target, moments._replace(critics=critic.moments)
             )
             learner, metrics = family.delayed(self.policy_delay, updates, improve, otherwise)
-            q_tm1, error = critic.aux
-            return learner, jnp.abs(error).max(0), family.critic_metrics(q_tm1, error, critic.loss) | metrics
+            q_tm1, error, mu_t = critic.aux
+            metrics |= family.critic_metrics(q_tm1, error, critic.loss) | {"action_saturation": family.saturation(mu_t)}
+            return learner, jnp.abs(error).max(0), metrics
 
         return family.agent(self, spec, actions, family.Method(init, policy.act, update, noise, policy.start))
