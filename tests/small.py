@@ -67,10 +67,10 @@ SMALL: dict[str, dict[str, Any]] = {
     "sac": SOFT,
     "tqc": SOFT | {"n_quantiles": 8, "top_quantiles_to_drop_per_net": 1},
     "redq": SOFT | {"n_critics": 3, "policy_delay": 2},
-    "droq": SOFT | {"policy_delay": 2, "critic_network": "mlp:64,64:silu:layer_norm"},
+    "droq": SOFT | {"policy_delay": 2, "gradient_steps": 2, "critic_network": "mlp:32,32:silu:layer_norm"},
     "crossq": CONTINUOUS | HEAT | {"policy_delay": 2},
     "discrete-sac": OFF_POLICY | TARGETS | HEAT | {"target_entropy": 0.3},
-    "recurrent-sac": OFF_POLICY | TARGETS | HEAT | MEMORY | {"batch_size": 16, "network": "mlp:16+gru:16"},
+    "recurrent-sac": OFF_POLICY | TARGETS | HEAT | MEMORY | {"batch_size": 8, "network": "mlp:16+gru:16"},
 }
 
 # What takes another way through the code than an algorithm's row: the algorithm, and what is changed.

@@ -117,7 +117,7 @@ def test_a_short_text_stands_for_the_defaults():
     [
         ("adm", "did you mean adam"),
         ("adam:x", "of the form adam:eps"),
-        ("adam:1:2", "of the form adam:eps"),
+        ("adam:1:0.5:2", "of the form adam:eps:beta1"),
         ("adam:0", "dqn's optimizer's eps is 0.0; it must be more than 0"),
         ("adam:-1", "dqn's optimizer's eps is -1.0; it must be more than 0"),
         ("radam:nan", "dqn's optimizer's eps is nan; it must be more than 0"),

@@ -66,8 +66,7 @@ class DiscreteSAC:
     optimizer: hyper.Optimizer = Adam()
     network: hyper.ActorNetwork = networks.MLP(hidden=(256, 256))
     critic_network: networks.Network = networks.MLP(hidden=(256, 256))
-    """The network of each critic, which answers a value for every action: mlp, dueling, minatar, nips, nature, impala.
-    """
+    """The network of each critic, with a value for every action: mlp, dueling, minatar, nips, nature, impala."""
 
     @property
     def block_length(self) -> int:
