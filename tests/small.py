@@ -70,7 +70,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "droq": SOFT | {"policy_delay": 2, "gradient_steps": 2, "critic_network": "mlp:32,32:silu:layer_norm"},
     "crossq": CONTINUOUS | HEAT | {"policy_delay": 2},
     "discrete-sac": OFF_POLICY | TARGETS | HEAT | {"target_entropy": 0.3},
-    "recurrent-sac": OFF_POLICY | TARGETS | HEAT | MEMORY | {"batch_size": 8, "network": "mlp:16+gru:16"},
+    "recurrent-sac": OFF_POLICY | TARGETS | HEAT | MEMORY | {"gradient_steps": 2, "batch_size": 16, "network": "mlp:16+gru:16"},
 }
 
 # What takes another way through the code than an algorithm's row: the algorithm, and what is changed.

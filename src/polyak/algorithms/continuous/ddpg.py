@@ -84,22 +84,22 @@ class DDPG:
             return (batch.weights * 0.5 * jnp.square(error)).mean(), (q_tm1, error)
 
         def update(learner: family.Learner, batch: family.Batch, noise: PyTree, learning_rate: Array, updates: Array):
-            networks, target, moments = learner
-            critic = family.descend(
-                rule, lambda critic: critic_loss(critic, target, batch), networks.critic, moments.critic, learning_rate
+            now, target, moments = learner
+            judged = family.descend(
+                rule, lambda critic: critic_loss(critic, target, batch), now.critic, moments.critic, learning_rate
             )
 
             def actor_loss(actor: Any) -> tuple[Array, Array]:
                 action = policy.mean(actor, batch.x_tm1)
-                return -critic.parameters(batch.x_tm1, action).mean(), action
+                return -judged.parameters(batch.x_tm1, action).mean(), action
 
-            actor = family.descend(rule, actor_loss, networks.actor, moments.actor, learning_rate, critic.sound)
-            networks = Networks(actor.parameters, critic.parameters)
-            moments = Networks(actor.moments, critic.moments)
-            q_tm1, error = critic.aux
-            metrics = family.critic_metrics(q_tm1, error, critic.loss)
+            actor = family.descend(rule, actor_loss, now.actor, moments.actor, learning_rate, judged.sound)
+            improved = Networks(actor.parameters, judged.parameters)
+            target = polyak_average(target, improved, self.tau)
+            q_tm1, error = judged.aux
+            metrics = family.critic_metrics(q_tm1, error, judged.loss)
             metrics |= {"actor_loss": actor.loss, "action_saturation": family.saturation(actor.aux)}
-            target = polyak_average(target, networks, self.tau)
-            return family.Learner(networks, target, moments), jnp.abs(error), metrics
+            learner = family.Learner(improved, target, Networks(actor.moments, judged.moments))
+            return learner, jnp.abs(error), metrics
 
         return family.agent(self, spec, actions, family.Method(init, policy.act, update, no_noise, policy.start))

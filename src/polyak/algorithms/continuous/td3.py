@@ -18,7 +18,7 @@ from typing import Any, ClassVar, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from polyak.agent import Agent, Array, Key, Spec
+from polyak.agent import Agent, Array, Key, PyTree, Spec
 from polyak.ops.td import td_learning
 from polyak.parts import critics, hyper, networks, off_policy_actor_critic as family, replay as replays
 from polyak.parts.action_box import ActionBox
@@ -96,33 +96,29 @@ class TD3:
             return (batch.weights * 0.5 * jnp.square(error)).mean(-1).sum(), (q_tm1, error, mu_t)
 
         def update(learner: family.Learner, batch: family.Batch, noise: Array, learning_rate: Array, updates: Array):
-            networks, target, moments = learner
-            critic = family.descend(
-                rule,
-                lambda both: critic_loss(both, target, batch, noise),
-                networks.critics,
-                moments.critics,
-                learning_rate,
+            now, target, moments = learner
+            judged = family.descend(
+                rule, lambda both: critic_loss(both, target, batch, noise), now.critics, moments.critics, learning_rate
             )
 
             def actor_loss(actor: Any) -> tuple[Array, tuple[()]]:
                 action = policy.mean(actor, batch.x_tm1)
-                first = jax.tree.map(lambda leaf: leaf[0], critic.parameters)
+                first = jax.tree.map(lambda leaf: leaf[0], judged.parameters)
                 return -first(batch.x_tm1, action).mean(), ()
 
-            def improve() -> tuple[family.Learner, family.Metrics]:
-                actor = family.descend(rule, actor_loss, networks.actor, moments.actor, learning_rate, critic.sound)
-                improved = Networks(actor.parameters, critic.parameters)
-                moved = polyak_average(target, improved, self.tau)
-                learner = family.Learner(improved, moved, Networks(actor.moments, critic.moments))
-                return learner, {"actor_loss": actor.loss}
+            def improve() -> tuple[tuple[Any, PyTree, Networks], family.Metrics]:
+                actor = family.descend(rule, actor_loss, now.actor, moments.actor, learning_rate, judged.sound)
+                moved = polyak_average(target, Networks(actor.parameters, judged.parameters), self.tau)
+                return (actor.parameters, actor.moments, moved), {"actor_loss": actor.loss}
 
-            otherwise = family.Learner(
-                networks._replace(critics=critic.parameters), target, moments._replace(critics=critic.moments)
+            (actor, actor_moments, target), metrics = family.delayed(
+                self.policy_delay, updates, improve, otherwise=(now.actor, moments.actor, target)
             )
-            learner, metrics = family.delayed(self.policy_delay, updates, improve, otherwise)
-            q_tm1, error, mu_t = critic.aux
-            metrics |= family.critic_metrics(q_tm1, error, critic.loss) | {"action_saturation": family.saturation(mu_t)}
+            learner = family.Learner(
+                Networks(actor, judged.parameters), target, Networks(actor_moments, judged.moments)
+            )
+            q_tm1, error, mu_t = judged.aux
+            metrics |= family.critic_metrics(q_tm1, error, judged.loss) | {"action_saturation": family.saturation(mu_t)}
             return learner, jnp.abs(error).max(0), metrics
 
         return family.agent(self, spec, actions, family.Method(init, policy.act, update, noise, policy.start))
