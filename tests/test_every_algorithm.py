@@ -27,9 +27,10 @@ from tests import small
 from tests.engines.runs import SameNoise, assert_close, assert_equal, parameters_of, run
 
 # One case after the other, so that its programs are compiled once and then let go.
+ONES = [pytest.param(case, marks=[pytest.mark.slow] * (case in small.SLOW)) for case in ALGORITHMS]
 VARIANTS = [pytest.param(case, marks=pytest.mark.slow) for case in small.VARIANTS]
-EVERY = pytest.mark.parametrize("case", ALGORITHMS, scope="module")
-EVERY_CASE = pytest.mark.parametrize("case", [*ALGORITHMS, *VARIANTS], scope="module")
+EVERY = pytest.mark.parametrize("case", ONES, scope="module")
+EVERY_CASE = pytest.mark.parametrize("case", [*ONES, *VARIANTS], scope="module")
 once_a_case = lru_cache(maxsize=1)
 
 
