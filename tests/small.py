@@ -77,7 +77,8 @@ SMALL: dict[str, dict[str, Any]] = {
     | {"gradient_steps": 2, "batch_size": 16, "network": "mlp:16+gru:16"},
 }
 
-# What is left to `make test-all`: SAC goes the same way through the code, and each of these takes half a minute to compile.
+# What is left to `make test-all`: SAC goes the same way through the code, and each of these takes half a minute to
+# compile.
 SLOW = ("tqc", "redq", "droq", "crossq", "recurrent-sac")
 
 # What takes another way through the code than an algorithm's row: the algorithm, and what is changed.
