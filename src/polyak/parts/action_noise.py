@@ -12,6 +12,7 @@ from typing import Any, ClassVar, Protocol
 import jax.numpy as jnp
 
 from polyak.agent import Array
+from polyak.errors import UnknownName
 from polyak.parts.ranges import NotNegative, Positive
 from polyak.parts.text import part_from_text, part_text
 
@@ -82,7 +83,11 @@ action_noise_from_text = partial(part_from_text, "action noise", ACTION_NOISES)
 
 def action_noise_or_none(text: str) -> ActionNoise | None:
     """The same, and `none` as None."""
-    return None if text == "none" else action_noise_from_text(text)
+    if text == "none":
+        return None
+    if text.partition(":")[0] not in ACTION_NOISES:
+        raise UnknownName("action noise", text, ["none", *ACTION_NOISES])
+    return action_noise_from_text(text)
 
 
 def action_noise_text(noise: ActionNoise | None) -> str:
