@@ -76,8 +76,8 @@ def write_table() -> None:
             )
             rows.append(row)
     readme.put("evidence", readme.table(head, rows))
-    beside = readme.table(published.HEAD, published.rows(presets()))
-    readme.put("published", f"{beside}\n\n{published.protocols()}")
+    beside = published.rows(presets())
+    readme.put("published", f"{readme.table(published.HEAD, beside)}\n\n{published.protocols(beside)}")
 
 
 def main(wanted: list[str]) -> None:

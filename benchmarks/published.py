@@ -46,6 +46,7 @@ def rows(presets: list[Preset]) -> list[tuple[str, ...]]:
     return found
 
 
-def protocols() -> str:
-    """What the letters stand for, a line each."""
-    return "\n".join(f"- ({letter}) {words}" for letter, words in PROTOCOLS.items())
+def protocols(rows: list[tuple[str, ...]]) -> str:
+    """What the letters in `rows` stand for, a line each."""
+    named = " ".join(figures for *_, figures in rows)
+    return "\n".join(f"- ({letter}) {words}" for letter, words in PROTOCOLS.items() if f"({letter})" in named)
