@@ -60,19 +60,6 @@ def test_an_action_that_is_never_chosen_counts_for_nothing(compiled):
 
 
 @pytest.mark.parametrize(
-    ("logits", "nats"), [(LOGITS, ENTROPY), (jnp.full(4, -7.0), np.log(4)), (jnp.array([0.0, -1e30]), 0.0)]
-)
-def test_entropies_by_hand(compiled, logits, nats):
-    assert compiled(soft.entropy)(logits) == pytest.approx(nats, rel=1e-6)
-
-
-def test_the_entropy_is_scipys(compiled):
-    logits = jax.random.normal(jax.random.key(0), (5,))
-    expected = scipy.stats.entropy(scipy.special.softmax(np.float64(logits)))
-    assert compiled(soft.entropy)(logits) == pytest.approx(expected, rel=1e-5)
-
-
-@pytest.mark.parametrize(
     ("log_prob", "slope"),
     [
         (0.5, 0.5),  # an entropy of -0.5 is above its target of -1: descending lowers alpha

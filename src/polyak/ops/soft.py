@@ -39,12 +39,6 @@ def soft_value(q: Array, logits: Array, alpha: Array | float) -> Array:
     return jnp.sum(jnp.exp(log_probs) * (q - alpha * log_probs))
 
 
-def entropy(logits: Array) -> Array:
-    """-sum_a pi(a) log pi(a) [] in nats, of the policy whose unnormalised log-probabilities are `logits` [A]."""
-    log_probs = jax.nn.log_softmax(logits)
-    return -jnp.sum(jnp.exp(log_probs) * log_probs)
-
-
 def temperature_loss(log_alpha: Array, log_prob: Array, target_entropy: float) -> Array:
     """-log(alpha) (log pi(a | s) + target entropy): its slope raises alpha where the entropy is below its target.
 

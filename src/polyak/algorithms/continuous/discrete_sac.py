@@ -23,6 +23,7 @@ from polyak.agent import Agent, Array, Key, PyTree, Spec
 from polyak.ops import soft
 from polyak.parts import critics, hyper, networks, off_policy_actor_critic as family, replay as replays
 from polyak.parts.action_choice import ActionChoice
+from polyak.parts.distributions import Categorical
 from polyak.parts.off_policy import no_noise
 from polyak.parts.optimise import Adam, polyak_average
 from polyak.parts.q_network import first_action, num_actions
@@ -118,7 +119,7 @@ class DiscreteSAC:
                 return -jax.vmap(soft.soft_value, (0, 0, None))(q, logits, alpha).mean(), logits
 
             actor = family.descend(rule, actor_loss, now.actor, moments.actor, learning_rate, judged.sound)
-            entropy = jax.vmap(soft.entropy)(actor.aux)
+            entropy = Categorical(actions.n).entropy(actor.aux)
             metrics = {"actor_loss": actor.loss, "entropy": entropy.mean(), "temperature": alpha}
             log_alpha, alpha_moments = now.log_alpha, moments.log_alpha
             if self.ent_coef is None:

@@ -8,8 +8,8 @@ methods").
 Three changes to DDPG, against values that are too high: the lower of two critics (`min`), a policy and targets that
 move more rarely than critics, and target actions that are smoothed by noise. Algorithm 1 of the paper.
 
-Deviations: one replay of uniform warm-up actions in any number of environments; networks of 256 units by default, as in
-the authors' later code, where the paper has 400 and 300.
+Deviations: as in the authors' later code networks of 256 units and a learning rate of 3e-4, where the paper has 400 and
+300 units and 1e-3; actions are uniform until `learning_starts` in all tasks.
 """
 
 import dataclasses
