@@ -1002,8 +1002,12 @@ def test_recurrent_sac_cuts_sequences_into_whole_blocks():
 
 def test_images_and_dueling_critics_suit_those_that_can_read_them():
     """What the refusals above leave: built, and no more, as that alone takes no time."""
+
+    def critics_of(algorithm, **spaces):
+        agent = algorithm.agent(spec_of(algorithm, **spaces))
+        return jax.eval_shape(agent.init, KEY).parameters.critics
+
     images = Box(0, 255, (10, 10, 1), np.uint8)
     algorithm = SAC(network=MinAtarCNN((4,)), critic_network=MinAtarCNN((4,)), buffer_size=8)
-    agent = algorithm.agent(spec_of(algorithm, observations=images))
-    jax.eval_shape(agent.init, KEY)
-    DiscreteSAC(critic_network=Dueling((4,))).agent(spec_of(DiscreteSAC()))
+    assert critics_of(algorithm, observations=images).torso is not None
+    assert critics_of(DiscreteSAC(critic_network=Dueling((4,)), buffer_size=8)).value.weight.shape == (2, 1, 4)

@@ -44,7 +44,7 @@ class Networks(NamedTuple):
 
     actor: Any  # the policy's network
     log_alpha: Any  # [] log of the temperature; () where it is given
-    critics: Any
+    critics: Any  # K of them, leaves [K, ...]
 
 
 class Next(NamedTuple):

@@ -14,7 +14,7 @@ lower it, or give `ent_coef`.
 
 import dataclasses
 import math
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -28,14 +28,7 @@ from polyak.parts.off_policy import no_noise
 from polyak.parts.optimise import Adam, polyak_average
 from polyak.parts.q_network import first_action, num_actions
 from polyak.parts.ranges import Share
-
-
-class Networks(NamedTuple):
-    """What is learnt; of optimizers' states the same fields."""
-
-    actor: Any  # pi, answers logits [A]
-    log_alpha: Any  # [] log of the temperature; () where it is given
-    critics: Any  # Q_1 and Q_2, answer [A] values; leaves [2, ...]
+from polyak.parts.soft_actor_critic import Networks
 
 
 @dataclasses.dataclass(frozen=True)
