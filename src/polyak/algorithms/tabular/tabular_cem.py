@@ -14,6 +14,7 @@ import jax.numpy as jnp
 
 from polyak.agent import Agent, Array, Key, Spec, Step, no_memory
 from polyak.parts.ranges import Count, NotNegative, PositiveShare, Share
+from polyak.parts.sessions import first_episodes, session_returns
 from polyak.parts.tables import rows_of
 
 
@@ -58,9 +59,7 @@ class TabularCEM:
             return state
 
         def learn(state: State, block: Step, key: Key) -> tuple[State, dict[str, Array]]:
-            over = block.terminated | block.truncated
-            first = jnp.cumsum(over, 0) - over == 0  # [T, B] steps of the first episode of each environment
-            score = jnp.sum(block.reward * first, 0)
+            first, score = first_episodes(block), session_returns(block)
             bar = jnp.quantile(score, 1.0 - self.elite_share)
             elite = (score >= bar) & (score > score.min())  # where most earn nothing, those who earned something
             elite = elite & jnp.isfinite(score.mean())  # of sums that overflow none is imitated
