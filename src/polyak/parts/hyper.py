@@ -17,6 +17,7 @@ from polyak.parts.ranges import (
     Finite,
     NotNegative,
     Positive,
+    PositiveShare,
     Range,
     Rate,
     Share,
@@ -138,6 +139,22 @@ StateDependentStd = Annotated[
 ]
 Squash = Annotated[bool, Doc("Keep actions that are numbers within their bounds by tanh; else they are clipped.")]
 NormalizeReward = Annotated[bool, Doc("Divide rewards by the running deviation of the discounted return.")]
+
+# Searches among policies
+
+SessionLength = Annotated[
+    BlockLength,
+    Doc("Steps of a session, best the time limit: a policy's score is the return of the first episode that fits in."),
+]
+EpisodesPerMember = Annotated[
+    Count, Doc("Episodes that each member is scored by; the population has num_envs / episodes_per_member members.")
+]
+MemberNetwork = Annotated[
+    networks.Network, Doc("The network of each policy: mlp:none is linear; mlp, minatar, nips, nature, impala.")
+]
+InitialSigma = Annotated[Positive, Doc("Standard deviation of the first members around the first policy.")]
+Sigma = Annotated[Positive, Doc("Standard deviation of the members around the policy that is moved.")]
+EliteShare = Annotated[PositiveShare, Doc("Share of the members, the best, that the next ones are made of.")]
 
 # Tables and linear values
 
