@@ -120,6 +120,7 @@ from .parts.schedules import StepSize as StepSize
 # Pictures
 from .pictures.action_values import draw_q as draw_q
 from .pictures.curves import draw_curves as draw_curves
+from .pictures.landscape import draw_landscape as draw_landscape, linear_policy_score as linear_policy_score
 from .pictures.path import draw_path as draw_path
 from .pictures.picture import Picture as Picture
 from .pictures.values import draw_values as draw_values

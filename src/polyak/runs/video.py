@@ -52,21 +52,14 @@ def film(
         BadSetting: the file's ending is neither of the two.
     """
     path = path or folder / f"episode{ending()}"
-    if path.suffix not in (".mp4", ".gif"):
-        raise BadSetting(f"{path} is neither .mp4 nor .gif.")
-    if path.suffix == ".mp4" and ending() != ".mp4":
-        raise BadSetting("Writing .mp4 needs `pip install polyak[video]`; .gif works without.")
+    check_ending(path)
     world = drawable(env if env is not None else without_import(policy.env), policy.env)
     policy.check_actions(world.action_space, name_of(env or policy.env))
     returns: list[float] = []
     try:
         tell = progress or (lambda finished, episodes: None)
         frames = _frames(policy, world, name_of(env or policy.env), range(seed, seed + episodes), returns, tell)
-        with tempfile.TemporaryDirectory(prefix=".", suffix=".part", dir=path.parent) as own:
-            unfinished = Path(own) / path.name
-            rate = int(world.metadata.get("render_fps", 30))
-            (_write_mp4 if path.suffix == ".mp4" else _write_gif)(unfinished, frames, rate)
-            os.replace(unfinished, path)  # of a link it takes the place; nothing is written through it
+        write_film(path, frames, int(world.metadata.get("render_fps", 30)))
     finally:
         world.close()
     return path, returns
@@ -98,6 +91,28 @@ def _frames(
             total, over, steps = total + float(reward), terminated or truncated, steps + 1
         returns.append(total)
         progress(len(returns), len(seeds))
+
+
+def check_ending(path: Path) -> None:
+    """Raises `BadSetting` where a film of that name cannot be written here."""
+    if path.suffix not in (".mp4", ".gif"):
+        raise BadSetting(f"{path} is neither .mp4 nor .gif.")
+    if path.suffix == ".mp4" and ending() != ".mp4":
+        raise BadSetting("Writing .mp4 needs `pip install polyak[video]`; .gif works without.")
+
+
+def write_film(path: Path, frames: Iterator[np.ndarray], rate: int) -> Path:
+    """Writes pictures [height, width, 3] uint8 as a film, `rate` of them a second; returns its path.
+
+    Raises:
+        BadSetting: the ending is neither .mp4 nor .gif, or needs the extra `video`.
+    """
+    check_ending(path)
+    with tempfile.TemporaryDirectory(prefix=".", suffix=".part", dir=path.parent) as own:
+        unfinished = Path(own) / path.name
+        (_write_mp4 if path.suffix == ".mp4" else _write_gif)(unfinished, frames, rate)
+        os.replace(unfinished, path)  # of a link it takes the place; nothing is written through it
+    return path
 
 
 def ending() -> str:
