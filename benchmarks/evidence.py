@@ -19,9 +19,12 @@ SEEDS = (100, 109)  # tuning used those below
 
 
 def measure(preset: Preset, out: str = "runs/evidence") -> polyak.Run:
-    """Trains a preset on the seeds that its file names: other ones after a change, and fewer where a run takes long."""
-    first, last = preset.evidence.get("seeds", SEEDS)
-    return finished(polyak.train(preset.algorithm, preset.env, seed=first, seeds=last - first + 1, out=out))
+    """Trains a preset on the seeds that its file names: other ones after a change, and fewer where a run takes long.
+
+    The file may name a faster version of the environment too, `env = "envpool:Swimmer-v5"` among the evidence.
+    """
+    (first, last), env = preset.evidence.get("seeds", SEEDS), preset.evidence.get("env", preset.env)
+    return finished(polyak.train(preset.algorithm, env, seed=first, seeds=last - first + 1, out=out))
 
 
 def finished(run: polyak.Run) -> polyak.Run:
@@ -38,6 +41,8 @@ def write(preset: Preset, run: polyak.Run) -> None:
     low, high = run.scores.interval
     evidence = tomlkit.table()
     evidence["date"] = datetime.date.today()
+    if "env" in preset.evidence:
+        evidence["env"] = preset.evidence["env"]
     evidence["seeds"] = [run.seeds[0], run.seeds[-1]]
     evidence["episodes"] = run.scores.returns.shape[1]
     evidence["mean"] = four_digits(run.scores.mean)

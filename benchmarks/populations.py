@@ -39,10 +39,12 @@ def polyak_rate(members: int, hidden: list[int]) -> float:
     env: Any = polyak.make("CartPole-v1")
     algorithm = polyak.OpenAIES(session_length=LENGTH, network=polyak.MLP(hidden=tuple(hidden), activation="tanh"))
     spec = Spec(env.observation_space, env.action_space, members, LENGTH, 10**9)
-    engine = CompiledEngine(algorithm, algorithm.agent(spec), env, spec, GENERATIONS)
+    engine = CompiledEngine(algorithm, algorithm.agent(spec), env, spec, 1)
     loop = jax.block_until_ready(engine.advance(engine.init(0), 1, True)[0])
     start = time.perf_counter()
-    jax.block_until_ready(engine.advance(loop, GENERATIONS, True)[0])
+    for _ in range(GENERATIONS):  # whose noise is drawn for as many at once as fit into some megabytes
+        loop, _ = engine.advance(loop, 1, True)
+    jax.block_until_ready(loop)
     return GENERATIONS * engine.block_size / (time.perf_counter() - start)
 
 
