@@ -1,9 +1,11 @@
 """Callbacks: who is called when, what they can stop, and what happens when they fail."""
 
 import dataclasses
+import io
 import json
 import os
 
+import gymnasium
 import numpy as np
 import pytest
 
@@ -73,6 +75,44 @@ def test_callbacks_are_called_in_order_and_training_is_the_same_with_them(tmp_pa
 
 def policy_bytes(run, seed=0):
     return (run.path / f"policy-{seed}.safetensors").read_bytes()
+
+
+class Cracks(gymnasium.Wrapper):
+    """Raises at its hundredth step, once."""
+
+    steps = 0
+
+    def step(self, action):
+        Cracks.steps += 1
+        if Cracks.steps == 100:
+            raise RuntimeError("a crack")
+        return super().step(action)
+
+
+@pytest.mark.parametrize("answer", [None, polyak.Stop("cracked")])
+def test_a_notice_reaches_callbacks_stays_in_the_run_and_may_stop_it(tmp_path, answer, monkeypatch):
+    monkeypatch.setattr(Cracks, "steps", 0)
+    told = []
+
+    class Listens:
+        def on_notice(self, run, seed, text):
+            told.append(text)
+            assert seed is None  # an environment's fault is the whole run's
+            return answer
+
+    lines = io.StringIO()
+    run = polyak.train(
+        *(LEARNER, lambda: Cracks(gymnasium.make("FrozenLake-v1"))),
+        **{"steps": 1000, "num_envs": 1, "out": tmp_path, "progress": False, "processes": 0},
+        on_fault="restart",
+        callbacks=[Listens(), polyak.JsonLines(lines)],
+    )
+    (text,) = told
+    assert "a crack" in text
+    assert run.notices == polyak.Run(run.path).notices == [text]
+    assert run.about["notices"] == [{"seed": None, "text": text}]
+    assert {"event": "notice", "seed": None, "text": text} in map(json.loads, lines.getvalue().splitlines())
+    assert bool(run.stopped_early) == bool(answer)
 
 
 @pytest.mark.slow

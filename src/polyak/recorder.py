@@ -10,7 +10,7 @@ import numpy as np
 
 from polyak import callbacks as instruments, errors
 from polyak.runs import checkpoint, events, store
-from polyak.runs.about import About
+from polyak.runs.about import MOST_NOTICES, About
 from polyak.runs.progress import Display
 
 
@@ -51,6 +51,8 @@ class Recorder:
                 self.write_about()
             case events.Notice(text, seed, fault):
                 self.about.faults += fault
+                if len(self.about.notices) < MOST_NOTICES:
+                    self.about.notices.append({"seed": seed, "text": text})
                 self.show.say(text if seed is None else f"seed {seed}: {text}")
             case events.Finished(seed, step, returns):
                 self.about.returns[str(seed)] = returns

@@ -55,6 +55,15 @@ class Run:
         """Of each seed that a callback has stopped: `step`, zero if it had not begun, and `reason`."""
         return {int(seed): stop for seed, stop in self.about["stopped_early"].items()}
 
+    @property
+    def notices(self) -> list[str]:
+        """What was said while it trained: of its environments, its files, and of numbers that look wrong."""
+        seeds = len(self.seeds) > 1
+        return [
+            f"seed {notice['seed']}: {notice['text']}" if seeds and notice["seed"] is not None else notice["text"]
+            for notice in self.about["notices"]
+        ]
+
     def metrics(self, name: str) -> tuple[np.ndarray, np.ndarray]:
         """The steps [points] and the values [seeds, points] of a metric."""
         names = store.metric_names(self.path)

@@ -231,3 +231,12 @@ def test_episode_statistics_are_those_of_a_plain_count():
     forgotten = episodes.forget_sums()
     np.testing.assert_array_equal(forgotten.sums, np.zeros(3))
     np.testing.assert_array_equal(forgotten.running, episodes.running)
+
+
+def test_the_largest_parameter_is_not_how_many_observations_were_seen():
+    algorithm = small.algorithm("a2c", normalize_observation=True)
+    env = make("CartPole-v1")
+    spec = Spec(env.observation_space, env.action_space, 4, env.max_episode_steps, 10_000)
+    engine = CompiledEngine(algorithm, algorithm.agent(spec), env, spec, 16)
+    loop, metrics = engine.advance(engine.init(0), 8, True)
+    assert loop.agent.features.weight > 500 > metrics["largest_parameter"] > 0

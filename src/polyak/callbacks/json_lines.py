@@ -19,6 +19,7 @@ class JsonLines:
     - chunk: seed, step, metrics
     - evaluation: seed, step, returns
     - checkpoint, policy: seed, step, path
+    - notice: seed (null: of all of them), text
     - end, the last line: run, status (finished, stopped, failed), returns (by seed), mean, iqm, interval (of the final
       policies, null if there is none), stopped_early (by seed: step, reason), steps_per_second, wall_seconds
 
@@ -44,6 +45,9 @@ class JsonLines:
 
     def on_policy(self, run: "Run", seed: int, step: int, path: Path) -> None:
         self._write("policy", seed=seed, step=step, path=str(path))
+
+    def on_notice(self, run: "Run", seed: int | None, text: str) -> None:
+        self._write("notice", seed=seed, text=text)
 
     def on_end(self, run: "Run") -> None:
         about = run.about

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Protocol
 
 from polyak.errors import BadSetting, CallbackFault, Error, UnknownName
 from polyak.runs.documents import check_arguments, checks_of, whole
-from polyak.runs.events import CheckpointSaved, Chunk, Evaluation, Event, PolicySaved
+from polyak.runs.events import CheckpointSaved, Chunk, Evaluation, Event, Notice, PolicySaved
 
 if TYPE_CHECKING:
     from polyak.run import Run
@@ -53,6 +53,10 @@ class Callback(Protocol):
 
     def on_policy(self, run: "Run", seed: int, step: int, path: Path) -> Stop | None:
         """The policy of a seed has been written to `path`, which `polyak.load` reads."""
+        return None
+
+    def on_notice(self, run: "Run", seed: int | None, text: str) -> Stop | None:
+        """A sentence was said that whoever watches the run should read: of a seed, or of all of them (None)."""
         return None
 
     def on_end(self, run: "Run") -> None:
@@ -116,21 +120,24 @@ class Calls:
 
     def take(self, event: Event) -> None:
         """Hands an event to the callbacks that it concerns, each with a copy of its own."""
-        fact: Any
+        seed: int | None
+        facts: tuple[Any, ...]
         match event:
-            case Chunk(seed, step, fact):
-                method = "on_chunk"
-            case Evaluation(seed, step, fact):
-                method = "on_evaluation"
+            case Chunk(seed, step, metrics):
+                method, facts = "on_chunk", (step, metrics)
+            case Evaluation(seed, step, returns):
+                method, facts = "on_evaluation", (step, returns)
             case CheckpointSaved(seed, step, path):
-                method, fact = "on_checkpoint", Path(path)
+                method, facts = "on_checkpoint", (step, Path(path))
             case PolicySaved(seed, step, path):
-                method, fact = "on_policy", Path(path)
+                method, facts = "on_policy", (step, Path(path))
+            case Notice(text, seed):
+                method, facts = "on_notice", (text,)
             case _:
                 return
         for callback in tuple(self._listening):
             try:
-                if (stop := self._call(callback, method, seed, step, copy.copy(fact))) is not None:
+                if (stop := self._call(callback, method, seed, *map(copy.copy, facts))) is not None:
                     self._ask(stop, seed)
             except Error as error:
                 self.failure = self.failure or error
@@ -144,11 +151,12 @@ class Calls:
             except Error as error:
                 self.failure = self.failure or error
 
-    def _ask(self, stop: Stop, seed: int) -> None:
+    def _ask(self, stop: Stop, seed: int | None) -> None:
         over = self.run.about["returns"]
-        seeds = [one for one in self.run.seeds if str(one) not in over] if stop.whole_run else [seed]
+        whole_run = stop.whole_run or seed is None
+        seeds = [one for one in self.run.seeds if (str(one) not in over if whole_run else one == seed)]
         if not set(seeds) <= set(self.asked):
-            self.say(f"{'The run' if stop.whole_run else f'Seed {seed}'} is stopped early: {stop.reason}.")
+            self.say(f"{'The run' if whole_run else f'Seed {seed}'} is stopped early: {stop.reason}.")
         for one in seeds:
             self.asked.setdefault(one, stop.reason)
 

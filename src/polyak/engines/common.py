@@ -147,7 +147,12 @@ def initial_keys(seed: Array | int) -> tuple[Key, Key, Key]:
 
 
 def largest(agent: PyTree) -> Array:
-    """The largest absolute value [] among the numbers of an agent, NaN if one of them is."""
+    """The largest absolute value [] among the numbers of an agent, NaN if one of them is.
+
+    The moments of its observations are left out: they hold how many there were, which grows as long as it learns.
+    """
+    if hasattr(agent, "features"):
+        agent = agent._replace(features=())
     floats = [leaf for leaf in jax.tree.leaves(agent) if jnp.issubdtype(leaf.dtype, jnp.floating) and leaf.size]
     return jnp.max(jnp.array([jnp.max(jnp.abs(leaf)) for leaf in floats])) if floats else jnp.float32(0)
 

@@ -10,8 +10,10 @@ MOST_SEEDS = 10_000
 MOST_COPIES = 2**20  # environments side by side, and episodes of an evaluation
 MOST_PROCESSES = 10_000
 NAME_LIMIT = 200  # characters
+MOST_NOTICES = 200  # that a run remembers
 
 SEED = doc.whole(0, 2**32 - 1)
+NOTICE = doc.record({"seed": doc.maybe(SEED), "text": doc.text(2**16)})
 FACTS = doc.mapping(doc.text(NAME_LIMIT), doc.text(NAME_LIMIT))
 
 Steps = Annotated[int, doc.whole(1, 10**15)]
@@ -69,6 +71,7 @@ class About:
     wall_seconds: Annotated[float, doc.number]
     steps_per_second: Annotated[float, doc.number]
     faults: Annotated[int, doc.whole(0, 10**15)] = 0
+    notices: Annotated[list[dict[str, Any]], doc.array(NOTICE)] = dataclasses.field(default_factory=list)
     returns: Annotated[dict[str, list[float]], by_seed(doc.array(doc.number, least=1))]
     stopped_early: Annotated[
         dict[str, dict[str, Any]], by_seed(doc.record({"step": doc.whole(0, 10**15), "reason": anything}))
