@@ -1,21 +1,25 @@
-"""Runs presets on seeds that they were not tuned on, and writes what came of it into their files.
+"""Runs presets on seeds that they were not tuned on, and writes what came of it into their files, and how into curves.
 
 python -m benchmarks.evidence                       # every preset, ten seeds: hours
 python -m benchmarks.evidence dqn CartPole-v1       # one preset
 """
 
 import datetime
+import json
 import sys
+from typing import Any
 
 import tomlkit
 
 import polyak
 from benchmarks import published, readme
+from polyak.pictures.curves import summary_band
 from polyak.presets import Preset, presets
 from polyak.processes import cores
 from polyak.runs.store import slug
 
 SEEDS = (100, 109)  # tuning used those below
+CURVES = readme.ROOT / "docs" / "evidence"  # one small file a preset
 
 
 def measure(preset: Preset, out: str = "runs/evidence") -> polyak.Run:
@@ -56,6 +60,27 @@ def write(preset: Preset, run: polyak.Run) -> None:
     path.write_text(tomlkit.dumps(document).rstrip() + "\n")
 
 
+def write_curve(preset: Preset, run: polyak.Run) -> None:
+    """Keeps the learning curve and the final score of every seed, from which pages and pictures are drawn."""
+    CURVES.mkdir(exist_ok=True)
+    text = json.dumps(curve(run), separators=(",", ":"))
+    (CURVES / f"{preset.algorithm}-{slug(preset.env)}.json").write_text(text + "\n")
+
+
+def curve(run: polyak.Run) -> dict[str, Any]:
+    """Training returns against environment steps, mean over seeds and 95 % interval, and each seed's final score."""
+    grid, mean, low, high = summary_band(*run.metrics("episode_return"))
+    finals = dict(zip(map(str, run.seeds), map(four_digits, run.scores.returns.mean(1)), strict=True))
+    points = {"mean": mean, "low": low, "high": high}
+    return {
+        "algorithm": run.about["algorithm"],
+        "env": run.about["env"],
+        "steps": [round(step) for step in grid],
+        **{name: [four_digits(value) for value in values] for name, values in points.items()},
+        "final": finals,
+    }
+
+
 def four_digits(value: float) -> float:
     """As many as mean something, on a lake that pays 1 and on a ship that pays 250."""
     return float(f"{value:.4g}")
@@ -89,7 +114,9 @@ def main(wanted: list[str]) -> None:
     """Measures the presets whose algorithm and environment are all named in `wanted`; all, where it is empty."""
     for preset in presets():
         if set(wanted) <= {preset.algorithm, preset.env}:
-            write(preset, measure(preset))
+            run = measure(preset)
+            write(preset, run)
+            write_curve(preset, run)
             write_table()
 
 
