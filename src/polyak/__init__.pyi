@@ -27,7 +27,7 @@ from .envs.check import Finding as Finding, Findings as Findings, check as check
 from .envs.masks import MaskActions as MaskActions
 from .envs.mdp import MDP as MDP
 
-# Algorithms that learn: tables, linear values, values of a network, policies, policies for continuous actions
+# Algorithms that learn: tables, linear values, values of a network, policies, policies for continuous actions, search
 from .algorithms.tabular.monte_carlo_prediction import MonteCarloPrediction as MonteCarloPrediction
 from .algorithms.tabular.td import TD as TD
 from .algorithms.tabular.n_step_td import NStepTD as NStepTD
@@ -67,6 +67,7 @@ from .algorithms.continuous.droq import DroQ as DroQ
 from .algorithms.continuous.crossq import CrossQ as CrossQ
 from .algorithms.continuous.discrete_sac import DiscreteSAC as DiscreteSAC
 from .algorithms.continuous.recurrent_sac import RecurrentSAC as RecurrentSAC
+from .algorithms.search.deep_cem import DeepCEM as DeepCEM
 
 # Planning, on an `MDP`
 from .algorithms.planning.backward_induction import (
