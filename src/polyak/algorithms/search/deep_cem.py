@@ -9,12 +9,15 @@ first episode of an environment in a block; its score is the discounted return, 
 The share is exact: of sessions with equal scores the first are taken. A session that is no better than the worst of its
 round is never imitated. Three things deserve care:
 
-- Where only arriving pays, all sessions that arrive are equally good, and few arrive. `gamma` below 1 ranks the short
-  ones first, and `keep_rounds` holds on to sessions until others are as good.
-- Where an episode's return depends much on where it begins or on chance, the best sessions are the lucky ones. A small
-  `elite_share` and a large `keep_rounds` make that worse.
-- Deviations of numbers are fitted too, and shrink. An entropy bonus of weight c_e divides the variance that is fitted
-  by 1 - c_e in every round; from c_e = 1 on it grows without bound.
+- Where only arriving pays, few sessions arrive, and all that do are equally good. `gamma` below 1 ranks the short ones
+  first: on a lake without slipping, 4 of 4 seeds then walk the 6 steps that are the fewest, and up to 7.9 with 1.
+- Where a return depends much on where the episode begins or on chance, the best sessions are the lucky ones. A small
+  `elite_share`, a large `keep_rounds` and a `gamma` below 1 make that worse; the slippery lake is not solved with any.
+- Deviations of numbers are fitted too, and shrink: by little where a session has many steps, at once where it has few.
+  An entropy bonus of weight c_e divides the variance that is fitted by 1 - c_e, and where it outweighs what the choice
+  of the best takes away, deviations grow from round to round. On Pendulum, with sessions of 100 steps and a million in
+  all: without a bonus they fell from 1 to 0.4, and the final policy's return was -590, the mean of four seeds; with
+  0.05 they rose to 2.3 and fell to 1.6, and it was -235; with 0.1 they rose to 38, and it was -455.
 
 Deviations: gradient steps begin where the last round ended, and come to an end before the maximum.
 """
@@ -189,12 +192,12 @@ class State(NamedTuple):
 def best(sessions: Sessions, count: int) -> Sessions:
     """The `count` sessions with the highest scores, highest first; of equals the first."""
     _, which = jax.lax.top_k(sessions.score, count)
-    steps = jax.tree.map(lambda leaf: leaf[:, which], sessions[:3])
-    return Sessions(*steps, sessions.score[which], sessions.age[which])
+    obs, sample, counts = jax.tree.map(lambda leaf: leaf[:, which], sessions[:3])
+    return Sessions(obs, sample, counts, sessions.score[which], sessions.age[which])
 
 
 def joined(first: Sessions, second: Sessions) -> Sessions:
     """The sessions of both."""
-    steps = jax.tree.map(lambda *leaves: jnp.concatenate(leaves, 1), first[:3], second[:3])
+    obs, sample, counts = jax.tree.map(lambda *leaves: jnp.concatenate(leaves, 1), first[:3], second[:3])
     score, age = (jnp.concatenate(leaves) for leaves in zip(first[3:], second[3:], strict=True))
-    return Sessions(*steps, score, age)
+    return Sessions(obs, sample, counts, score, age)
