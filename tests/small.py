@@ -75,6 +75,7 @@ SMALL: dict[str, dict[str, Any]] = {
     | HEAT
     | MEMORY
     | {"gradient_steps": 2, "batch_size": 16, "network": "mlp:16+gru:16"},
+    "deep-cem": ACTOR_CRITIC | {"session_length": 16, "batch_size": 8, "n_epochs": 4},
 }
 
 # What is left to `make test-all`: SAC goes the same way through the code, and each of these takes half a minute to
@@ -105,6 +106,7 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "td3, normalised": ("td3", {"normalize_observation": True, "policy_delay": 1}),
     "sac, given temperature": ("sac", {"ent_coef": 0.01, "action_noise": "ou:0.1"}),
     "ppo, penalised": ("ppo", {"kl_coef": 1.0, "target_kl": 0.01}),
+    "deep-cem, none kept": ("deep-cem", {"keep_rounds": 0, "normalize_observation": True, "ent_coef": 0.01}),
 }
 
 # What each world shows and what it is given; an algorithm is tested in the first that suits it.

@@ -185,7 +185,7 @@ def values_of(algorithm, state, env):
     if hasattr(state, "w"):
         features = algorithm.features.map(env.observation_space)
         return (jax.vmap(features.of)(places(env)) @ state.w.T).max(-1)
-    if hasattr(state, "parameters") and hasattr(state.parameters, "policy"):
+    if hasattr(state, "parameters") and hasattr(state.parameters, "policy") and state.parameters.value:
         return state.parameters.value(places(env))[:, 0]
     return None
 
