@@ -136,7 +136,8 @@ def agent(
         return hyper.network.init(key, space, actions.outputs, networks.orthogonal(2**0.5), networks.orthogonal(0.01))
 
     structure = jax.eval_shape(first_network, jax.random.key(0))
-    unravel = ravel_pytree(jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), structure))[1]
+    zeros, unravel = ravel_pytree(jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), structure))
+    jax.eval_shape(search.init, jax.random.key(0), zeros)  # a search that cannot take so many dimensions refuses here
 
     def init(key: Key) -> State:
         network_key, search_key, ask_key = jax.random.split(key, 3)
