@@ -44,7 +44,7 @@ class Elite(NamedTuple):
     @staticmethod
     def of(x: Array) -> "Elite":
         """Vectors [E, D] before they are tried."""
-        return Elite(x, jnp.full(len(x), -jnp.inf), jnp.zeros(len(x)))
+        return Elite(x, jnp.full(len(x), -jnp.inf, x.dtype), jnp.zeros(len(x)))
 
     def after(self, members: Array, scores: Array) -> "Elite":
         """The elite after members [P, D] earned scores [P]; the first E members are the elite itself, tried again.
