@@ -39,7 +39,7 @@ class NelderMead:
     """Nelder-Mead simplex: moves the worst of D + 1 policies through the middle of the others."""
 
     name: ClassVar[str] = "nelder-mead"
-    default_num_envs: ClassVar[int] = 16
+    default_num_envs: ClassVar[int] = 15
     starts_at_reset: ClassVar[bool] = True
     vmap_seeds: ClassVar[bool] = False
     learning_starts: ClassVar[int] = 0
@@ -49,7 +49,7 @@ class NelderMead:
     adaptive: bool = True
     """Whether expansions, contractions and shrinks are the milder the more parameters there are, as Gao and Han do."""
     session_length: hyper.SessionLength = 500
-    episodes_per_member: hyper.EpisodesPerMember = 1
+    episodes_per_member: hyper.EpisodesPerMember = 3
     normalize_observation: hyper.NormalizeObservation = False
     squash: hyper.Squash = False
     network: hyper.MemberNetwork = networks.MLP(hidden=())
