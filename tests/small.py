@@ -43,6 +43,7 @@ OFF_POLICY = RATE | {
 CONTINUOUS = OFF_POLICY | {"action_noise": "normal:0.7"}  # every action is tried for ever, so that its value is learnt
 TARGETS, HEAT = {"tau": 0.05}, {"ent_coef_init": 0.1}
 SOFT = CONTINUOUS | TARGETS | HEAT
+SEARCH = {"session_length": 1, "episodes_per_member": 8}  # the first step tells policies apart, what follows does not
 ACTOR_CRITIC = RATE | TANH | {"max_grad_norm": 10.0}
 
 SMALL: dict[str, dict[str, Any]] = {
@@ -51,6 +52,16 @@ SMALL: dict[str, dict[str, Any]] = {
     "monte-carlo": BLOCKS,
     "off-policy-monte-carlo": BLOCKS,
     "tabular-cem": {"session_length": 16},
+    "random-search": SEARCH | {"episodes_per_member": 32},
+    "hill-climbing": SEARCH | {"episodes_per_member": 32},
+    "simulated-annealing": SEARCH
+    | {"episodes_per_member": 16, "temperature": 0.1, "final_temperature": 0.01, "sigma": 1.0, "final_sigma": 1.0},
+    "genetic": SEARCH | {"episodes_per_member": 16, "elite_share": 0.5, "sigma": 0.5},
+    "cem": SEARCH | {"extra_sigma": 1.0},
+    "openai-es": SEARCH | {"network": "mlp:none"},
+    "ars": SEARCH,
+    "cma-es": SEARCH,
+    "nelder-mead": SEARCH,
     "dqn": REPLAY | MLP,
     "c51": REPLAY | MLP | ATOMS,
     "qr-dqn": REPLAY | MLP | {"n_quantiles": 8},
@@ -130,8 +141,8 @@ def algorithm(case: str, **changes: Any) -> Algorithm:
 
 
 def few_envs(algorithm: Algorithm) -> int:
-    """How many environments side by side: its own number, if that is small."""
-    return min(4, algorithm.default_num_envs)
+    """How many environments side by side: its own number, if that is small; more where they are a population."""
+    return 64 if hasattr(algorithm, "search") else min(4, algorithm.default_num_envs)
 
 
 def suits(algorithm: Algorithm, world: str) -> bool:
