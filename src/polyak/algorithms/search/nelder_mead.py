@@ -10,13 +10,8 @@ here a population tries all four at once, of which one is used, and the vertices
 it has members. Members beyond those repeat the same points, and a point's score is the mean.
 
 Deviations: the best vertex is tried again beside the four, and counts by the mean of all that it earned; no other is,
-<<<<<<< HEAD
 so that what a vertex earned by luck stands until it is the best. A candidate that is not used is forgotten, however
 good.
-=======
-so that what a vertex earned by luck stands until it is the best. A candidate that is not used is forgotten, good as it
-may be.
->>>>>>> 15d1ad5
 """
 
 import dataclasses
