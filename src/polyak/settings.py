@@ -113,8 +113,9 @@ def _check(part: Any, owner: str) -> None:
             continue
         if isinstance(value, Recurrent) and Recurrent not in _members(hint):
             raise BadSetting(f"{owner}{name} takes networks without a memory, not {recurrent_text(value)}.")
-        if typing.get_origin(hint) is Literal and value not in typing.get_args(hint):
-            raise UnknownName(name, str(value), typing.get_args(hint))
+        first, *others = _members(hint)
+        if typing.get_origin(first) is Literal and not others and value not in typing.get_args(first):
+            raise UnknownName(name, str(value), typing.get_args(first))
         if not any(_is(value, kind) for kind in _members(hint)):
             wanted = " or ".join("None" if kind is types.NoneType else kind.__name__ for kind in _members(hint))
             raise BadSetting(f"{owner}{name} is {reprlib.repr(value)}; it must be of type {wanted}.")
