@@ -75,6 +75,15 @@ SMALL: dict[str, dict[str, Any]] = {
     | HEAT
     | MEMORY
     | {"gradient_steps": 2, "batch_size": 16, "network": "mlp:16+gru:16"},
+    "linucb": {"alpha": 2.0},  # the rewards of the known world are not linear, so that bounds must be wide
+    "neural-linear": {
+        "learning_rate": 1e-2,
+        "buffer_size": 500,
+        "batch_size": 16,
+        "train_freq": 4,
+        "gradient_steps": 4,
+        "network": "mlp:16",
+    },
 }
 
 # What is left to `make test-all`: SAC goes the same way through the code, and each of these takes half a minute to

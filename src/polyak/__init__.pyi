@@ -68,6 +68,12 @@ from .algorithms.continuous.crossq import CrossQ as CrossQ
 from .algorithms.continuous.discrete_sac import DiscreteSAC as DiscreteSAC
 from .algorithms.continuous.recurrent_sac import RecurrentSAC as RecurrentSAC
 
+# Bandits with contexts
+from .algorithms.bandits.lin_greedy import LinGreedy as LinGreedy
+from .algorithms.bandits.linucb import LinUCB as LinUCB
+from .algorithms.bandits.lints import LinTS as LinTS
+from .algorithms.bandits.neural_linear import NeuralLinear as NeuralLinear
+
 # Planning, on an `MDP`
 from .algorithms.planning.backward_induction import (
     backward_induction as backward_induction,
