@@ -346,7 +346,7 @@ def _algorithms() -> list[str]:
 def _envs() -> list[str]:
     import gymnasium
 
-    from polyak.envs import GAMES, PROBES, TWINS
+    from polyak.envs import BANDITS, GAMES, PROBES, TWINS
     from polyak.envs.atari import GAMES as ATARI, PROTOCOLS
     from polyak.envs.bit_flipping import BIT_FLIPPING
     from polyak.envs.from_envpool import TWINS as POOLED
@@ -357,6 +357,7 @@ def _envs() -> list[str]:
     hidden = [f"{id:28} {of}, velocities hidden" for id, (of, _) in HIDDEN.items()]
     games = [f"{id:28} game, {_opponent_in(id)}" for id in GAMES]
     goals = [f"{id:28} bits to flip until they are those of a goal" for id in BIT_FLIPPING]
+    bandits = [f"{id:28} bandit, one problem of many" for id in BANDITS]
     atari = [f"{game}-v5, ALE/{game}-v5".ljust(28) + " Atari" for game in ATARI]
     pooled = [f"{id:28} Gymnasium, stepped by EnvPool where it is installed" for id in POOLED]
     others = [f"{id:28} Gymnasium" for id in gymnasium.registry if id not in {*TWINS, *HIDDEN, *POOLED}]
@@ -369,7 +370,7 @@ def _envs() -> list[str]:
         "EnvPool's, such as DeepMind's control suite (envpool:CheetahRun-v1); masked: rules out actions by the "
         "environment's own mask, as in masked:Taxi-v4."
     )
-    return [*compiled, *pooled, *hidden, *games, *goals, *probes, *others, *atari, protocols, prefixes]
+    return [*compiled, *pooled, *hidden, *games, *goals, *bandits, *probes, *others, *atari, protocols, prefixes]
 
 
 def _opponent_in(game: str) -> str:
