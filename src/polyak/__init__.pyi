@@ -45,6 +45,10 @@ from .algorithms.tabular.double_q_learning import DoubleQLearning as DoubleQLear
 from .algorithms.tabular.q_lambda import QLambda as QLambda
 from .algorithms.tabular.dyna_q import DynaQ as DynaQ
 from .algorithms.tabular.afterstate_td import AfterstateTD as AfterstateTD
+from .algorithms.bandits.action_value_bandit import ActionValueBandit as ActionValueBandit
+from .algorithms.bandits.gradient_bandit import GradientBandit as GradientBandit
+from .algorithms.bandits.exp3 import EXP3 as EXP3
+from .algorithms.bandits.thompson_sampling import ThompsonSampling as ThompsonSampling
 from .algorithms.linear.linear_sarsa import LinearSARSA as LinearSARSA
 from .algorithms.linear.linear_q_learning import LinearQLearning as LinearQLearning
 from .algorithms.value.dqn import DQN as DQN
@@ -113,6 +117,7 @@ from .parts.networks import (
 )
 from .parts.optimise import Adam as Adam, RAdam as RAdam, RMSProp as RMSProp
 from .parts.policies import TabularPolicy as TabularPolicy
+from .parts.priors import BetaPrior as BetaPrior, NormalPrior as NormalPrior
 from .parts.replay import Hindsight as Hindsight, Prioritised as Prioritised, Uniform as Uniform
 from .parts.schedules import StepSize as StepSize
 

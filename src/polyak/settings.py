@@ -28,6 +28,7 @@ from polyak.parts.networks import (
 )
 from polyak.parts.optimise import Optimizer, optimizer_from_text
 from polyak.parts.policies import TabularPolicy, policy_from_text
+from polyak.parts.priors import Prior, prior_from_text
 from polyak.parts.ranges import LARGEST, Range
 from polyak.parts.replay import Sampling, replay_from_text
 from polyak.parts.schedules import StepSize, step_size_from_text
@@ -55,6 +56,7 @@ PARTS: dict[Any, TextForm] = {
     Optimizer: TextForm(optimizer_from_text, part_text, "NAME:NUMBERS"),
     Features: TextForm(features_from_text, part_text, "NAME:NUMBERS"),
     Sampling: TextForm(replay_from_text, part_text, "uniform|prioritised:ALPHA:BETA:FINAL_BETA|hindsight:RELABELLED"),
+    Prior: TextForm(prior_from_text, part_text, "beta:SUCCESSES:FAILURES|normal:MEAN:DEVIATION:REWARD_DEVIATION"),
     TabularPolicy: TextForm(policy_from_text, str, "uniform|ACTION,ACTION,...|ROW:ROW:..."),
     float | StepSize: TextForm(step_size_from_text, str, "NUMBER|FROM:TO|NUMBER/n"),
 }
