@@ -178,4 +178,4 @@ def update(regressions: Ridge, which: Array | int, x: Array, r: Array) -> tuple[
 
 def measured(errors: Array, variances: Array) -> dict[str, Array]:
     """Metrics of pulls; any shapes."""
-    return {"prediction_error": jnp.abs(errors).mean(), "uncertainty": jnp.sqrt(variances).mean()}
+    return {"td_error": jnp.abs(errors).mean(), "uncertainty": jnp.sqrt(variances).mean()}
