@@ -17,7 +17,7 @@ from polyak.algorithms.bandits.lints import LinTS
 from polyak.algorithms.bandits.linucb import LinUCB
 from polyak.algorithms.bandits.neural_linear import NeuralLinear
 from polyak.engines.compiled import CompiledEngine
-from polyak.envs import make
+from polyak.envs import bandits, make
 from polyak.errors import BadSetting, UnknownName
 from polyak.parts.exploration import UCB, EpsilonGreedy
 from polyak.parts.networks import MLP
@@ -318,3 +318,37 @@ def test_immediate_rewards_are_learnt_in_an_ordinary_environment(kind):
     assert acted(agent, loop.agent, [-1.0], explore=False).tolist() == [0]
     assert acted(agent, loop.agent, [1.0], explore=False).tolist() == [1]
     assert metrics["episode_return"] > 0.8  # of 1, which chance would miss half of the time
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "algorithm", [LinUCB(intercept=False), LinTS(intercept=False)], ids=lambda algorithm: algorithm.name
+)
+def test_regret_on_a_linear_problem_grows_as_the_square_root_of_time(algorithm):
+    """The arms are so many that there is nearly one in every direction of the plane.
+
+    With few arms, new ones in every pull, the law is the logarithm: near ties are rare, and chance explores.
+    """
+    bandit, pulls = bandits.linear(arms=256, features=2, deviation=1.0), 10_000
+    at = np.geomspace(1_000, pulls, 20).astype(int)
+    curves = [polyak.regret(algorithm, bandit, pulls, 8, seed=seed).regret[at - 1] for seed in range(16)]
+    exponents = [np.polyfit(np.log(at), np.log(curve), 1)[0] for curve in curves]
+    low, high = stats.t.interval(0.95, len(exponents) - 1, np.mean(exponents), stats.sem(exponents))
+    print(f"{algorithm.name}: regret grows as t^{np.mean(exponents):.3f}, 95 % interval [{low:.3f}, {high:.3f}]")
+    assert 0.35 < low < 0.5 < high < 0.65
+
+
+@pytest.mark.slow
+def test_bounds_and_samples_beat_epsilon_greedy_on_digits():
+    """The rival keeps the same regression, and has the best epsilon of three."""
+    pytest.importorskip("sklearn")
+
+    def measured(algorithm):
+        return polyak.regret(algorithm, "bandit/digits", 3_000, 20)
+
+    rivals = [measured(LinGreedy(EpsilonGreedy(epsilon))) for epsilon in (0.01, 0.05, 0.1)]
+    rival = min(rivals, key=lambda result: result.mean)
+    for algorithm in (LinUCB(0.25), LinTS(0.1)):
+        more, low, high = measured(algorithm).less(rival)
+        print(f"{rival.algorithm} has {more:.0f} more regret than {algorithm.name}, interval [{low:.0f}, {high:.0f}]")
+        assert low > 0
