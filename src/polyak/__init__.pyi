@@ -2,6 +2,7 @@
 # and type checkers read the same lines, and the algorithms of the command line are those of this page, in this order.
 
 # Training, and what comes of it
+from .bandit_regret import Regret as Regret, regret as regret
 from .errors import Error as Error
 from .evaluation import Scores as Scores, evaluate as evaluate
 from .policy import Policy as Policy, load as load
@@ -126,6 +127,7 @@ from .pictures.action_values import draw_q as draw_q
 from .pictures.curves import draw_curves as draw_curves
 from .pictures.path import draw_path as draw_path
 from .pictures.picture import Picture as Picture
+from .pictures.regret import draw_regret as draw_regret
 from .pictures.values import draw_values as draw_values
 
 # What an algorithm of your own is made of

@@ -24,6 +24,7 @@ usage: polyak COMMAND ...
   play GAME              play against a learner, e.g. polyak play tic-tac-toe
   plot RUN...            draw return against steps, of several algorithms together if you like
   draw RUN               draw what a table learnt: values and arrows, action values, or a path
+  regret NAMES BANDIT    measure and draw regret, e.g. polyak regret exp3,thompson-sampling bandit/bernoulli
   resume RUN             go on with a run that was stopped or killed
   export RUN             write what was measured as CSV
   list WHAT              algorithms, envs, presets or checks
@@ -254,6 +255,35 @@ def plot(runs: tuple[str, ...], /, metric: str = "episode_return", out: str | No
         raise BadSetting("Which runs? For instance: polyak plot runs/*")
     found = [Run(run) for run in runs]
     print(draw_curves(found, metric, path=Path(out) if out else found[0].path / "curve.png"))
+
+
+def regret(
+    algorithms: str, bandit: str, /, pulls: int = 1_000, problems: int = 1_000, seed: int = 0, out: str | None = None
+) -> None:
+    """Measure the regret of algorithms on many problems of a bandit, and draw it.
+
+    Args:
+        algorithms: names, with commas between them, each with settings if you like:
+            exp3,action-value-bandit:exploration=ucb:2
+        bandit: its id; polyak list envs has them.
+        pulls: of each problem.
+        problems: how many.
+        seed: of all that is random; the problems are the same for all algorithms.
+        out: the picture, .png, .svg or .pdf; by default regret-BANDIT.png in this folder.
+    """
+    import re
+
+    from polyak.bandit_regret import regret as measure
+    from polyak.pictures.picture import default_name
+    from polyak.pictures.regret import draw_regret
+    from polyak.settings import algorithm_from_text
+
+    chosen = [algorithm_from_text(text) for text in re.split(",(?=[a-z])", algorithms)]
+    results = []
+    for algorithm in chosen:
+        results.append(measure(algorithm, bandit, pulls, problems, seed=seed))
+        print(results[-1], flush=True)
+    print(f"picture: {draw_regret(results, path=out or default_name('regret', bandit))}")
 
 
 def export(run: str, /, out: str | None = None, wide: bool = False) -> None:
@@ -541,6 +571,7 @@ COMMANDS: dict[str, Callable[[list[str]], int | None]] = {
     "play": _simple(play, "play"),
     "plot": _simple(plot, "plot"),
     "draw": _simple(draw, "draw"),
+    "regret": _simple(regret, "regret"),
     "resume": _simple(resume, "resume"),
     "export": _simple(export, "export"),
     "list": _simple(list_names, "list"),

@@ -1,7 +1,9 @@
 """Hyperparameters as plain data, for presets, run folders and policy files; and whether their values can work."""
 
+import contextlib
 import dataclasses
 import functools
+import re
 import reprlib
 import types
 import typing
@@ -32,7 +34,7 @@ from polyak.parts.priors import Prior, prior_from_text
 from polyak.parts.ranges import LARGEST, Range
 from polyak.parts.replay import Sampling, replay_from_text
 from polyak.parts.schedules import StepSize, step_size_from_text
-from polyak.parts.text import part_text
+from polyak.parts.text import part_text, quoted
 
 
 class TextForm(typing.NamedTuple):
@@ -101,6 +103,32 @@ def build(name: str, settings: Mapping[str, Any]) -> Algorithm:
     algorithm = kind(**values)
     check(algorithm)
     return algorithm
+
+
+def algorithm_from_text(text: str) -> Algorithm:
+    """Reads an algorithm on one line, `exp3` or `action-value-bandit:exploration=ucb:2:initial_value=1`.
+
+    Raises:
+        UnknownName: no such algorithm, or it has no such hyperparameter.
+        BadSetting: a value of the wrong type or out of range.
+    """
+    name, _, given = text.partition(":")
+    types = _types(algorithm_named(name))
+    pairs = re.split(f":(?=(?:{'|'.join(types)})=)", given) if given and types else [given] * bool(given)
+    values: dict[str, Any] = {}
+    for key, equals, value in (pair.partition("=") for pair in pairs):
+        if not equals:
+            raise BadSetting(f"A setting is of the form {name}:NAME=VALUE, not {quoted(text)}.")
+        values[key] = _plain(value)
+    return build(name, values)
+
+
+def _plain(text: str) -> Any:
+    """The number, the truth value or the None that a text stands for; else the text."""
+    for read in (int, float, {"true": True, "false": False, "none": None}.__getitem__):
+        with contextlib.suppress(ValueError, KeyError):
+            return read(text)
+    return text
 
 
 def check(algorithm: Any) -> None:
