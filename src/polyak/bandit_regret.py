@@ -150,7 +150,7 @@ def regret(
     together = -(-problems // chunks)
     start = jax.jit(jax.vmap(game.start))
     play = jax.jit(jax.vmap(game.play, (0, None)), donate_argnums=0)
-    keys = jax.random.split(jax.random.key(seed), chunks * together)
+    keys = jax.vmap(partial(jax.random.fold_in, jax.random.key(seed)))(jnp.arange(chunks * together))
     curves, final = Curves.none(pulls), []
     for first in range(0, problems, together):
         own = min(together, problems - first)  # the last chunk is filled up, for one program to serve all
