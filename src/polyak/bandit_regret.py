@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 SEGMENT = 256  # pulls whose noise is drawn at once
 BYTES = 8 * 2**20  # of noise and agents that are kept for problems side by side: what fits into a cache
+LONGEST = 60  # letters of a setting in the name of a result
 MOST_PULLS, MOST_PROBLEMS = 10**8, 10**6
 
 ARGUMENTS: dict[str, Check] = {
@@ -149,21 +150,21 @@ def regret(
     together = -(-problems // chunks)
     start = jax.jit(jax.vmap(game.start))
     play = jax.jit(jax.vmap(game.play, (0, None)), donate_argnums=0)
-    keys = jax.random.split(jax.random.key(seed), chunks * together)
+    keys = jax.vmap(partial(jax.random.fold_in, jax.random.key(seed)))(jnp.arange(chunks * together))
     curves, final = Curves.none(pulls), []
     for first in range(0, problems, together):
         own = min(together, problems - first)  # the last chunk is filled up, for one program to serve all
         playing = start(keys[first : first + together])
         for segment in range(-(-pulls // game.length)):
             playing, seen = play(playing, segment)
+            if not np.asarray(playing.sound)[:own].all():
+                raise BadSetting(
+                    f"What {made.name} learnt on {played.id} became infinite or NaN; try a smaller learning_rate, or "
+                    "rewards and observations of a smaller scale."
+                )
             begin = segment * game.length
             rows = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64)[:own, : pulls - begin], seen)  # noqa: B023
             curves.add(rows, begin)
-        if not np.asarray(playing.sound)[:own].all():
-            raise BadSetting(
-                f"What {made.name} learnt on {played.id} became infinite or NaN; try a smaller learning_rate, or "
-                "rewards and observations of a smaller scale."
-            )
         final.append(rows.regret[:, -1])
     half = _half_interval(curves.squares[0] / (problems - 1), problems)
     total, reward, optimal = curves.means
@@ -333,10 +334,12 @@ def _algorithm(algorithm: Any) -> Algorithm:
     return algorithm
 
 
-def _label(algorithm: Algorithm) -> str:
+def _label(algorithm: Any) -> str:
     """`action-value-bandit, exploration=ucb:2.0`: the settings that are not defaults."""
-    mine, usual = settings.describe(algorithm), settings.describe(type(algorithm)())
-    return ", ".join([algorithm.name, *(f"{name}={value}" for name, value in mine.items() if value != usual[name])])
+    usual = {field.name: repr(field.default) for field in dataclasses.fields(algorithm)}
+    told = settings.describe(algorithm)
+    changed = [name for name in usual if repr(getattr(algorithm, name)) != usual[name]]
+    return ", ".join([algorithm.name, *(f"{name}={str(told[name])[:LONGEST]}" for name in changed)])
 
 
 def _measured_on(result: Regret) -> str:

@@ -193,7 +193,7 @@ class Adversary(NamedTuple):
     number: Array  # [] int32, pulls made
 
 
-def adversarial(arms: int = 10, gap: float = 0.125, episode: int = LONG) -> Bandit:
+def adversarial(arms: int = 10, gap: float = 0.1, episode: int = LONG) -> Bandit:
     """Rewards of 0 and 1 whose probabilities jump, fixed in advance: one arm, drawn once, is always better by `gap`.
 
     In even phases the best arm pays with probability 1 and the others with 1 - gap; in odd ones the best arm with
