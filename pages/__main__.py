@@ -6,11 +6,10 @@ from pathlib import Path
 
 from benchmarks.tables import ROOT
 from pages import algorithms, command_line, course, measured, public
-from polyak.agent import Algorithm
 
 
 def every_page(
-    metrics: Callable[[str], list[str]] = measured.metrics, takes: Callable[[type[Algorithm]], str] = measured.takes
+    metrics: Callable[[str], list[str]] = measured.metrics, takes: Callable[[str], str] = measured.takes
 ) -> Iterator[tuple[str, str]]:
     """Path, relative to `docs/`, and text of each generated page."""
     yield from algorithms.pages(metrics, takes)
@@ -44,6 +43,10 @@ def main() -> None:
         (out / page).parent.mkdir(parents=True, exist_ok=True)
         (out / page).write_text(text)
         written.append(page)
+    for folder in ("algorithms", "reference"):  # nothing else lies there; what is not written any more has gone
+        for file in (out / folder).glob("*.md"):
+            if f"{folder}/{file.name}" not in written:
+                file.unlink()
     (ROOT / "site.yml").write_text(site((ROOT / "mkdocs.yml").read_text(), written))
     print(f"{len(written)} pages written to {out}")
 

@@ -45,7 +45,7 @@ def by_family() -> dict[str, list[str]]:
     return {FAMILIES.get(folder, folder.title()): names for folder, names in found.items() if names}
 
 
-def pages(metrics: Callable[[str], list[str]], takes: Callable[[type[Algorithm]], str]) -> Iterator[tuple[str, str]]:
+def pages(metrics: Callable[[str], list[str]], takes: Callable[[str], str]) -> Iterator[tuple[str, str]]:
     """Path and text of each page.
 
     Args:
@@ -55,7 +55,7 @@ def pages(metrics: Callable[[str], list[str]], takes: Callable[[type[Algorithm]]
     yield "algorithms/index.md", overview()
     yield "algorithms/planning.md", planning()
     for name, kind in ALGORITHMS.items():
-        yield f"algorithms/{name}.md", page(name, kind, metrics(name), takes(kind))
+        yield f"algorithms/{name}.md", page(name, kind, metrics(name), takes(name))
 
 
 def overview() -> str:
@@ -94,7 +94,7 @@ def page(name: str, kind: type[Algorithm], metrics: list[str], takes: str) -> st
         about,
         *(["## Deviations from the source", deviations] if deviations else []),
         "## Run it",
-        commands(name, kind, tuned),
+        commands(name, tuned),
         "## Settings",
         f"On the command line `learning_rate` is `--learning-rate`; `polyak train {name} --help` lists them too.",
         settings_table(kind, tuned),
@@ -115,10 +115,10 @@ def first_line(kind: type) -> str:
     return (inspect.getdoc(kind) or "").splitlines()[0]
 
 
-def commands(name: str, kind: type[Algorithm], tuned: list[Preset]) -> str:
+def commands(name: str, tuned: list[Preset]) -> str:
     """How it is run, from the command line and in Python: where it is tuned if it is, else where it is at home."""
     tuned = sorted(tuned, key=lambda preset: preset.env not in FIRST)
-    env, extra = (tuned[0].env, "") if tuned else (at_home(kind), " --steps 100000")
+    env, extra = (tuned[0].env, "") if tuned else (at_home(name), " --steps 100000")
     python = f'run = polyak.train("{name}", "{env}"' + (", steps=100_000" if extra else "") + ")"
     if tuned and tuned[0].settings:
         (setting, value), *_ = tuned[0].settings.items()
@@ -131,11 +131,11 @@ def commands(name: str, kind: type[Algorithm], tuned: list[Preset]) -> str:
     )
 
 
-def at_home(kind: type[Algorithm]) -> str:
+def at_home(name: str) -> str:
     """An environment for an algorithm without a preset."""
     from tests import small
 
-    return small.world_of(kind())
+    return small.world_of(small.algorithm(name))
 
 
 def proof(name: str, tuned: list[Preset]) -> Iterator[str]:

@@ -2,7 +2,7 @@
 
 from functools import partial
 
-from polyak.agent import Algorithm, Spec
+from polyak.agent import Spec
 
 
 def metrics(name: str) -> list[str]:
@@ -34,8 +34,8 @@ TAKES = {
 }
 
 
-def takes(kind: type[Algorithm]) -> str:
-    """The kinds of observations and actions that it learns from."""
+def takes(name: str) -> str:
+    """The kinds of observations and actions that an algorithm learns from."""
     from tests import small
 
-    return "; ".join(words for world, words in TAKES.items() if small.suits(kind(), world))
+    return "; ".join(words for world, words in TAKES.items() if small.suits(small.algorithm(name), world))
