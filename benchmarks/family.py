@@ -3,7 +3,8 @@
 python -m benchmarks.family                 # every row, ten seeds: hours
 python -m benchmarks.family dueling         # the row of this name
 
-Results go to `family.json`, and from there into the documentation. Seeds are others than those of tuning and of the presets.
+Results go to `family.json`, and from there into the documentation. Seeds are others than those of tuning and of the
+presets.
 """
 
 import dataclasses

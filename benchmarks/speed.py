@@ -426,7 +426,9 @@ def tables(tasks: dict[str, Any] | None = None) -> dict[Place, str]:
         rows.append((title, *(cells.get(who, "") for who in CONTESTANTS), where(task)))
         if name in SHOWN:
             best = max((who for who in cells if who + TO_PEER in ratio and "seeds" not in who), key=median.__getitem__)
-            few.append((title, best, f"{median[best]:,.0f}", cells["Stable-Baselines3"], f"{ratio[best + TO_PEER]:.1f}"))
+            few.append(
+                (title, best, f"{median[best]:,.0f}", cells["Stable-Baselines3"], f"{ratio[best + TO_PEER]:.1f}")
+            )
     return {
         Place("docs/benchmarks/speed.md", "speed"): (
             f"{textwrap.fill(about, 120)}\n\n{table(('task', *CONTESTANTS, 'measured on'), rows)}"

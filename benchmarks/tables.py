@@ -1,6 +1,6 @@
 """The measured tables of README and documentation: each stands between two marks, and its benchmark renews it.
 
-    python -m benchmarks.tables     # all of them, from the files of results; nothing is measured
+python -m benchmarks.tables     # all of them, from the files of results; nothing is measured
 """
 
 from collections.abc import Iterable, Mapping, Sequence

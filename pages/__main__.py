@@ -24,7 +24,9 @@ def site(settings: str, pages: list[str]) -> str:
     for heading, names in algorithms.by_family().items():
         families += [f"      - {heading}:", *(f"          - algorithms/{name}.md" for name in names)]
     reference = [
-        f"      - {page}" for page in pages if page.startswith("reference/") and not page.endswith(("index.md", "line.md"))
+        f"      - {page}"
+        for page in pages
+        if page.startswith("reference/") and not page.endswith(("index.md", "line.md"))
     ]
     chapters = [f"      - course/{file.name}" for file in sorted((ROOT / "docs/course").glob("[0-9]*.md"))]
     lines = {"algorithms": families, "reference": reference, "course": chapters}

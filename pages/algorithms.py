@@ -5,6 +5,7 @@ import inspect
 import json
 import sys
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 
 from benchmarks import evidence, family, published
@@ -29,12 +30,26 @@ FAMILIES = {  # the folders of `polyak.algorithms`, in the order of a textbook
 }
 
 
-FIRST = ("CartPole-v1", "Pendulum-v1", "FrozenLake-v1")  # where a page shows how an algorithm is run, if it is tuned there
+FIRST = (
+    "CartPole-v1",
+    "Pendulum-v1",
+    "FrozenLake-v1",
+)  # where a page shows how an algorithm is run, if it is tuned there
 
 
 def family_of(kind: type[Algorithm]) -> str:
     """The folder that its file lies in."""
     return kind.__module__.split(".")[-2]
+
+
+@cache
+def _presets() -> list[Preset]:
+    return presets()
+
+
+def tuned(name: str) -> list[Preset]:
+    """The presets of an algorithm."""
+    return [preset for preset in _presets() if preset.algorithm == name]
 
 
 def by_family() -> dict[str, list[str]]:
@@ -62,18 +77,18 @@ def overview() -> str:
     """All algorithms by family, with what each is in a sentence."""
     text = [
         "# Algorithms",
-        "Each algorithm is one file, which reads from top to bottom like its paper. Its page has the source, the update, "
-        "what deviates from the paper, every setting, what it measures, and what it reaches.",
+        "Each algorithm is one file, which reads from top to bottom like its paper. Its page has the source, the "
+        "update, what deviates from the paper, every setting, what it measures, and what it reaches.",
         "`polyak list algorithms` prints this list; `polyak train NAME ENV` trains one.",
         "## Planning",
-        "Planners are functions on an [`MDP`](../reference/environments.md#polyak.MDP), a world whose table is known: see "
-        "[planning](planning.md).",
+        "Planners are functions on an [`MDP`](../reference/environments.md#polyak.MDP), a world whose table is known: "
+        "see [planning](planning.md).",
     ]
     for heading, names in by_family().items():
         rows = []
         for name in names:
             kind = ALGORITHMS[name]
-            known = [preset.env for preset in presets() if preset.algorithm == name and "iqm" in preset.evidence]
+            known = [preset.env for preset in tuned(name) if "iqm" in preset.evidence]
             rows.append((f"[`{name}`]({name}.md)", cell(first_line(kind)), ", ".join(known)))
         text += [f"## {heading}", table(("name", "what it is", "tuned and measured on"), rows)]
     return "\n\n".join(text) + "\n"
@@ -83,7 +98,6 @@ def page(name: str, kind: type[Algorithm], metrics: list[str], takes: str) -> st
     """All about one algorithm."""
     module = sys.modules[kind.__module__]
     about, deviations = parts(inspect.getdoc(module) or "")
-    tuned = [preset for preset in presets() if preset.algorithm == name]
     text = [
         f"# {kind.__name__}",
         prose(first_line(kind)),
@@ -94,16 +108,16 @@ def page(name: str, kind: type[Algorithm], metrics: list[str], takes: str) -> st
         about,
         *(["## Deviations from the source", deviations] if deviations else []),
         "## Run it",
-        commands(name, tuned),
+        commands(name),
         "## Settings",
         f"On the command line `learning_rate` is `--learning-rate`; `polyak train {name} --help` lists them too.",
-        settings_table(kind, tuned),
+        settings_table(kind, tuned(name)),
         "## Metrics",
         "What a run measures; each name leads to what is normal and what to do if it is not: "
         + ", ".join(f"[`{metric}`](../metrics.md#{metric})" for metric in metrics)
         + ". Some settings add others.",
         "## Evidence",
-        *proof(name, tuned),
+        *proof(name),
         "## The file",
         source(Path(inspect.getsourcefile(module) or "")),
     ]
@@ -115,19 +129,20 @@ def first_line(kind: type) -> str:
     return (inspect.getdoc(kind) or "").splitlines()[0]
 
 
-def commands(name: str, tuned: list[Preset]) -> str:
+def commands(name: str) -> str:
     """How it is run, from the command line and in Python: where it is tuned if it is, else where it is at home."""
-    tuned = sorted(tuned, key=lambda preset: preset.env not in FIRST)
-    env, extra = (tuned[0].env, "") if tuned else (at_home(name), " --steps 100000")
+    known = sorted(tuned(name), key=lambda preset: preset.env not in FIRST)
+    env, extra = (known[0].env, "") if known else (at_home(name), " --steps 100000")
     python = f'run = polyak.train("{name}", "{env}"' + (", steps=100_000" if extra else "") + ")"
-    if tuned and tuned[0].settings:
-        (setting, value), *_ = tuned[0].settings.items()
-        sentence = f"The tuned settings are used by themselves; `--{setting.replace('_', '-')} {shown(value)}` is one."
-    else:
-        sentence = "There are no tuned settings yet, so say for how many steps."
+    sentence = "The tuned settings are used by themselves" if known else "There are no tuned settings yet: say how long"
+    values = [
+        (name, value) for preset in known[:1] for name, value in preset.settings.items() if value not in (True, False)
+    ]
+    for setting, value in values[:1]:
+        sentence += f"; `--{setting.replace('_', '-')} {shown(value)}` is one of them"
     return (
         f"```bash\npolyak train {name} {env}{extra}\n```\n\n"
-        f"```python\nimport polyak\n\n{python}\nprint(run.summary())\n```\n\n{sentence}"
+        f"```python\nimport polyak\n\n{python}\nprint(run.summary())\n```\n\n{sentence}."
     )
 
 
@@ -138,9 +153,9 @@ def at_home(name: str) -> str:
     return small.world_of(small.algorithm(name))
 
 
-def proof(name: str, tuned: list[Preset]) -> Iterator[str]:
+def proof(name: str) -> Iterator[str]:
     """What its presets reach, with curves, what others published, and what its parts reach."""
-    measured = [preset for preset in tuned if "iqm" in preset.evidence]
+    measured = [preset for preset in tuned(name) if "iqm" in preset.evidence]
     if not measured:
         yield "No tuned settings of this algorithm are measured yet."
         return
@@ -173,9 +188,9 @@ def planning() -> str:
     """The planners: one section a file."""
     text = [
         "# Planning",
-        "Where the table of a world is known, values and policies are computed, not learnt. Planners are functions on an "
-        "[`MDP`](../reference/environments.md#polyak.MDP) in double precision; most return values `v`, action values `q`, "
-        "a greedy policy and a bound on the error.",
+        "Where the table of a world is known, values and policies are computed, not learnt. Planners are functions on "
+        "an [`MDP`](../reference/environments.md#polyak.MDP) in double precision; most return values, action values, a "
+        "greedy policy and a bound on the error.",
         "```python\nimport polyak\n\n"
         'mdp = polyak.MDP.from_gymnasium("FrozenLake-v1")\n'
         "solution = polyak.value_iteration(mdp, gamma=0.99)\n"

@@ -19,8 +19,8 @@ def pages() -> Iterator[tuple[str, str]]:
         text += [f"## polyak {command}", f"```text\n{printed([command, '--help'])}\n```"]
         if command == "train":
             text.append(
-                "Below are the options of every algorithm and the settings of PPO, with the values tuned on CartPole-v1 "
-                "as defaults. Those of the others stand on [their pages](../algorithms/index.md)."
+                "Below are the options of every algorithm and the settings of PPO, with the values tuned on "
+                "CartPole-v1 as defaults. Those of the others stand on [their pages](../algorithms/index.md)."
             )
             text.append(f"```text\n{printed([*EXAMPLE.split(), '--help'])}\n```")
     yield "reference/command-line.md", "\n\n".join(text) + "\n"

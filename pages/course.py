@@ -15,7 +15,9 @@ def pages() -> Iterator[tuple[str, str]]:
             "Each chapter is a notebook: a little theory, exercises that answer at once, and a figure at the end. "
             "`polyak course` lists them, `polyak course 4` puts chapter 4 where you stand."
         )
-        text.append("\n".join(f"{int(file.name[:2])}. {linked(file.stem, title(file.read_text()))}" for file in chapters))
+        text.append(
+            "\n".join(f"{int(file.name[:2])}. {linked(file.stem, title(file.read_text()))}" for file in chapters)
+        )
     else:
         text.append("The chapters are being written; each will be a notebook with exercises that answer at once.")
     yield "course/index.md", "\n\n".join(text) + "\n"

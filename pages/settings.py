@@ -16,7 +16,9 @@ from polyak.presets import Preset
 
 HEAD = ("setting", "what it is", "form and range", "default", "in presets")
 
-UNLIMITED = re.compile(rf" and at most (?:{re.escape(f'{LARGEST:g}')}|{LARGEST_INT:,}|16,777,216)$")  # what no one meets
+UNLIMITED = re.compile(
+    rf" and at most (?:{re.escape(f'{LARGEST:g}')}|{LARGEST_INT:,}|16,777,216)$"
+)  # what no one meets
 
 
 def settings_table(kind: type[Algorithm], presets: list[Preset]) -> str:

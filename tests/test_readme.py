@@ -22,7 +22,9 @@ def commands(page: str) -> list[str]:
 
 
 PYTHON, COMMANDS = blocks("README.md", "python"), commands("README.md")
-GUIDES = [str(file.relative_to(ROOT)) for file in (ROOT / "docs/start.md", *sorted((ROOT / "docs/how-to").glob("*.md")))]
+GUIDES = [
+    str(file.relative_to(ROOT)) for file in (ROOT / "docs/start.md", *sorted((ROOT / "docs/how-to").glob("*.md")))
+]
 # In one process, so that a block may use what those above it made; what the README has as well is run there.
 TOGETHER = {page: "\n".join(code for code in blocks(page, "python") if code not in PYTHON) for page in GUIDES}
 ONE_AFTER_THE_OTHER = {page: commands(page) for page in GUIDES}

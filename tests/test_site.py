@@ -103,7 +103,10 @@ def test_every_algorithm_has_a_page_with_all_its_settings(name):
 def test_every_preset_that_was_measured_is_on_the_page_of_its_algorithm():
     for preset in evidence.presets():
         if "iqm" in preset.evidence:
-            assert tables.table((), [evidence.row(preset)]).splitlines()[-1] in pages()[f"algorithms/{preset.algorithm}.md"]
+            assert (
+                tables.table((), [evidence.row(preset)]).splitlines()[-1]
+                in pages()[f"algorithms/{preset.algorithm}.md"]
+            )
 
 
 def test_every_curve_that_is_kept_is_drawn():
