@@ -135,9 +135,8 @@ def commands(name: str) -> str:
     env, extra = (known[0].env, "") if known else (at_home(name), " --steps 100000")
     python = f'run = polyak.train("{name}", "{env}"' + (", steps=100_000" if extra else "") + ")"
     sentence = "The tuned settings are used by themselves" if known else "There are no tuned settings yet: say how long"
-    values = [
-        (name, value) for preset in known[:1] for name, value in preset.settings.items() if value not in (True, False)
-    ]
+    settings = known[0].settings if known else {}
+    values = [(setting, value) for setting, value in settings.items() if value not in (True, False)]
     for setting, value in values[:1]:
         sentence += f"; `--{setting.replace('_', '-')} {shown(value)}` is one of them"
     return (

@@ -11,14 +11,12 @@ from benchmarks.tables import table
 from pages.text import cell
 from polyak import settings
 from polyak.agent import Algorithm
-from polyak.parts.ranges import LARGEST, LARGEST_INT, Range
+from polyak.parts.ranges import Range
 from polyak.presets import Preset
 
 HEAD = ("setting", "what it is", "form and range", "default", "in presets")
 
-UNLIMITED = re.compile(
-    rf" and at most (?:{re.escape(f'{LARGEST:g}')}|{LARGEST_INT:,}|16,777,216)$"
-)  # what no one meets
+FAR = (" and at most 1e+30", " and at most 1e+06", " and at most 2,147,483,647", " and at most 16,777,216")
 
 
 def settings_table(kind: type[Algorithm], presets: list[Preset]) -> str:
@@ -31,18 +29,26 @@ def settings_table(kind: type[Algorithm], presets: list[Preset]) -> str:
         name, said = field.name, metadata(hints[field.name])
         own = re.findall(rf'^    {name}: .+\n    """(.+)"""$', source, re.MULTILINE)
         shared = [one.documentation for one in said if hasattr(one, "documentation")]
-        limits = [UNLIMITED.sub("", str(one)) for one in said if isinstance(one, Range)]
+        limits = [text for one in said if isinstance(one, Range) and (text := limit(one))]
         form = f"`{settings.PARTS[plain[name]].shape}`" if plain[name] in settings.PARTS else kinds(plain[name])
         rows.append(
             (
                 f"`{name}`",
                 cell((own + shared)[0]),
-                cell(form) + "".join(f", {limit}" for limit in limits),
+                cell(form) + "".join(f", {text}" for text in limits),
                 f"`{shown(defaults[name])}`",
                 in_presets(name, presets),
             )
         )
     return table(HEAD, rows)
+
+
+def limit(range: Range) -> str:
+    """The range in words, without ends that no one meets."""
+    text = str(range)
+    for end in FAR:
+        text = text.removesuffix(end)
+    return "" if text == "at least -1e+30" else text
 
 
 def in_presets(name: str, presets: list[Preset]) -> str:

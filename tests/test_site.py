@@ -18,8 +18,10 @@ from benchmarks.tables import ROOT
 from pages import public
 from pages.__main__ import every_page, site
 from pages.curves import curve, number, ticks
+from pages.settings import limit
 from pages.text import parts, prose
 from polyak.algorithms import ALGORITHMS
+from polyak.parts.ranges import Range
 
 DOCS, README = ROOT / "docs", ROOT / "README.md"
 GENERATED = ("algorithms", "reference", "course")
@@ -185,6 +187,11 @@ def test_numbers_of_an_axis_are_short(value, text):
 def test_ticks_are_round_and_inside():
     assert ticks(0, 100_000) == [0, 50_000, 100_000]
     assert ticks(-230.0, 10.0) == [-200, -100, 0]
+
+
+def test_ranges_are_said_without_ends_that_no_one_meets():
+    assert limit(Range(0, above=True)) == "more than 0" and limit(Range(-1e30, 1e30)) == ""
+    assert limit(Range(1, 2**31 - 1, also=(-1,))) == "-1, or at least 1" and limit(Range(0, 1)) == "between 0 and 1"
 
 
 # ---- built
