@@ -5,13 +5,14 @@ from collections.abc import Iterator
 from functools import cache
 
 from benchmarks.tables import ROOT
+from polyak.algorithms import ALGORITHMS
 
 STUB = ROOT / "src" / "polyak" / "__init__.pyi"
 PAGES = {  # how a comment of the stub begins, and the page of the names below it
     "Training": ("training", "Training"),
     "Callbacks": ("callbacks", "Callbacks"),
     "Environments": ("environments", "Environments"),
-    "Bandits": ("bandits", "Bandits"),
+    "Bandits": ("bandits", "Bandits with contexts"),
     "Algorithms": ("algorithms", "Algorithms"),
     "Planning": ("planning", "Planning"),
     "Parts": ("parts", "Parts of algorithms"),
@@ -68,19 +69,19 @@ def pages() -> Iterator[tuple[str, str]]:
         file, title = file_and_title(comment)
         links = ", ".join(f"[`{name}`]({file}#polyak.{name})" for name in group)
         text.append(f"## {title}\n\n{links}")
-        yield f"reference/{file}", page(title, comment, group, file)
+        yield f"reference/{file}", page(title, comment, group)
     text.append("## Besides\n\n[The command line](command-line.md), [metrics](../metrics.md), [files](../files.md).")
     yield "reference/index.md", "\n\n".join(text) + "\n"
 
 
-def page(title: str, comment: str, group: list[str], file: str) -> str:
+def page(title: str, comment: str, group: list[str]) -> str:
     """The names of a group, in the order of the stub; algorithms without their settings, which have pages."""
-    algorithms = file == "algorithms.md"
+    algorithms = {kind.__name__ for kind in ALGORITHMS.values()} & set(group)
     text = [f"# {title}"]
     if comment != title:
         text.append(f"{comment}.")
     if algorithms:
         text.append("Settings, updates and evidence of each stand on [its page](../algorithms/index.md).")
     for name in group:
-        text.append(f"::: polyak.{name}" + ("\n    options:\n      members: []" if algorithms else ""))
+        text.append(f"::: polyak.{name}" + ("\n    options:\n      members: []" if name in algorithms else ""))
     return "\n\n".join(text) + "\n"
