@@ -139,8 +139,9 @@ def commands(name: str) -> str:
     values = [(setting, value) for setting, value in settings.items() if value not in (True, False)]
     for setting, value in values[:1]:
         sentence += f"; `--{setting.replace('_', '-')} {shown(value)}` is one of them"
+    regret = f"\npolyak regret {name} {env}" if env.startswith("bandit/") else ""
     return (
-        f"```bash\npolyak train {name} {env}{extra}\n```\n\n"
+        f"```bash\npolyak train {name} {env}{extra}{regret}\n```\n\n"
         f"```python\nimport polyak\n\n{python}\nprint(run.summary())\n```\n\n{sentence}."
     )
 
@@ -149,7 +150,10 @@ def at_home(name: str) -> str:
     """An environment for an algorithm without a preset."""
     from tests import small
 
-    return small.world_of(small.algorithm(name))
+    algorithm = small.algorithm(name)
+    if family_of(ALGORITHMS[name]) == "bandits":
+        return "bandit/linear" if small.suits(algorithm, "CartPole-v1") else "bandit/bernoulli"
+    return small.world_of(algorithm)
 
 
 def proof(name: str) -> Iterator[str]:
