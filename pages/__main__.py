@@ -38,7 +38,7 @@ def site(settings: str, pages: list[str]) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--out", type=Path, default=ROOT / "docs", help="the folder of all pages")
+    parser.add_argument("--out", type=Path, default=ROOT / "docs", help="the folder of all pages, beside site.yml")
     out = parser.parse_args().out
     written = []
     for page, text in every_page():
@@ -49,7 +49,7 @@ def main() -> None:
         for file in (out / folder).glob("*.md"):
             if f"{folder}/{file.name}" not in written:
                 file.unlink()
-    (ROOT / "site.yml").write_text(site((ROOT / "mkdocs.yml").read_text(), written))
+    (out.parent / "site.yml").write_text(site((ROOT / "mkdocs.yml").read_text(), written))
     print(f"{len(written)} pages written to {out}")
 
 

@@ -27,9 +27,9 @@ def pages() -> Iterator[tuple[str, str]]:
 
 
 def printed(args: list[str]) -> str:
-    """What a command prints to a terminal of 100 columns that knows no colours."""
+    """What a command prints to a terminal of 90 columns that knows no colours."""
     said = io.StringIO()
-    plain = {"COLUMNS": "100", "NO_COLOR": "1", "TERM": "dumb"}
+    plain = {"COLUMNS": "90", "NO_COLOR": "1", "TERM": "dumb"}
     with mock.patch.dict(os.environ, plain), contextlib.redirect_stdout(said):
         status = cli.main(args)
     assert status == 0, args

@@ -4,6 +4,7 @@ import dataclasses
 import importlib.util
 import os
 import re
+import shutil
 import subprocess
 import sys
 from functools import cache
@@ -128,7 +129,8 @@ def test_every_page_is_in_the_navigation():
     written = [path for path in pages() if path.startswith(GENERATED)]
     settings = site((ROOT / "mkdocs.yml").read_text(), written)
     named = re.findall(r"^ +- (\S+\.md)$", settings, re.MULTILINE)
-    assert sorted(named) == sorted(pages())
+    chapters = [path for path in named if re.match(r"course/\d", path)]  # those that `make course` has written
+    assert sorted(set(named) - set(chapters)) == sorted(pages()) and len(set(named)) == len(named)
 
 
 @pytest.mark.parametrize("where", ["README.md", "docs"])
@@ -219,25 +221,27 @@ def program(name: str) -> Path:
     return path
 
 
+@pytest.fixture(scope="module")
+def project(tmp_path_factory) -> Path:
+    """A copy of what a build reads, with its pages written; builders leave what they like beside it."""
+    folder = tmp_path_factory.mktemp("project")
+    shutil.copytree(DOCS, folder / "docs", ignore=shutil.ignore_patterns(*GENERATED))
+    (folder / "src").symlink_to(ROOT / "src", target_is_directory=True)
+    subprocess.run([sys.executable, "-m", "pages", "--out", folder / "docs"], cwd=ROOT, check=True)
+    return folder
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("builder", ["mkdocs", "zensical"])
-def test_a_strict_build_loads_nothing_from_elsewhere(builder, tmp_path):
-    path = program(builder)
-    subprocess.run([sys.executable, "-m", "pages"], cwd=ROOT, check=True)
-    settings = (ROOT / "site.yml").read_text().replace("site_dir: site", f"site_dir: {tmp_path / 'site'}")
-    file = ROOT / f"site-{builder}.yml"  # beside the folders that it names
-    try:
-        file.write_text(settings)
-        ran = subprocess.run([path, "build", "--strict", "-f", file], cwd=ROOT, capture_output=True, text=True)
-    finally:
-        file.unlink()
+def test_a_strict_build_loads_nothing_from_elsewhere(builder, project):
+    build = [program(builder), "build", "--strict", "-f", "site.yml"]
+    ran = subprocess.run(build, cwd=project, capture_output=True, text=True)
     assert ran.returncode == 0, ran.stdout + ran.stderr
-    built = list((tmp_path / "site").rglob("*.html"))
+    built = list((project / "site").rglob("*.html"))
     assert len(built) >= len(pages())
     named = set()
     for page in built:
-        reader = Assets()
-        text = page.read_text()
+        reader, text = Assets(), page.read_text()
         reader.feed(text)
         assert [asset for asset in reader.found if re.match(r"(\w+:)?//", asset)] == [], page
         named |= set(re.findall(r'id="polyak\.(\w+)"', text))
