@@ -16,7 +16,7 @@ import pytest
 import polyak
 from benchmarks import evidence, tables
 from benchmarks.tables import ROOT
-from pages import public
+from pages import course, public
 from pages.__main__ import every_page, site
 from pages.curves import curve, number, ticks
 from pages.settings import limit
@@ -169,6 +169,11 @@ but one.
     ]
     assert deviations == "None that matter, but one."
     assert prose("a <b> [c] `<d>`") == r"a \<b> \[c\] `<d>`"
+
+
+def test_a_chapter_is_listed_by_its_heading_and_first_paragraph():
+    source = "# %% [markdown]\n# # 99. Sums\n#\n# You will write\n# a sum.\n#\n# More.\n# %%\nimport math\n"
+    assert course.entry("99_sums", source) == "- 99. Sums: You will write a sum."
 
 
 def test_a_curve_is_drawn_to_scale():
