@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 WIDTH, HEIGHT = 640, 300
-LEFT, RIGHT, TOP, BOTTOM = 64, 16, 14, 40
+LEFT, RIGHT, TOP, BOTTOM = 64, 24, 14, 48
 
 
 def curve(found: dict[str, Any]) -> str:

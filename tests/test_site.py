@@ -180,9 +180,9 @@ def test_a_curve_is_drawn_to_scale():
     found = {"algorithm": "a", "env": "e", "steps": [50, 100], "mean": [0.0, 10.0], "low": [0.0, 10.0]}
     text = curve(found | {"high": [0.0, 10.0], "final": {"0": 9.0, "1": 11.0}})
     first, last = re.search(r'class="mean" points="(\S+) (\S+)"', text).groups()
-    assert first.split(",")[0] == f"{64 + 0.5 * 560:.1f}" and last.split(",")[0] == f"{64 + 560:.1f}"
+    assert first.split(",")[0] == f"{64 + 0.5 * 552:.1f}" and last.split(",")[0] == f"{64 + 552:.1f}"
     top, bottom = float(last.split(",")[1]), float(first.split(",")[1])
-    assert (bottom - top) == pytest.approx(246 * 10 / 11, abs=0.2)
+    assert (bottom - top) == pytest.approx(238 * 10 / 11, abs=0.2)
     assert "mean of 2 seeds" in text and "9 to 11" in text
 
 
