@@ -8,7 +8,7 @@ PIP := --quiet --disable-pip-version-check --no-compile
 # Modules are compiled when they are first imported, a quarter of all; that must be allowed, or every process does it.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: demo test test-all learn torture bench figures clean
+.PHONY: demo test test-all learn torture bench figures docs clean
 
 # CartPole learnt on four seeds, then filmed.
 demo: $(VENV)/ready
@@ -22,7 +22,8 @@ test: $(VENV)/ready-to-test
 	$(BIN)/ruff check .
 	$(BIN)/mypy & types=$$!; $(BIN)/python -m pytest -m "not slow" && wait $$types
 
-# The tests that `make test` leaves out: every combination, long resumes, faults, and the commands of the README.
+# The tests that `make test` leaves out: every combination, long resumes, faults, and the commands of the README and
+# the guides; the documentation is built by both builders.
 test-all: $(VENV)/ready-to-test
 	$(BIN)/python -m pytest -m slow
 
@@ -42,15 +43,25 @@ bench: $(VENV)/ready
 figures: $(VENV)/ready
 	$(BIN)/python -m benchmarks.figures
 
+# The documentation, into `site/`: open site/index.html. Most of the time goes into asking algorithms what they measure.
+docs: $(VENV)/ready-for-docs
+	$(BIN)/python -m pages
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict -f site.yml
+
 clean:
-	rm -rf $(VENV) .venv-bench runs
+	rm -rf $(VENV) .venv-bench runs site
 
 $(VENV)/ready: $(SETUP)
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install $(PIP) -c constraints.txt -e ".[video]"
 	touch $@
 
+$(VENV)/ready-for-docs: $(SETUP)
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install $(PIP) -c constraints.txt -e ".[video,docs]"
+	touch $(VENV)/ready $@
+
 $(VENV)/ready-to-test: $(SETUP)
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install $(PIP) -c constraints.txt -e ".[test]"
-	touch $(VENV)/ready $@
+	touch $(VENV)/ready $(VENV)/ready-for-docs $@

@@ -23,8 +23,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from benchmarks import readme
-from benchmarks.readme import ROOT
+from benchmarks import tables
+from benchmarks.tables import ROOT
 
 RESULTS = Path(__file__).with_suffix(".json")
 BUDGET = 520.0  # seconds for all rows
@@ -383,7 +383,7 @@ def table(results: dict[str, Any]) -> str:
     versions = ", ".join(f"{name} {version}" for name, version in results["versions"].items() if version)
     about = f"On {' and '.join(sorted(devices)) or 'no device'}, {versions}; steps of all seeds together."
     others = [f"- {one['who']}: {one['says']} ({one['source']})." for one in results["elsewhere"]]
-    parts = [about, readme.table(HEAD, rows), "\n".join(rest) and "Not measured:\n\n" + "\n".join(rest)]
+    parts = [about, tables.table(HEAD, rows), "\n".join(rest) and "Not measured:\n\n" + "\n".join(rest)]
     return "\n\n".join(filter(None, [*parts, "Published elsewhere:\n\n" + "\n".join(others)]))
 
 

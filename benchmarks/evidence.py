@@ -12,14 +12,15 @@ from typing import Any
 import tomlkit
 
 import polyak
-from benchmarks import published, readme
+from benchmarks import published
+from benchmarks.tables import ROOT, Place, put, table
 from polyak.pictures.curves import summary_band
 from polyak.presets import Preset, presets
 from polyak.processes import cores
 from polyak.runs.store import slug
 
 SEEDS = (100, 109)  # tuning used those below
-CURVES = readme.ROOT / "docs" / "evidence"  # one small file a preset
+CURVES = ROOT / "docs" / "evidence"  # one small file a preset
 
 
 def measure(preset: Preset, out: str = "runs/evidence") -> polyak.Run:
@@ -40,7 +41,7 @@ def finished(run: polyak.Run) -> polyak.Run:
 
 def write(preset: Preset, run: polyak.Run) -> None:
     """Puts the evidence into the preset's file."""
-    path = readme.ROOT / "src/polyak/presets" / f"{slug(preset.env)}.toml"
+    path = ROOT / "src/polyak/presets" / f"{slug(preset.env)}.toml"
     document = tomlkit.parse(path.read_text())
     low, high = run.scores.interval
     evidence = tomlkit.table()
@@ -86,28 +87,49 @@ def four_digits(value: float) -> float:
     return float(f"{value:.4g}")
 
 
-def write_table() -> None:
-    """Puts all evidence into the README."""
-    head = ("environment", "algorithm", "steps", "seeds", "IQM", "95 % interval", "wanted", "worst seed", "wall time")
-    rows = []
-    for preset in presets():
-        if "iqm" in (proof := preset.evidence):
-            low, high = proof["interval"]
-            row = (
-                preset.env,
-                preset.algorithm,
-                f"{preset.steps:,}",
-                str(proof["seeds"][1] - proof["seeds"][0] + 1),
-                f"{proof['iqm']:.4g}",
-                f"{low:.4g} to {high:.4g}",
-                f"{preset.threshold:g}",
-                f"{proof['worst_seed']:.4g}",
-                f"{proof['wall_seconds']:,} s",
-            )
-            rows.append(row)
-    readme.put("evidence", readme.table(head, rows))
-    beside = published.rows(presets())
-    readme.put("published", f"{readme.table(published.HEAD, beside)}\n\n{published.protocols(beside)}")
+HEAD = ("environment", "algorithm", "steps", "seeds", "IQM", "95 % interval", "wanted", "worst seed", "wall time")
+SHOWN = (  # in the README: a row of each kind of task
+    ("FrozenLake-v1", "q-learning"),
+    ("CartPole-v1", "ppo"),
+    ("CartPole-v1", "dqn"),
+    ("Pendulum-v1", "sac"),
+    ("LunarLander-v3", "ppo"),
+    ("MinAtar/Breakout-v1", "pqn"),
+    ("HalfCheetah-v5", "ppo"),
+    ("Pong-v5", "dqn"),
+)
+
+
+def row(preset: Preset) -> tuple[str, ...]:
+    """What a preset that was measured reaches, under `HEAD`."""
+    proof = preset.evidence
+    low, high = proof["interval"]
+    return (
+        preset.env,
+        preset.algorithm,
+        f"{preset.steps:,}",
+        str(proof["seeds"][1] - proof["seeds"][0] + 1),
+        f"{proof['iqm']:.4g}",
+        f"{low:.4g} to {high:.4g}",
+        f"{preset.threshold:g}",
+        f"{proof['worst_seed']:.4g}",
+        f"{proof['wall_seconds']:,} s",
+    )
+
+
+def tables() -> dict[Place, str]:
+    """All evidence, what others published beside it, and the README's summary."""
+    measured = [preset for preset in presets() if "iqm" in preset.evidence]
+    rows = {(preset.env, preset.algorithm): row(preset) for preset in measured}
+    beside = published.rows(measured)
+    few, kept = ("environment", "algorithm", "steps", "seeds", "score", "95 % interval", "time"), (0, 1, 2, 3, 4, 5, 8)
+    return {
+        Place("docs/benchmarks/scores.md", "evidence"): table(HEAD, rows.values()),
+        Place("docs/benchmarks/published.md", "published"): (
+            f"{table(published.HEAD, beside)}\n\n{published.protocols(beside)}"
+        ),
+        Place("README.md", "evidence"): table(few, [[rows[shown][i] for i in kept] for shown in SHOWN]),
+    }
 
 
 def main(wanted: list[str]) -> None:
@@ -117,7 +139,7 @@ def main(wanted: list[str]) -> None:
             run = measure(preset)
             write(preset, run)
             write_curve(preset, run)
-            write_table()
+            put(tables())
 
 
 if __name__ == "__main__":

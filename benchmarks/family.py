@@ -3,7 +3,8 @@
 python -m benchmarks.family                 # every row, ten seeds: hours
 python -m benchmarks.family dueling         # the row of this name
 
-Results go to `family.json`, and from there into the README. Seeds are others than those of tuning and of the presets.
+Results go to `family.json`, and from there into the documentation. Seeds are others than those of tuning and of the
+presets.
 """
 
 import dataclasses
@@ -13,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import polyak
-from benchmarks import readme
 from benchmarks.evidence import finished
+from benchmarks.tables import Place, put, table
 from polyak import settings
 from polyak.presets import presets
 
@@ -98,36 +99,48 @@ def measure(row: Row) -> dict[str, Any]:
     }
 
 
-def write_table(results: dict[str, Any]) -> None:
-    """Puts what was measured into the README."""
-    head = ("preset of", "with", "environment", "steps", "IQM", "95 % interval", "wanted", "worst seed")
-    rows = []
-    for name, found in results.items():
-        low, high = found["interval"]
+HEAD = ("preset of", "with", "environment", "steps", "IQM", "95 % interval", "wanted", "worst seed")
+
+
+def rows(results: dict[str, Any]) -> list[tuple[str, ...]]:
+    """What was measured, under `HEAD`."""
+    found = []
+    for name, result in results.items():
+        low, high = result["interval"]
         row = (
-            found["algorithm"],
+            result["algorithm"],
             name,
-            found["env"],
-            f"{found['steps']:,}",
-            f"{found['iqm']:.4g}",
+            result["env"],
+            f"{result['steps']:,}",
+            f"{result['iqm']:.4g}",
             f"{low:.4g} to {high:.4g}",
-            "" if found["wanted"] is None else f"{found['wanted']:g}",
-            f"{found['worst_seed']:.4g}",
+            "" if result["wanted"] is None else f"{result['wanted']:g}",
+            f"{result['worst_seed']:.4g}",
         )
-        rows.append(row)
-    readme.put("family", readme.table(head, rows))
+        found.append(row)
+    return found
+
+
+def results() -> dict[str, Any]:
+    """What was measured so far."""
+    return json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+
+
+def tables(found: dict[str, Any] | None = None) -> dict[Place, str]:
+    """What was measured, of the file of results by default."""
+    return {Place("docs/benchmarks/family.md", "family"): table(HEAD, rows(results() if found is None else found))}
 
 
 def main(wanted: list[str]) -> None:
     if unknown := set(wanted) - {row.name for row in ROWS}:
         raise SystemExit(f"There is no row {', '.join(sorted(unknown))!r}; there are: {[row.name for row in ROWS]}.")
-    results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    found = results()
     for row in ROWS:
         if not wanted or row.name in wanted:
-            results[row.name] = measure(row)
-            in_order = {row.name: results[row.name] for row in ROWS if row.name in results}
+            found[row.name] = measure(row)
+            in_order = {row.name: found[row.name] for row in ROWS if row.name in found}
             RESULTS.write_text(json.dumps(in_order, indent=2) + "\n")
-            write_table(in_order)
+            put(tables(in_order))
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from benchmarks.readme import ROOT
+from benchmarks.tables import ROOT
 
 LENGTH = 500  # steps of a session, CartPole's time limit
 GENERATIONS = 4

@@ -1,4 +1,4 @@
-"""What others published beside what the presets reach: for the README, drawn whenever evidence is written.
+"""What others published beside what the presets reach: for the page of scores and those of algorithms.
 
 No two protocols are the same, and on one run the best of training and the final policy can differ by thousands of
 points, so each figure says how it was taken.

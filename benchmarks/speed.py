@@ -5,7 +5,7 @@
 Each measurement is a process of its own, which trains once, from nothing, for the same number of environment steps, and
 tells its steps per second of training, compilation left out. The contestants take turns: one measurement each makes a
 round, so that a slow minute of the machine slows all of them. What is reported is the median over the rounds, and the
-median of the ratios within each round. They go to `speed.json`, and from there into the README. The environment
+median of the ratios within each round. They go to `speed.json`, and from there into the documentation. The environment
 `.venv-bench` is made when it is missing or out of date.
 """
 
@@ -25,8 +25,7 @@ import venv
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from benchmarks import readme
-from benchmarks.readme import ROOT
+from benchmarks.tables import ROOT, Place, put, table
 
 ENVIRONMENT = ROOT / ".venv-bench"
 REQUIREMENTS = Path(__file__).resolve().with_name("requirements.txt")
@@ -405,27 +404,37 @@ def where(task: dict[str, Any]) -> str:
     return f"{facts['cpu']}, {facts['cores']} cores, {len(task['steps_per_second'])} rounds, {peers[task['threads']]}"
 
 
-def write_table(tasks: dict[str, Any]) -> None:
-    """Puts the medians and the ratios to Stable-Baselines3 into the README."""
+SHOWN = ("ppo", "dqn-defaults", "a2c", "ppo-pendulum", "ppo-cheetah", "sac-pendulum")  # in the README
+TO_PEER = " / Stable-Baselines3"
+
+
+def tables(tasks: dict[str, Any] | None = None) -> dict[Place, str]:
+    """The medians and the ratios to Stable-Baselines3, of the file of results by default; and the README's summary."""
+    tasks = json.loads(RESULTS.read_text())["tasks"] if tasks is None else tasks
     about = (
         "`make bench`: steps per second at the same settings, a process a measurement, compilation left out, medians "
         "of interleaved rounds; in brackets the median of the ratios to Stable-Baselines3 within each round. `polyak` "
         "alone is its compiled engine. With one thread the peers run as polyak's workers do; where settings differ, "
         "the benchmark prints how. Rows of different machines compare by their ratios only."
     )
-    rows = []
-    for task in tasks.values():
-        ratio = task["ratios"]
-        cells = [
-            f"{task['median'][who]:,.0f}"
-            + (f" ({ratio[key]:.1f} x)" if (key := f"{who} / Stable-Baselines3") in ratio else "")
-            if who in task["median"]
-            else ""
-            for who in CONTESTANTS
-        ]
-        rows.append((f"{task['env']}: {task['title']}", *cells, where(task)))
-    table = readme.table(("task", *CONTESTANTS, "measured on"), rows)
-    readme.put("speed", f"{textwrap.fill(about, 120)}\n\n{table}")
+    rows, few = [], []
+    for name, task in tasks.items():
+        median, ratio = task["median"], task["ratios"]
+        cells = {who: f"{steps:,.0f}" for who, steps in median.items()}
+        cells |= {who: f"{cells[who]} ({ratio[who + TO_PEER]:.1f} x)" for who in cells if who + TO_PEER in ratio}
+        title = f"{task['env']}: {task['title']}"
+        rows.append((title, *(cells.get(who, "") for who in CONTESTANTS), where(task)))
+        if name in SHOWN:
+            best = max((who for who in cells if who + TO_PEER in ratio and "seeds" not in who), key=median.__getitem__)
+            few.append(
+                (title, best, f"{median[best]:,.0f}", cells["Stable-Baselines3"], f"{ratio[best + TO_PEER]:.1f}")
+            )
+    return {
+        Place("docs/benchmarks/speed.md", "speed"): (
+            f"{textwrap.fill(about, 120)}\n\n{table(('task', *CONTESTANTS, 'measured on'), rows)}"
+        ),
+        Place("README.md", "speed"): table(("task", "engine", "steps/s", "Stable-Baselines3", "ratio"), few),
+    }
 
 
 def enter_environment() -> None:
@@ -474,7 +483,7 @@ def main() -> None:
                 print(f"round {number + 1} of {options.rounds}, {name}: {who} {done[who]:,.0f} steps/s", flush=True)
             results[name].append(done)
         if not options.quick:  # after each round, so that an interrupted run keeps those that it finished
-            write_table(keep(RESULTS, report(results, options)))
+            put(tables(keep(RESULTS, report(results, options))))
     show(report(results, options))
 
 

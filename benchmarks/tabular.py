@@ -2,7 +2,7 @@
 
 python -m benchmarks.tabular [--rounds 5]
 
-Every round measures all of them in turn; the medians, and the medians of the ratios, go into the README.
+Every round measures all of them in turn; the medians, and the medians of the ratios, go into the documentation.
 """
 
 import argparse
@@ -20,7 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import polyak
-from benchmarks import readme
+from benchmarks.tables import Place, put
 from polyak.agent import Spec
 from polyak.engines.compiled import CompiledEngine
 
@@ -85,8 +85,13 @@ LOOP, ONE, MANY = "a plain Python loop over Gymnasium", "polyak, one seed", f"po
 PLANNERS = {"value iteration": polyak.value_iteration, "modified policy iteration": polyak.modified_policy_iteration}
 
 
-def write_table(medians: dict[str, float], ratios: dict[str, float], rounds: int) -> None:
-    """Puts what was measured into the README."""
+RESULTS = Path(__file__).with_suffix(".json")
+
+
+def tables(path: Path = RESULTS) -> dict[Place, str]:
+    """What was measured, in words."""
+    results = json.loads(path.read_text())
+    medians, ratios, rounds = results["medians"], results["ratios"], len(results["rounds"])
     learning = ", ".join(f"{name} {medians[name]:,.0f} ({ratios[name]:.0f} x)" for name in (ONE, MANY))
     planning = " and ".join(f"{name} {medians[name]:.1f} s" for name in PLANNERS)
     text = (
@@ -94,13 +99,18 @@ def write_table(medians: dict[str, float], ratios: dict[str, float], rounds: int
         f"{ID} per second: {LOOP} {medians[LOOP]:,.0f}, {learning}. In a random process of 100,000 states, 4 actions "
         f"and 5 outcomes each, gamma 0.99, to within 1e-6: {planning}."
     )
-    readme.put("tables", textwrap.fill(text, 120))
+    short = (
+        f"With a table, Q-learning takes {medians[MANY]:,.0f} steps a second in {SEEDS} seeds of one program, "
+        f"{ratios[MANY]:.0f} times as many as a plain Python loop (`python -m benchmarks.tabular`)."
+    )
+    places = {Place("docs/benchmarks/speed.md", "tables"): text, Place("README.md", "tables"): short}
+    return {place: textwrap.fill(words, 120) for place, words in places.items()}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--json", type=Path, default=Path(__file__).with_name("tabular.json"))
+    parser.add_argument("--json", type=Path, default=RESULTS)
     options = parser.parse_args()
     jax.config.update("jax_cpu_enable_async_dispatch", False)
     mdp = sparse_mdp()
@@ -118,7 +128,7 @@ def main() -> None:
     medians = {name: statistics.median(found[name] for found in rounds) for name in measures}
     ratios = {name: statistics.median(found[name] / found[LOOP] for found in rounds) for name in (ONE, MANY)}
     options.json.write_text(json.dumps({"rounds": rounds, "medians": medians, "ratios": ratios}, indent=2) + "\n")
-    write_table(medians, ratios, options.rounds)
+    put(tables(options.json))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Every command and every block of code in the README runs as it stands there."""
+"""Every command and every block of code in the README and in the guides runs as it stands there."""
 
 import os
 import re
@@ -9,9 +9,25 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```", (ROOT / "README.md").read_text(), re.M | re.S)
-PYTHON = [code for language, code in BLOCKS if language == "python"]
-COMMANDS = [line for language, code in BLOCKS if language == "bash" for line in code.splitlines() if line]
+
+
+def blocks(page: str, language: str) -> list[str]:
+    """The blocks of code of a page in a language; what is shown and not run is `text`."""
+    found = re.findall(r"^```(\w+)\n(.*?)^```", (ROOT / page).read_text(), re.MULTILINE | re.DOTALL)
+    return [code for name, code in found if name == language]
+
+
+def commands(page: str) -> list[str]:
+    return [line for block in blocks(page, "bash") for line in block.splitlines() if line]
+
+
+PYTHON, COMMANDS = blocks("README.md", "python"), commands("README.md")
+GUIDES = [
+    str(file.relative_to(ROOT)) for file in (ROOT / "docs/start.md", *sorted((ROOT / "docs/how-to").glob("*.md")))
+]
+# In one process, so that a block may use what those above it made; what the README has as well is run there.
+TOGETHER = {page: "\n".join(code for code in blocks(page, "python") if code not in PYTHON) for page in GUIDES}
+ONE_AFTER_THE_OTHER = {page: commands(page) for page in GUIDES}
 
 
 def shell(command: str, folder: Path) -> subprocess.CompletedProcess:
@@ -33,6 +49,10 @@ def test_the_readme_has_what_is_tested_here():
     assert len(PYTHON) >= 2 and len(COMMANDS) >= 3
 
 
+def test_the_guides_have_what_is_tested_here():
+    assert sum(map(bool, TOGETHER.values())) >= 8 and sum(map(bool, ONE_AFTER_THE_OTHER.values())) >= 6
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("code", PYTHON, ids=range(len(PYTHON)))
 def test_python_block(code, tmp_path):
@@ -47,3 +67,17 @@ def test_commands_in_their_order(tmp_path):
         shell(command, ROOT if command.startswith("make ") else tmp_path)
     assert list((tmp_path / "runs").glob("*/episode.mp4"))
     assert list((ROOT / "runs" / "demo").glob("*/episode.*"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", [page for page in GUIDES if TOGETHER[page]])
+def test_python_blocks_of_a_guide_run_in_their_order(page, tmp_path):
+    (tmp_path / "page.py").write_text(TOGETHER[page])
+    assert shell(f"{sys.executable} page.py", tmp_path).stdout.strip()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", [page for page in GUIDES if ONE_AFTER_THE_OTHER[page]])
+def test_commands_of_a_guide_run_in_their_order(page, tmp_path):
+    for command in ONE_AFTER_THE_OTHER[page]:
+        shell(command, tmp_path)
