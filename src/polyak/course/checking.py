@@ -16,6 +16,8 @@ CHAPTERS = {  # chapter -> the module of its exercises
     "2": "planning",
     "3": "sampling",
     "4": "q_tables",
+    "5": "cliff",
+    "6": "tic_tac_toe",
 }
 LONGEST = 160  # characters of the arguments that a sentence shows
 
