@@ -43,6 +43,7 @@ OFF_POLICY = RATE | {
 CONTINUOUS = OFF_POLICY | {"action_noise": "normal:0.7"}  # every action is tried for ever, so that its value is learnt
 TARGETS, HEAT = {"tau": 0.05}, {"ent_coef_init": 0.1}
 SOFT = CONTINUOUS | TARGETS | HEAT
+SEARCH = {"session_length": 1, "episodes_per_member": 8}  # the first step tells policies apart, what follows does not
 ACTOR_CRITIC = RATE | TANH | {"max_grad_norm": 10.0}
 
 SMALL: dict[str, dict[str, Any]] = {
@@ -51,6 +52,16 @@ SMALL: dict[str, dict[str, Any]] = {
     "monte-carlo": BLOCKS,
     "off-policy-monte-carlo": BLOCKS,
     "tabular-cem": {"session_length": 16},
+    "random-search": SEARCH | {"episodes_per_member": 32},
+    "hill-climbing": SEARCH | {"episodes_per_member": 32},
+    "simulated-annealing": SEARCH
+    | {"episodes_per_member": 16, "temperature": 0.1, "final_temperature": 0.01, "sigma": 1.0, "final_sigma": 1.0},
+    "genetic": SEARCH | {"episodes_per_member": 16, "elite_share": 0.5, "sigma": 0.5},
+    "cem": SEARCH | {"extra_sigma": 1.0},
+    "openai-es": SEARCH | {"network": "mlp:none"},
+    "ars": SEARCH,
+    "cma-es": SEARCH,
+    "nelder-mead": SEARCH,
     "dqn": REPLAY | MLP,
     "c51": REPLAY | MLP | ATOMS,
     "qr-dqn": REPLAY | MLP | {"n_quantiles": 8},
@@ -75,6 +86,7 @@ SMALL: dict[str, dict[str, Any]] = {
     | HEAT
     | MEMORY
     | {"gradient_steps": 2, "batch_size": 16, "network": "mlp:16+gru:16"},
+    "deep-cem": ACTOR_CRITIC | {"session_length": 16, "batch_size": 8, "n_epochs": 4},
 }
 
 # What is left to `make test-all`: SAC goes the same way through the code, and each of these takes half a minute to
@@ -105,6 +117,7 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "td3, normalised": ("td3", {"normalize_observation": True, "policy_delay": 1}),
     "sac, given temperature": ("sac", {"ent_coef": 0.01, "action_noise": "ou:0.1"}),
     "ppo, penalised": ("ppo", {"kl_coef": 1.0, "target_kl": 0.01}),
+    "deep-cem, none kept": ("deep-cem", {"keep_rounds": 0, "normalize_observation": True, "ent_coef": 0.01}),
 }
 
 # What each world shows and what it is given; an algorithm is tested in the first that suits it.
@@ -130,8 +143,8 @@ def algorithm(case: str, **changes: Any) -> Algorithm:
 
 
 def few_envs(algorithm: Algorithm) -> int:
-    """How many environments side by side: its own number, if that is small."""
-    return min(4, algorithm.default_num_envs)
+    """How many environments side by side: its own number, if that is small; more where they are a population."""
+    return 64 if hasattr(algorithm, "search") else min(4, algorithm.default_num_envs)
 
 
 def suits(algorithm: Algorithm, world: str) -> bool:

@@ -74,6 +74,9 @@ from .algorithms.search.genetic import Genetic as Genetic
 from .algorithms.search.cem import CEM as CEM
 from .algorithms.search.openai_es import OpenAIES as OpenAIES
 from .algorithms.search.ars import ARS as ARS
+from .algorithms.search.deep_cem import DeepCEM as DeepCEM
+from .algorithms.search.cma_es import CMAES as CMAES
+from .algorithms.search.nelder_mead import NelderMead as NelderMead
 
 # Planning, on an `MDP`
 from .algorithms.planning.backward_induction import (

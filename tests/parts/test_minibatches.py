@@ -1,11 +1,12 @@
 """Blocks of steps cut into minibatches."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from polyak.errors import BadSetting
-from polyak.parts.minibatches import check_batch_size, shuffled
+from polyak.parts.minibatches import check_batch_size, minibatch, minibatches_of, shuffled, shuffled_first
 
 
 @pytest.mark.parametrize(
@@ -30,3 +31,26 @@ def test_each_epoch_takes_every_step_once():
     epochs = np.asarray(rows).reshape(3, 12)
     np.testing.assert_array_equal(np.sort(epochs), np.tile(np.arange(12), (3, 1)))
     assert (epochs[0] != epochs[1]).any()
+
+
+def test_each_epoch_begins_with_the_steps_that_count_in_another_order():
+    which = jnp.arange(12) % 3 > 0
+    orders = np.asarray(shuffled_first(jax.random.key(0), which, 3))
+    np.testing.assert_array_equal(np.sort(orders), np.tile(np.arange(12), (3, 1)))
+    np.testing.assert_array_equal(np.sort(orders[:, :8]), np.tile(np.flatnonzero(which), (3, 1)))
+    assert (orders[0, :8] != orders[1, :8]).any()
+
+
+@pytest.mark.parametrize("batch_size", [1, 4, 5, 12, 100])
+@pytest.mark.parametrize("count", [0, 1, 5, 8, 12])
+def test_minibatches_take_each_of_the_first_steps_once_and_are_as_equal_as_can_be(count, batch_size):
+    order, taken = jnp.arange(12)[::-1], []
+    minibatches = int(minibatches_of(jnp.int32(count), batch_size))
+    assert minibatches == max(1, -(-count // batch_size))
+    for i in range(minibatches):
+        indices, belongs = minibatch(order, jnp.int32(count), batch_size, jnp.int32(i))
+        assert indices.shape == (batch_size,)
+        taken.append(np.asarray(indices)[np.asarray(belongs)])
+    np.testing.assert_array_equal(np.concatenate(taken), order[:count])
+    sizes = list(map(len, taken))
+    assert max(sizes) - min(sizes) <= 1

@@ -18,6 +18,7 @@ CHAPTERS = {  # chapter -> the module of its exercises
     "4": "q_tables",
     "5": "cliff",
     "6": "tic_tac_toe",
+    "8": "linear_sarsa",
 }
 LONGEST = 160  # characters of the arguments that a sentence shows
 

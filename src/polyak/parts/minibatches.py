@@ -3,6 +3,7 @@
 import math
 
 import jax
+import jax.numpy as jnp
 
 from polyak.agent import Array, Key
 from polyak.errors import BadSetting
@@ -41,3 +42,26 @@ def shuffled(key: Key, total: int, batch_size: int, n_epochs: int) -> Array:
         return jax.random.permutation(key, total).reshape(-1, batch_size)
 
     return jax.vmap(order)(jax.random.split(key, n_epochs)).reshape(-1, batch_size)
+
+
+def shuffled_first(key: Key, which: Array, n_epochs: int) -> Array:
+    """[n_epochs, N] indices: in every epoch those where `which` [N] is true, reordered, and behind them the others."""
+    return jnp.argsort(jax.random.uniform(key, (n_epochs, which.shape[0])) + ~which, -1)
+
+
+def minibatches_of(count: Array, batch_size: int) -> Array:
+    """[] how many minibatches `count` [] steps are cut into: ceil(count / batch_size), at least one."""
+    return jnp.maximum(-(-count // batch_size), 1)
+
+
+def minibatch(order: Array, count: Array, batch_size: int, i: Array) -> tuple[Array, Array]:
+    """The i-th of the minibatches that the first `count` [] indices of `order` [N] are cut into, as equal as can be.
+
+    Returns:
+        [batch_size] indices, and [batch_size] bool, which of them belong to it.
+    """
+    minibatches = minibatches_of(count, batch_size)
+    size, longer = count // minibatches, count % minibatches
+    place = i * size + jnp.minimum(i, longer) + jnp.arange(batch_size)
+    belongs = jnp.arange(batch_size) < size + (i < longer)
+    return order[jnp.minimum(place, order.shape[0] - 1)], belongs

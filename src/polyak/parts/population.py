@@ -44,7 +44,7 @@ class Elite(NamedTuple):
     @staticmethod
     def of(x: Array) -> "Elite":
         """Vectors [E, D] before they are tried."""
-        return Elite(x, jnp.full(len(x), -jnp.inf), jnp.zeros(len(x)))
+        return Elite(x, jnp.full(len(x), -jnp.inf, x.dtype), jnp.zeros(len(x)))
 
     def after(self, members: Array, scores: Array) -> "Elite":
         """The elite after members [P, D] earned scores [P]; the first E members are the elite itself, tried again.
@@ -136,7 +136,8 @@ def agent(
         return hyper.network.init(key, space, actions.outputs, networks.orthogonal(2**0.5), networks.orthogonal(0.01))
 
     structure = jax.eval_shape(first_network, jax.random.key(0))
-    unravel = ravel_pytree(jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), structure))[1]
+    zeros, unravel = ravel_pytree(jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), structure))
+    jax.eval_shape(search.init, jax.random.key(0), zeros)  # a search that cannot take so many dimensions refuses here
 
     def init(key: Key) -> State:
         network_key, search_key, ask_key = jax.random.split(key, 3)

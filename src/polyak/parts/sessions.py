@@ -11,6 +11,10 @@ def first_episodes(block: Step) -> Array:
     return jnp.cumsum(over, 0) - over == 0
 
 
-def session_returns(block: Step) -> Array:
-    """[B] the sum of rewards of the first episode of each environment, or of as much of it as the block holds."""
-    return jnp.sum(block.reward * first_episodes(block), 0)
+def session_returns(block: Step, gamma: float = 1.0) -> Array:
+    """[B] the sum of rewards of the first episode of each environment, or of as much of it as the block holds; with a
+    `gamma`, rewards count less by it with every step."""
+    weight = first_episodes(block)
+    if gamma != 1.0:
+        weight = weight * gamma ** jnp.arange(block.reward.shape[0], dtype=jnp.float32)[:, None]
+    return jnp.sum(block.reward * weight, 0)
