@@ -19,6 +19,7 @@ CHAPTERS = {  # chapter -> the module of its exercises
     "5": "cliff",
     "6": "tic_tac_toe",
     "8": "linear_sarsa",
+    "9": "dqn",
 }
 LONGEST = 160  # characters of the arguments that a sentence shows
 
@@ -97,7 +98,7 @@ def called(function: Callable, case: tuple) -> Any:
 
 def difference(given: Any, wanted: Any, of: Callable[[], str]) -> str | None:
     """How a result differs from what is right, as the rest of a sentence; None where it does not."""
-    if isinstance(wanted, tuple):
+    if isinstance(wanted, tuple | list):
         if not isinstance(given, tuple | list) or len(given) != len(wanted):
             return f"it should return {len(wanted)} values, and returns {shown(given)}."
         pairs = zip(given, wanted, strict=True)
