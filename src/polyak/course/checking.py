@@ -20,6 +20,8 @@ CHAPTERS = {  # chapter -> the module of its exercises
     "6": "tic_tac_toe",
     "8": "linear_sarsa",
     "9": "dqn",
+    "12": "policy_gradients",
+    "13": "policy_search",
 }
 LONGEST = 160  # characters of the arguments that a sentence shows
 
