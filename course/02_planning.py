@@ -23,7 +23,9 @@ from polyak.course import check
 lake = polyak.MDP.from_gymnasium("FrozenLake-v1")
 P, R, gamma = lake.P, lake.R, 0.99
 print("P has shape", P.shape, "and R has shape", R.shape)
-print("from cell 14, action 2 (right) leads to", {int(s): round(P[14, 2, s], 2) for s in np.flatnonzero(P[14, 2])})
+print(
+    "from cell 14, action 2 (right) leads to", {int(s): round(float(P[14, 2, s]), 2) for s in np.flatnonzero(P[14, 2])}
+)
 
 
 # %% [markdown]

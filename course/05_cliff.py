@@ -127,14 +127,14 @@ assert late["sarsa"] > late["q-learning"] + 5, late
 # ## On many seeds
 #
 # Here are the library's learners on ten seeds each. The curves are of episodes while learning, exploration included.
-# The printed scores are of the final policies, without it.
+# The printed scores are of the final policies, without it. The world and these policies leave nothing to chance, so
+# one episode of each is enough.
 # %% tags=["train"]
-exploration = polyak.EpsilonGreedy(0.1)
-learners = [
-    kind(learning_rate=0.5, gamma=1.0, exploration=exploration)
-    for kind in (polyak.SARSA, polyak.ExpectedSARSA, polyak.QLearning)
+expected = polyak.ExpectedSARSA(learning_rate=polyak.StepSize(0.5, 0.01), gamma=1.0)
+runs = [
+    polyak.train(one, "CliffWalking-v1", steps=20_000, seeds=10, final_episodes=1, progress=False)
+    for one in ("sarsa", expected, "q-learning")
 ]
-runs = [polyak.train(one, "CliffWalking-v1", steps=15_000, seeds=10, progress=False) for one in learners]
 for run in runs:
     print(f"{run.about['algorithm']:14} {run.scores}")
 picture = polyak.draw_curves(runs)
@@ -143,7 +143,7 @@ picture
 
 # %% tags=["result"]
 assert runs[2].scores.mean == -13, runs[2].scores
-assert runs[1].scores.mean < runs[2].scores.mean, runs[1].scores
+assert runs[0].scores.mean == -17, runs[0].scores
 
 # %% [markdown]
 # ## What well-known listings get wrong

@@ -153,7 +153,7 @@ def run(path: Path, folder: Path) -> tuple[list[list[dict[str, Any]]], float]:
     book = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell.text) for cell in code])
     folder.mkdir(parents=True, exist_ok=True)
     start = time.perf_counter()
-    nbclient.NotebookClient(book, timeout=600, kernel_name="python3").execute(cwd=str(folder))
+    nbclient.NotebookClient(book, timeout=1800, kernel_name="python3").execute(cwd=str(folder))
     return [cell.outputs for cell in book.cells], time.perf_counter() - start
 
 

@@ -18,8 +18,10 @@ CHAPTERS = {  # chapter -> the module of its exercises
     "4": "q_tables",
     "5": "cliff",
     "6": "tic_tac_toe",
+    "7": "cross_entropy",
     "8": "linear_sarsa",
     "9": "dqn",
+    "10": "beyond_dqn",
     "12": "policy_gradients",
     "13": "policy_search",
 }
