@@ -130,7 +130,7 @@ print(
 # %% tags=["train"]
 run = polyak.train("afterstate-td", "tic-tac-toe", seeds=4, progress=False)
 print(run.scores, "against the perfect player: 0 is a draw")
-learnt = run.policy().tables["v"]
+learnt = np.asarray(run.policy().state.v)
 print("lost against the perfect player:", losses(learnt, 200), "of 200 games")
 
 # %% tags=["result"]
@@ -149,7 +149,7 @@ against_random = polyak.train(
     steps=300_000,
     progress=False,
 )
-openings = against_random.policy().tables["v"][game.AFTER[game.EMPTY]]
+openings = np.asarray(against_random.policy().state.v)[game.AFTER[game.EMPTY]]
 board = polyak.MDP.from_grid(["S..", "...", "..."], id="board")
 polyak.draw_values(board, openings, title="value of each opening, against a random player")
 

@@ -134,34 +134,38 @@ importance_weights = check("10.4", importance_weights)
 # %% [markdown]
 # ## All together
 #
-# In the library `double` is a setting, and the other two are parts that are passed in. `Rainbow` adds three more:
-# distributions of returns, several steps of looking ahead, and noise in the network's layers instead of
-# $\varepsilon$.
+# In the library `double` is a setting, and the other two are parts that are passed in. The other settings are those
+# of the preset for DQN on the pole. `Rainbow` adds three more improvements: distributions of returns, several steps
+# of looking ahead, and noise in the network's layers instead of $\varepsilon$.
 # %% tags=["train"]
-import dataclasses
-
-plain = polyak.DQN(
+all_three = polyak.DQN(
+    double=True,
+    network=polyak.Dueling(hidden=(128, 128), activation="relu", layer_norm=True),
+    replay=polyak.Prioritised(),
     learning_rate=1e-3,
+    anneal_learning_rate=True,
+    batch_size=64,
     buffer_size=20_000,
-    learning_starts=500,
     train_freq=4,
-    gradient_steps=4,
-    target_update_interval=250,
-    exploration_fraction=0.3,
-    network=polyak.MLP(hidden=(64, 64)),
+    gradient_steps=8,
+    n_steps=5,
+    huber_delta=100.0,
+    tau=0.05,
+    target_update_interval=4,
+    exploration_fraction=0.2,
+    exploration_final_eps=0.04,
 )
-all_three = dataclasses.replace(
-    plain, double=True, network=polyak.Dueling(hidden=(64, 64)), replay=polyak.Prioritised()
-)
-runs = [polyak.train(one, "CartPole-v1", steps=20_000, seeds=2, progress=False) for one in (plain, all_three)]
-for name, run in zip(("plain", "all three"), runs, strict=True):
-    print(f"{name:10} {run.scores}")
-polyak.draw_curves(runs)
+run = polyak.train(all_three, "CartPole-v1", steps=50_000, seeds=2, progress=False)
+print(run.scores)
+run.plot()
+
+# %% tags=["result"]
+assert run.scores.mean > 450, run.scores
 
 # %% [markdown]
-# Do not expect miracles on the pole. It has two actions, so the maximum hardly overestimates. The improvements were
-# made for Atari, with up to 18 actions and millions of steps. And two seeds prove nothing: compare on ten before you
-# believe.
+# Plain DQN with these settings reaches 500 on ten seeds too. The pole has two actions, so the maximum hardly
+# overestimates. The improvements were made for Atari, with up to 18 actions and millions of steps. And two seeds
+# prove nothing: compare on ten before you believe.
 #
 # ## What well-known listings get wrong
 #

@@ -24,6 +24,10 @@ CHAPTERS = {  # chapter -> the module of its exercises
     "10": "beyond_dqn",
     "12": "policy_gradients",
     "13": "policy_search",
+    "14": "actor_critics",
+    "15": "trust_regions",
+    "16": "continuous",
+    "17": "memory_and_models",
 }
 LONGEST = 160  # characters of the arguments that a sentence shows
 
@@ -144,6 +148,6 @@ def shown(value: Any) -> str:
             value = np.round(array.astype(float), 4).tolist() if array.dtype.kind in "fiu" else array.tolist()
         except (TypeError, ValueError):  # a list of arrays of several sizes
             pass
-    if isinstance(value, float) and value == int(value):
+    if isinstance(value, float) and value.is_integer():
         value = int(value)
     return printable(repr(value))
