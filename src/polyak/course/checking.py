@@ -22,12 +22,14 @@ CHAPTERS = {  # chapter -> the module of its exercises
     "8": "linear_sarsa",
     "9": "dqn",
     "10": "beyond_dqn",
+    "11": "pixels",
     "12": "policy_gradients",
     "13": "policy_search",
     "14": "actor_critics",
     "15": "trust_regions",
     "16": "continuous",
     "17": "memory_and_models",
+    "18": "instruments",
 }
 LONGEST = 160  # characters of the arguments that a sentence shows
 
