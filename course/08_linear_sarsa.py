@@ -150,7 +150,7 @@ runs = [
 ]
 for run in runs:
     print(run.about["settings"]["features"], run.scores)
-polyak.draw_curves(runs)
+polyak.draw_curves(runs, labels=["raw numbers", "Fourier features of order 3"])
 
 # %% tags=["result"]
 assert runs[0].scores.iqm < 150, runs[0].scores

@@ -159,7 +159,7 @@ print("the listing:", run.scores)
 # %% tags=["train"]
 modern = polyak.train("dqn", "CartPole-v1", seeds=2, progress=False)
 print("the preset:", modern.scores)
-polyak.draw_curves([run, modern])
+polyak.draw_curves([run, modern], labels=["the listing", "the preset"])
 
 # %% tags=["result"]
 assert modern.scores.mean > 450 > run.scores.mean, (modern.scores, run.scores)

@@ -144,7 +144,7 @@ runs = [
 for run in runs:
     settings = run.about["settings"]
     print(f"whiten {settings['whiten']!s:5}  baseline {settings['baseline']!s:5}  {run.scores}")
-polyak.draw_curves(runs)
+polyak.draw_curves(runs, labels=["plain", "whitened", "with a baseline"])
 
 # %% [markdown]
 # ## What well-known listings get wrong

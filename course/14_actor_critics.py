@@ -110,7 +110,7 @@ runs = [
 ]
 for run in runs:
     print(f"{run.about['settings']['weight']:10} {run.scores}")
-polyak.draw_curves(runs)
+polyak.draw_curves(runs, labels=[run.about["settings"]["weight"] for run in runs])
 
 # %% tags=["result"]
 assert runs[2].scores.mean > 200, runs[2].scores

@@ -138,7 +138,7 @@ forgets = polyak.train(
 )
 print("with a memory:   ", remembers.scores)
 print("without a memory:", forgets.scores)
-polyak.draw_curves([remembers, forgets])
+polyak.draw_curves([remembers, forgets], labels=["with a memory", "without"])
 
 # %% tags=["result"]
 assert remembers.scores.mean > forgets.scores.mean + 50, (remembers.scores, forgets.scores)

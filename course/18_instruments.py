@@ -173,7 +173,7 @@ resumed = polyak.resume(killed, progress=False)
 undisturbed = polyak.train("ppo", "CartPole-v1", steps=60_000, progress=False)
 same = [(run.path / "policy-0.safetensors").read_bytes() for run in (resumed, undisturbed)]
 print("the same policy:", same[0] == same[1])
-polyak.draw_curves([resumed, undisturbed])
+polyak.draw_curves([resumed, undisturbed], labels=["killed and resumed", "not disturbed"])
 
 # %% tags=["result"]
 assert same[0] == same[1]

@@ -174,7 +174,7 @@ def page(path: Path, outputs: list[list[dict[str, Any]]] | None, folder: Path) -
             parts.append(f"<details><summary>Solution</summary><pre><code>{answer}</code></pre></details>")
         else:
             parts.append(fenced(cell.text, "python"))
-        for output in shown:
+        for output in joined(shown):
             data = output.get("data", {})
             if "image/png" in data:
                 figures += 1
@@ -186,6 +186,17 @@ def page(path: Path, outputs: list[list[dict[str, Any]]] | None, folder: Path) -
             elif output.get("name") != "stderr":
                 parts.append(fenced(output.get("text") or data.get("text/plain", ""), "text"))
     return "\n\n".join(parts) + "\n"
+
+
+def joined(outputs: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Outputs with what was printed piece by piece in one."""
+    whole: list[dict[str, Any]] = []
+    for output in outputs:
+        if whole and "text" in output and output.get("name") == whole[-1].get("name"):
+            whole[-1] = {**whole[-1], "text": whole[-1]["text"] + output["text"]}
+        else:
+            whole.append(output)
+    return whole
 
 
 def fenced(text: str, language: str) -> str:

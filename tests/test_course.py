@@ -153,7 +153,7 @@ def test_a_page_has_tasks_solutions_and_figures_as_files(tmp_path):
     code = [cell for cell in build.cells_of(path) if cell.kind == "code"]
     picture = {"data": {"image/png": "iVBORw0KGgo="}}
     outputs: list = [[] for _ in code]
-    outputs[0] = [{"name": "stdout", "text": "hello\n"}, picture]
+    outputs[0] = [{"name": "stdout", "text": "hel"}, {"name": "stdout", "text": "lo\n"}, picture]
     text = build.page(path, outputs, tmp_path)
     assert text.startswith("# 1. Worlds\n") and "```text\nhello\n```" in text
     assert "![Figure 1 of this chapter](01_worlds-1.png)" in text

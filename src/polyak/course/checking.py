@@ -2,6 +2,7 @@
 
 import copy
 import dataclasses
+import functools
 import importlib
 import inspect
 from collections.abc import Callable, Iterator
@@ -91,7 +92,7 @@ def fault_of(exercise: Exercise, answer: Callable) -> str | None:
             return f"it raised {type(error).__name__}: {printable(str(error)) or 'without a word'}."
         if given is None:
             return "it returns nothing yet; replace the three dots by your code."
-        fault = fault or difference(given, wanted, lambda case=case: arguments(exercise.right, case))
+        fault = fault or difference(given, wanted, functools.partial(arguments, exercise.right, case))
     if fault is None:
         return None
     for mistake in exercise.mistakes:
