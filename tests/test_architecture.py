@@ -22,6 +22,7 @@ MAY_IMPORT = {
     "lazy": set(),
     "envs": {"agent", "errors", "lazy", "spaces", "envs"},
     "pictures": {"errors", "envs", "algorithms.planning.solution", "policy", "runs", "pictures"},
+    "course": {"errors", "runs.files", "course"},  # chapters use polyak as its users do
     "callbacks": {"errors", "policy", "runs", "run", "callbacks"},
     "engines": {"agent", "errors", "envs.base", "engines"},
 }

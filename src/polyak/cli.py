@@ -540,11 +540,13 @@ def course(chapter: str | None = None, /, out: str = ".") -> None:
         chapter: its number.
         out: the folder that the notebook goes into.
     """
+    import textwrap
+
     from polyak import course as chapters
 
     if chapter is None:
         for one in chapters.chapters():
-            print(f"{one.number:2}  {one.title}: {one.about}")
+            print(textwrap.fill(f"{one.number:2}  {one.title}: {one.about}", 100, subsequent_indent="    "))
         print("\nNext: polyak course 1")
         return
     path = chapters.copy(chapter, out)
