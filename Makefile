@@ -38,7 +38,7 @@ torture: $(VENV)/ready-to-test
 bench: $(VENV)/ready
 	$(BIN)/python -m benchmarks.speed
 
-# Figures of Sutton and Barto's book, drawn into docs/figures; half a minute.
+# Figures of Sutton and Barto's book, drawn into docs/figures; about a minute.
 figures: $(VENV)/ready
 	$(BIN)/python -m benchmarks.figures
 

@@ -1,6 +1,6 @@
 """Figures of Sutton and Barto's "Reinforcement learning: an introduction" (second edition), drawn by polyak's agents.
 
-    python benchmarks/figures.py [--out docs/figures] [--only 6.2 6.4 7.2 12.3] [--runs 100]
+    python benchmarks/figures.py [--out docs/figures] [--only 2.2 6.2 7.2 12.3] [--runs 100]
 
 What is drawn is also said in numbers, beside what the book says or shows. Agents are made inside the compiled program,
 so that one program learns with all step sizes at once.
@@ -23,6 +23,7 @@ from scipy.optimize import isotonic_regression
 
 import polyak
 from polyak.agent import Array, Key, PyTree, Spec, Step
+from polyak.bandit_regret import Game
 from polyak.envs.base import CompiledEnv
 
 matplotlib.use("Agg")
@@ -176,6 +177,198 @@ def spread(places: np.ndarray, gap: float) -> np.ndarray:
     room = gap * np.arange(len(places))
     moved[order] = isotonic_regression(places[order] - room).x + room
     return moved
+
+
+# ---- figures 2.2 to 2.6: the ten-armed testbed
+
+TOGETHER = 100  # problems that are learnt side by side
+PULLS = 1_000
+ActionValues = polyak.ActionValueBandit
+
+
+class OnTestbed(NamedTuple):
+    """How several settings of an algorithm do: means over problems."""
+
+    reward: np.ndarray  # [settings, pulls]
+    optimal: np.ndarray  # [settings, pulls] the share of problems in which the best arm was pulled
+
+
+def on_testbed(
+    make: Callable[[Array], Any], numbers: np.ndarray, problems: int, mean: float = 0.0, pulls: int = PULLS
+) -> OnTestbed:
+    """Learns the same problems of the ten-armed testbed with each of several settings, in one program.
+
+    Args:
+        make: an algorithm from a number.
+        numbers: [settings].
+        problems: how many, rounded up to whole hundreds where there are more than one hundred.
+        mean: of the arms' means.
+        pulls: of each problem.
+    """
+    bandit = polyak.bandits.gaussian(mean=mean)
+
+    def learn_one(number: Array, key: Key) -> tuple[Array, Array]:
+        game = Game.of(make(number), bandit, pulls)
+        _, seen = jax.lax.scan(game.play, game.start(key), jnp.arange(-(-pulls // game.length)))
+        return seen.reward.reshape(-1)[:pulls], seen.optimal.reshape(-1)[:pulls]
+
+    def learn_some(keys: Key) -> tuple[Array, Array]:
+        over_problems = jax.vmap(learn_one, (None, 0))
+        seen = jax.vmap(over_problems, (0, None))(jnp.float32(numbers), keys)
+        return jax.tree.map(lambda leaf: leaf.mean(1), seen)
+
+    together = min(problems, TOGETHER)
+    keys = jax.random.split(jax.random.key(0), (-(-problems // together), together))
+    means = jax.device_get(jax.jit(partial(jax.lax.map, learn_some))(keys))
+    return OnTestbed(*(leaf.mean(0) for leaf in means))
+
+
+def epsilon_greedy(epsilon: Array, **more: Any) -> Any:
+    return ActionValues(exploration=polyak.EpsilonGreedy(epsilon), **more)
+
+
+def optimistic(initial_value: Array) -> Any:
+    return ActionValues(learning_rate=0.1, exploration=polyak.EpsilonGreedy(0.0), initial_value=initial_value)
+
+
+def upper_confidence(c: Array) -> Any:
+    return ActionValues(exploration=polyak.UCB(c))
+
+
+EPSILONS = np.array([0.0, 0.01, 0.1])
+Named = dict[str, np.ndarray]  # [pulls] by the line's name
+
+
+def figure_2_2(problems: int = 2_000) -> OnTestbed:
+    return on_testbed(epsilon_greedy, EPSILONS, problems)
+
+
+def figure_2_3(problems: int = 2_000) -> Named:
+    """The share of best arms."""
+    hopeful = on_testbed(optimistic, np.array([5.0]), problems)
+    realistic = on_testbed(partial(epsilon_greedy, learning_rate=0.1), np.array([0.1]), problems)
+    return {"optimistic, greedy: Q = 5, epsilon = 0": hopeful.optimal[0], "Q = 0, epsilon = 0.1": realistic.optimal[0]}
+
+
+def figure_2_4(problems: int = 2_000) -> Named:
+    """Rewards."""
+    bounds = on_testbed(upper_confidence, np.array([2.0]), problems)
+    return {
+        "UCB, c = 2": bounds.reward[0],
+        "epsilon-greedy, 0.1": on_testbed(epsilon_greedy, np.array([0.1]), problems).reward[0],
+    }
+
+
+def figure_2_5(problems: int = 2_000) -> Named:
+    """The share of best arms, where their means lie around 4."""
+    found, alphas = {}, np.array([0.1, 0.4])
+    for baseline in (True, False):
+
+        def make(alpha: Array, baseline: bool = baseline) -> Any:
+            return polyak.GradientBandit(learning_rate=alpha, baseline=baseline)
+
+        for alpha, curve in zip(alphas, on_testbed(make, alphas, problems, mean=4.0).optimal, strict=True):
+            found[f"with{'' if baseline else 'out'} baseline, alpha = {alpha:g}"] = curve
+    return found
+
+
+STUDIED: dict[str, tuple[Callable[[Array], Any], np.ndarray]] = {
+    "epsilon-greedy: epsilon": (epsilon_greedy, 2.0 ** np.arange(-7, -1)),
+    "gradient bandit: alpha": (lambda alpha: polyak.GradientBandit(learning_rate=alpha), 2.0 ** np.arange(-5, 3)),
+    "UCB: c": (upper_confidence, 2.0 ** np.arange(-4, 3)),
+    "optimistic greedy, alpha = 0.1: Q": (optimistic, 2.0 ** np.arange(-2, 3)),
+}
+
+
+def figure_2_6(problems: int = 2_000) -> Named:
+    """[settings] the reward of a pull, mean over the first 1,000."""
+    return {name: on_testbed(*studied, problems).reward.mean(1) for name, studied in STUDIED.items()}
+
+
+def draw_2_2(found: OnTestbed, problems: int) -> pyplot.Figure:
+    figure, both = pyplot.subplots(1, 2, figsize=(10, 4.2), layout="constrained")
+    draw_lines(both[0], {f"{epsilon:g}": line for epsilon, line in zip(EPSILONS, found.reward, strict=True)}, 0.06)
+    draw_lines(both[1], {f"{epsilon:g}": line for epsilon, line in zip(EPSILONS, found.optimal, strict=True)}, 0.04)
+    both[0].set(title="reward", ylim=(0, 1.6))
+    both[1].set(title="share of best arms", ylim=(0, 1))
+    figure.suptitle(f"Ten-armed testbed: epsilon-greedy action values, mean of {problems:,} problems", fontsize=11)
+    return figure
+
+
+def draw_lines(axes: pyplot.Axes, lines: Named, gap: float) -> None:
+    """A line for each name, which stands at its end."""
+    heights = spread(np.array([line[-50:].mean() for line in lines.values()]), gap)
+    for number, ((name, line), height) in enumerate(zip(lines.items(), heights, strict=True)):
+        axes.plot(np.arange(1, len(line) + 1), line, color=f"C{number}", linewidth=0.9)
+        beside(axes, (len(line), height), name, f"C{number}")
+    axes.set(xlabel="pulls", xlim=(0, 1.1 * len(line)))
+
+
+def draw_named(title: str, label: str, below: float, above: float, found: Named, problems: int) -> pyplot.Figure:
+    figure, axes = pyplot.subplots(figsize=(6.8, 4.2), layout="constrained")
+    for number, (name, line) in enumerate(found.items()):
+        axes.plot(np.arange(1, len(line) + 1), line, color=f"C{number}", linewidth=0.9, label=name)
+    axes.legend(frameon=False, loc="lower right")
+    axes.set(xlabel="pulls", ylabel=label, xlim=(0, len(line)), ylim=(below, above))
+    axes.set_title(f"{title}, mean of {problems:,} problems")
+    return figure
+
+
+def draw_2_6(found: Named, problems: int) -> pyplot.Figure:
+    figure, axes = pyplot.subplots(figsize=(6.8, 4.2), layout="constrained")
+    for (name, line), (_, numbers) in zip(found.items(), STUDIED.values(), strict=True):
+        axes.plot(numbers, line, marker="o", markersize=3, linewidth=1.4, label=name)
+    axes.set_xscale("log", base=2)
+    axes.legend(frameon=False, loc="lower center", fontsize=9)
+    axes.set(xlabel="epsilon, alpha, c, Q", ylabel=f"reward, mean of the first {PULLS:,} pulls", ylim=(0.95, 1.55))
+    axes.set_title(f"Ten-armed testbed: a parameter study, mean of {problems:,} problems")
+    return figure
+
+
+def say_2_2(found: OnTestbed) -> list[str]:
+    rewards, shares = found.reward[:, -100:].mean(1), 100 * found.optimal[:, -100:].mean(1)
+    return [
+        f"reward of the last 100 pulls with epsilon 0, 0.01, 0.1: {', '.join(f'{one:.2f}' for one in rewards)} "
+        "(book: greedy about 1, of 1.54 that are possible)",
+        f"best arm in the last 100 pulls: {', '.join(f'{one:.0f} %' for one in shares)} "
+        "(book: greedy about a third; 0.1 never more than 91 %; 0.01 slower, in the end better)",
+    ]
+
+
+def say_2_3(found: Named) -> list[str]:
+    hopeful, realistic = found.values()
+    return [
+        f"best arm in pulls 11 to 50: optimistic {100 * hopeful[10:50].mean():.0f} %, realistic "
+        f"{100 * realistic[10:50].mean():.0f} %; in the last 100: {100 * hopeful[-100:].mean():.0f} %, "
+        f"{100 * realistic[-100:].mean():.0f} % (book: optimistic worse at first, better in the end)",
+        f"optimistic, pulls 10, 11 and 13: {100 * hopeful[9]:.0f} %, {100 * hopeful[10]:.0f} %, "
+        f"{100 * hopeful[12]:.0f} % (book: a spike, exercise 2.6)",
+    ]
+
+
+def say_2_4(found: Named) -> list[str]:
+    bounds, epsilon = found.values()
+    above = 100 * (bounds > epsilon)[100:].mean()
+    return [
+        f"reward of the last 100 pulls: UCB {bounds[-100:].mean():.2f}, epsilon-greedy {epsilon[-100:].mean():.2f}; "
+        f"UCB above in {above:.0f} % of pulls after 100 (book: above but for the first ten)",
+        f"UCB's pulls 10, 11 and 13: {bounds[9]:.2f}, {bounds[10]:.2f}, {bounds[12]:.2f} (book: a spike, exercise 2.8)",
+    ]
+
+
+def say_2_5(found: Named) -> list[str]:
+    last = ", ".join(f"{name}: {100 * curve[-100:].mean():.0f} %" for name, curve in found.items())
+    return [f"best arm in the last 100 pulls: {last} (book: far better with baseline, and 0.1 better than 0.4)"]
+
+
+def say_2_6(found: Named) -> list[str]:
+    lines = []
+    for (name, curve), (_, numbers) in zip(found.items(), STUDIED.values(), strict=True):
+        best = int(curve.argmax())
+        lines.append(
+            f"{name} = {numbers[best]:g} is best: {curve[best]:.3f}; at its ends {curve[0]:.3f}, {curve[-1]:.3f}"
+        )
+    return [*lines, "(book: UCB best of all, and each method best in the middle of its range)"]
 
 
 # ---- example 6.2: TD(0) and Monte Carlo on a walk over five states
@@ -403,7 +596,16 @@ def figures_12_3_and_12_6(runs: int) -> tuple[Curves, Curves]:
     return figure_12_3(runs), figure_12_6(runs)
 
 
+SHARE, REWARD = "share of best arms", "reward"
+draw_2_3 = partial(draw_named, "Ten-armed testbed, alpha = 0.1: optimistic first values", SHARE, 0.0, 1.0)
+draw_2_4 = partial(draw_named, "Ten-armed testbed: upper confidence bounds", REWARD, 0.0, 1.6)
+draw_2_5 = partial(draw_named, "Ten-armed testbed around 4: the gradient bandit", SHARE, 0.0, 1.0)
 FIGURES = {
+    "2.2": Figure("figure-2.2.png", 20, figure_2_2, draw_2_2, say_2_2),
+    "2.3": Figure("figure-2.3.png", 20, figure_2_3, draw_2_3, say_2_3),
+    "2.4": Figure("figure-2.4.png", 20, figure_2_4, draw_2_4, say_2_4),
+    "2.5": Figure("figure-2.5.png", 20, figure_2_5, draw_2_5, say_2_5),
+    "2.6": Figure("figure-2.6.png", 20, figure_2_6, draw_2_6, say_2_6),
     "6.2": Figure("example-6.2.png", 1, example_6_2, draw_6_2, say_6_2),
     "6.4": Figure("figure-6.4.png", 5, figure_6_4, draw_6_4, say_6_4),
     "7.2": Figure("figure-7.2.png", 1, figure_7_2, draw_7_2, say_7_2),
@@ -423,7 +625,9 @@ def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=ROOT / "docs" / "figures", help="the folder for the pictures")
     parser.add_argument("--only", nargs="+", choices=FIGURES, default=list(FIGURES), help="which of them")
-    parser.add_argument("--runs", type=int, default=100, help="runs to average over; five times as many for 6.4")
+    parser.add_argument(
+        "--runs", type=int, default=100, help="runs to average over; five times as many for 6.4, 20 for 2.x"
+    )
     args = parser.parse_args(argv)
     args.out.mkdir(parents=True, exist_ok=True)
     for name in args.only:

@@ -106,7 +106,7 @@ def landscape(folder: Path) -> None:
     """Draws the landscape and its film."""
     searches = [
         polyak.HillClimbing(sigma=0.3),
-        polyak.NelderMead(sigma=0.5),
+        polyak.NelderMead(edge=0.5),
         polyak.SimulatedAnnealing(temperature=10.0, sigma=0.5, final_sigma=0.05),
         polyak.OpenAIES(sigma=0.5, learning_rate=0.1, optimizer=polyak.Adam()),
     ]

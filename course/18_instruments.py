@@ -139,7 +139,7 @@ run = polyak.train(
     polyak.PPO(n_steps=64, anneal_learning_rate=True),
     corridor,
     steps=40_000,
-    eval_every=4_000,
+    eval_every=1_000,
     callbacks=[Patience(3)],
     progress=False,
 )

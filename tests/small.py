@@ -87,6 +87,15 @@ SMALL: dict[str, dict[str, Any]] = {
     | MEMORY
     | {"gradient_steps": 2, "batch_size": 16, "network": "mlp:16+gru:16"},
     "deep-cem": ACTOR_CRITIC | {"session_length": 16, "batch_size": 8, "n_epochs": 4},
+    "linucb": {"alpha": 2.0},  # the rewards of the known world are not linear, so that bounds must be wide
+    "neural-linear": {
+        "learning_rate": 1e-2,
+        "buffer_size": 500,
+        "batch_size": 16,
+        "train_freq": 4,
+        "gradient_steps": 4,
+        "network": "mlp:16",
+    },
 }
 
 # What is left to `make test-all`: SAC goes the same way through the code, and each of these takes half a minute to
@@ -116,6 +125,9 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "ddpg, prioritised": ("ddpg", {"replay": "prioritised", "n_steps": 3, "action_noise": "ou:0.5:0.15:1"}),
     "td3, normalised": ("td3", {"normalize_observation": True, "policy_delay": 1}),
     "sac, given temperature": ("sac", {"ent_coef": 0.01, "action_noise": "ou:0.1"}),
+    "action-value-bandit, bounds": ("action-value-bandit", {"exploration": "ucb:2", "learning_rate": 0.1}),
+    "gradient-bandit, no baseline": ("gradient-bandit", {"baseline": False, "learning_rate": "1:0.1"}),
+    "thompson-sampling, normal": ("thompson-sampling", {"prior": "normal"}),
     "ppo, penalised": ("ppo", {"kl_coef": 1.0, "target_kl": 0.01}),
     "deep-cem, none kept": ("deep-cem", {"keep_rounds": 0, "normalize_observation": True, "ent_coef": 0.01}),
 }
@@ -131,6 +143,7 @@ WORLDS = {
     "FrozenLake-v1": (STATES, gymnasium.spaces.Discrete(4)),
     "tic-tac-toe": (BOARDS, gymnasium.spaces.Discrete(9)),
     "bit-flipping/5": (GOALS, gymnasium.spaces.Discrete(5)),
+    "bandit/bernoulli": (gymnasium.spaces.Discrete(1), gymnasium.spaces.Discrete(10)),
 }
 
 
@@ -157,5 +170,6 @@ def suits(algorithm: Algorithm, world: str) -> bool:
 
 
 def world_of(algorithm: Algorithm) -> str:
-    """The id of the world that it is tested in."""
-    return next(id for id in WORLDS if suits(algorithm, id))
+    """The id of the world that it is tested in: of bandits that read no vectors a bandit, where one suits them."""
+    bandits = [id for id in WORLDS if id.startswith("bandit/") and ".bandits." in type(algorithm).__module__]
+    return next(id for id in ("CartPole-v1", *bandits, *WORLDS) if suits(algorithm, id))

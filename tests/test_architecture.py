@@ -21,7 +21,16 @@ MAY_IMPORT = {
     "algorithms/planning": {"errors", "envs.mdp", "algorithms.planning"},  # a model is all that it works on
     "lazy": set(),
     "envs": {"agent", "errors", "lazy", "spaces", "envs"},
-    "pictures": {"errors", "envs", "algorithms.planning.solution", "policy", "runs", "pictures"},
+    "pictures": {
+        "errors",
+        "envs",
+        "algorithms.planning.solution",
+        "policy",
+        "runs",
+        "pictures",
+        "agent",
+        "parts.population",
+    },
     "course": {"errors", "runs.files", "course"},  # chapters use polyak as its users do
     "callbacks": {"errors", "policy", "runs", "run", "callbacks"},
     "engines": {"agent", "errors", "envs.base", "engines"},

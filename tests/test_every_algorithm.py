@@ -84,6 +84,21 @@ def world(observed: gymnasium.Space, acted: gymnasium.Space) -> CompiledEnv:
     return CompiledEnv("known", observed, acted, LONGEST, noise, reset, step, Goal(reward))
 
 
+PAYS = np.array([0.2, 0.8])  # with these probabilities the arms of a bandit pay 1
+
+
+def two_arms() -> CompiledEnv:
+    """A bandit, for what looks no further than the reward."""
+
+    def reset(noise):
+        return (), jnp.int32(0)
+
+    def step(state, action, noise):
+        return (), jnp.int32(0), jnp.float32(noise < jnp.asarray(PAYS)[action]), jnp.bool_(True), jnp.bool_(False)
+
+    return CompiledEnv("known bandit", gymnasium.spaces.Discrete(1), CHOICES, None, jax.random.uniform, reset, step)
+
+
 # One in place of each world of `tests/small.py`, which shows and is given the like.
 KNOWN = {
     "CartPole-v1": world(VECTORS, CHOICES),
@@ -91,6 +106,7 @@ KNOWN = {
     "FrozenLake-v1": world(NUMBERS, CHOICES),
     "tic-tac-toe": world(AFTERSTATES, CHOICES),
     "bit-flipping/5": world(GOALS, CHOICES),
+    "bandit/bernoulli": two_arms(),
 }
 
 
@@ -166,6 +182,11 @@ def test_the_known_values_and_the_best_actions_are_learnt(case):
     state, metrics = learnt(case)
     prediction = hasattr(algorithm, "policy")  # that of chance
     action = np.asarray(agent.act(state, agent.start(4), places(env), (), False)[0])
+    if env.id == "known bandit":
+        assert action.tolist() == [1] * 4
+        if hasattr(state, "q"):
+            np.testing.assert_allclose(state.q[0], PAYS, atol=0.1)
+        return
     if not prediction:
         best = [0, 1] if env.action_space == CHOICES else [[-0.5], [0.5]]
         np.testing.assert_allclose(action[:2], best, atol=0.15)
@@ -197,7 +218,8 @@ def test_both_engines_make_the_same_run(case):
 
 def assert_same_run(compiled, host):
     """Returns how many episodes ended."""
-    runs = [run(engine, 3, fills=(), trains=(4, 4, 4)) for engine in (compiled, host)]
+    trains = (4, 4, 4) if compiled.block_size > compiled.num_envs else (4, 4, 16, 16)  # an episode of CartPole fits in
+    runs = [run(engine, 3, fills=(), trains=trains) for engine in (compiled, host)]
     (first, first_metrics), (second, second_metrics) = runs
     assert_close(first.agent, second.agent, 1e-4)  # parameters, optimiser, replay or moments, step
     assert_close((first.obs, first.episodes, first.iteration), (second.obs, second.episodes, second.iteration), 1e-4)
@@ -297,7 +319,7 @@ def test_an_update_that_would_spoil_what_was_learnt_is_not_made(reward, case):
         assert refused or (reward == 3e38 and not TABLES & set(type(loop.agent)._fields)), "the run would go on"
 
 
-TABLES = {"q", "v", "w"}
+TABLES = {"q", "v", "w", "preferences", "log_weights", "posterior"}
 
 
 def numbers(state):

@@ -26,6 +26,44 @@ def test_sarsa_earns_more_than_q_learning_while_it_learns_beside_the_cliff():
     assert all(curve[:5].mean() < curve[-5:].mean() for curve in found.values())
 
 
+@pytest.mark.slow
+def test_exploring_finds_better_arms_than_greed_on_the_testbed():
+    found = figures.figure_2_2(problems=300)
+    greedy, _, exploring = found.optimal[:, -100:].mean(1)
+    assert 0.25 < greedy < 0.45 and 0.7 < exploring < 0.91
+    assert found.reward[2, -100:].mean() > found.reward[0, -100:].mean() + 0.2
+
+
+@pytest.mark.slow
+def test_optimism_costs_at_first_and_pays_later():
+    hopeful, realistic = figures.figure_2_3(problems=300).values()
+    assert hopeful[12:50].mean() < realistic[12:50].mean() - 0.1
+    assert hopeful[-100:].mean() > realistic[-100:].mean() + 0.03
+    assert hopeful[10] > 2 * max(hopeful[9], hopeful[12])  # after every arm was tried once, the best is
+
+
+@pytest.mark.slow
+def test_upper_confidence_bounds_earn_more_than_chance():
+    bounds, epsilon = figures.figure_2_4(problems=300).values()
+    assert bounds[-100:].mean() > epsilon[-100:].mean() + 0.05
+
+
+@pytest.mark.slow
+def test_a_baseline_makes_the_gradient_bandit_find_the_best_arm():
+    slow, fast, slow_without, fast_without = (
+        curve[-100:].mean() for curve in figures.figure_2_5(problems=300).values()
+    )
+    assert slow > fast > slow_without > fast_without
+
+
+@pytest.mark.slow
+def test_every_method_is_best_in_the_middle_of_its_range_and_bounds_are_best_of_all():
+    found = figures.figure_2_6(problems=300)
+    assert all(0 < curve.argmax() < len(curve) - 1 for curve in found.values())
+    best = {name: curve.max() for name, curve in found.items()}
+    assert max(best, key=best.get) == "UCB: c"
+
+
 RATES = np.array([0.05, 0.2, 0.4, 0.8])
 
 

@@ -9,13 +9,14 @@ import pytest
 from hypothesis import Phase, given, settings, strategies as st
 
 from polyak.algorithms import ALGORITHMS
-from polyak.parts import action_noise, exploration, features, optimise, sampling
+from polyak.parts import action_noise, exploration, features, optimise, priors, sampling
 from polyak.parts.action_noise import ActionNoise
 from polyak.parts.exploration import Exploration
 from polyak.parts.features import Features
 from polyak.parts.networks import NETWORKS, Network, Recurrent
 from polyak.parts.optimise import Optimizer
 from polyak.parts.policies import TabularPolicy
+from polyak.parts.priors import Prior
 from polyak.parts.ranges import Range
 from polyak.parts.replay import Sampling
 from polyak.parts.schedules import StepSize
@@ -76,6 +77,7 @@ FORMS[ActionNoise | None] = st.none() | FORMS[ActionNoise]
 FORMS[Optimizer] = st.one_of(made(kind) for kind in optimise.OPTIMIZERS.values())
 FORMS[Features] = st.one_of(made(kind) for kind in features.KINDS.values())
 FORMS[Sampling] = st.one_of(made(kind) for kind in sampling.SAMPLINGS.values())
+FORMS[Prior] = st.one_of(made(kind) for kind in priors.PRIORS.values())
 FORMS[TabularPolicy] = st.just(TabularPolicy()) | given_policies()
 FORMS[float | StepSize] = made(StepSize) | made(StepSize, power=st.just(1))
 
@@ -97,6 +99,8 @@ def test_every_part_that_has_a_text_form_is_checked_here():
         (optimise.Adam(beta1=0.5), "adam:1e-08:0.5"),
         (sampling.Prioritised(), "prioritised:0.6:0.4:1.0"),
         (features.Tiles(), "tiles:8:8"),
+        (priors.BetaPrior(), "beta:1.0:1.0"),
+        (priors.NormalPrior(), "normal:0.0:1.0:1.0"),
     ],
 )
 def test_texts_of_parts_stay_as_checkpoints_have_them(part, text):

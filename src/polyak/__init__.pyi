@@ -2,6 +2,7 @@
 # and type checkers read the same lines, and the algorithms of the command line are those of this page, in this order.
 
 # Training, and what comes of it
+from .bandit_regret import Regret as Regret, regret as regret
 from .errors import Error as Error
 from .evaluation import Scores as Scores, evaluate as evaluate
 from .policy import Policy as Policy, load as load
@@ -22,7 +23,7 @@ from .callbacks import (
 )
 
 # Environments
-from .envs import CompiledEnv as CompiledEnv, make as make
+from .envs import Bandit as Bandit, CompiledEnv as CompiledEnv, bandits as bandits, make as make
 from .envs.check import Finding as Finding, Findings as Findings, check as check
 from .envs.masks import MaskActions as MaskActions
 from .envs.mdp import MDP as MDP
@@ -45,6 +46,10 @@ from .algorithms.tabular.double_q_learning import DoubleQLearning as DoubleQLear
 from .algorithms.tabular.q_lambda import QLambda as QLambda
 from .algorithms.tabular.dyna_q import DynaQ as DynaQ
 from .algorithms.tabular.afterstate_td import AfterstateTD as AfterstateTD
+from .algorithms.bandits.action_value_bandit import ActionValueBandit as ActionValueBandit
+from .algorithms.bandits.gradient_bandit import GradientBandit as GradientBandit
+from .algorithms.bandits.exp3 import EXP3 as EXP3
+from .algorithms.bandits.thompson_sampling import ThompsonSampling as ThompsonSampling
 from .algorithms.linear.linear_sarsa import LinearSARSA as LinearSARSA
 from .algorithms.linear.linear_q_learning import LinearQLearning as LinearQLearning
 from .algorithms.value.dqn import DQN as DQN
@@ -77,6 +82,12 @@ from .algorithms.search.ars import ARS as ARS
 from .algorithms.search.deep_cem import DeepCEM as DeepCEM
 from .algorithms.search.cma_es import CMAES as CMAES
 from .algorithms.search.nelder_mead import NelderMead as NelderMead
+
+# Bandits with contexts
+from .algorithms.bandits.lin_greedy import LinGreedy as LinGreedy
+from .algorithms.bandits.linucb import LinUCB as LinUCB
+from .algorithms.bandits.lints import LinTS as LinTS
+from .algorithms.bandits.neural_linear import NeuralLinear as NeuralLinear
 
 # Planning, on an `MDP`
 from .algorithms.planning.backward_induction import (
@@ -117,6 +128,7 @@ from .parts.networks import (
 )
 from .parts.optimise import Adam as Adam, RAdam as RAdam, RMSProp as RMSProp
 from .parts.policies import TabularPolicy as TabularPolicy
+from .parts.priors import BetaPrior as BetaPrior, NormalPrior as NormalPrior
 from .parts.replay import Hindsight as Hindsight, Prioritised as Prioritised, Uniform as Uniform
 from .parts.schedules import StepSize as StepSize
 
@@ -126,6 +138,7 @@ from .pictures.curves import draw_curves as draw_curves
 from .pictures.landscape import draw_landscape as draw_landscape, linear_policy_score as linear_policy_score
 from .pictures.path import draw_path as draw_path
 from .pictures.picture import Picture as Picture
+from .pictures.regret import draw_regret as draw_regret
 from .pictures.values import draw_values as draw_values
 
 # What an algorithm of your own is made of

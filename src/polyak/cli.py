@@ -24,6 +24,7 @@ usage: polyak COMMAND ...
   play GAME              play against a learner, e.g. polyak play tic-tac-toe
   plot RUN...            draw return against steps, of several algorithms together if you like
   draw RUN               draw what a table learnt: values and arrows, action values, or a path
+  regret NAMES BANDIT    measure and draw regret, e.g. polyak regret exp3,thompson-sampling bandit/bernoulli
   resume RUN             go on with a run that was stopped or killed
   export RUN             write what was measured as CSV
   list WHAT              algorithms, envs, presets or checks
@@ -257,6 +258,35 @@ def plot(runs: tuple[str, ...], /, metric: str = "episode_return", out: str | No
     print(draw_curves(found, metric, path=Path(out) if out else found[0].path / "curve.png"))
 
 
+def regret(
+    algorithms: str, bandit: str, /, pulls: int = 1_000, problems: int = 1_000, seed: int = 0, out: str | None = None
+) -> None:
+    """Measure the regret of algorithms on many problems of a bandit, and draw it.
+
+    Args:
+        algorithms: names, with commas between them, each with settings if you like:
+            exp3,action-value-bandit:exploration=ucb:2
+        bandit: its id; polyak list envs has them.
+        pulls: of each problem.
+        problems: how many.
+        seed: of all that is random; the problems are the same for all algorithms.
+        out: the picture, .png, .svg or .pdf; by default regret-BANDIT.png in this folder.
+    """
+    import re
+
+    from polyak.bandit_regret import regret as measure
+    from polyak.pictures.picture import default_name
+    from polyak.pictures.regret import draw_regret
+    from polyak.settings import algorithm_from_text
+
+    chosen = [algorithm_from_text(text) for text in re.split(",(?=[a-z])", algorithms)]
+    results = []
+    for algorithm in chosen:
+        results.append(measure(algorithm, bandit, pulls, problems, seed=seed))
+        print(results[-1], flush=True)
+    print(f"picture: {draw_regret(results, path=out or default_name('regret', bandit))}")
+
+
 def export(run: str, /, out: str | None = None, wide: bool = False) -> None:
     """Write everything that was measured as CSV.
 
@@ -347,7 +377,7 @@ def _algorithms() -> list[str]:
 def _envs() -> list[str]:
     import gymnasium
 
-    from polyak.envs import GAMES, PROBES, TWINS
+    from polyak.envs import BANDITS, GAMES, PROBES, TWINS
     from polyak.envs.atari import GAMES as ATARI, PROTOCOLS
     from polyak.envs.bit_flipping import BIT_FLIPPING
     from polyak.envs.from_envpool import TWINS as POOLED
@@ -358,6 +388,7 @@ def _envs() -> list[str]:
     hidden = [f"{id:28} {of}, velocities hidden" for id, (of, _) in HIDDEN.items()]
     games = [f"{id:28} game, {_opponent_in(id)}" for id in GAMES]
     goals = [f"{id:28} bits to flip until they are those of a goal" for id in BIT_FLIPPING]
+    bandits = [f"{id:28} bandit, one problem of many" for id in BANDITS]
     atari = [f"{game}-v5, ALE/{game}-v5".ljust(28) + " Atari" for game in ATARI]
     pooled = [f"{id:28} Gymnasium, stepped by EnvPool where it is installed" for id in POOLED]
     others = [f"{id:28} Gymnasium" for id in gymnasium.registry if id not in {*TWINS, *HIDDEN, *POOLED}]
@@ -370,7 +401,7 @@ def _envs() -> list[str]:
         "EnvPool's, such as DeepMind's control suite (envpool:CheetahRun-v1); masked: rules out actions by the "
         "environment's own mask, as in masked:Taxi-v4."
     )
-    return [*compiled, *pooled, *hidden, *games, *goals, *probes, *others, *atari, protocols, prefixes]
+    return [*compiled, *pooled, *hidden, *games, *goals, *bandits, *probes, *others, *atari, protocols, prefixes]
 
 
 def _opponent_in(game: str) -> str:
@@ -562,6 +593,7 @@ COMMANDS: dict[str, Callable[[list[str]], int | None]] = {
     "play": _simple(play, "play"),
     "plot": _simple(plot, "plot"),
     "draw": _simple(draw, "draw"),
+    "regret": _simple(regret, "regret"),
     "resume": _simple(resume, "resume"),
     "export": _simple(export, "export"),
     "list": _simple(list_names, "list"),

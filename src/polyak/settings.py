@@ -1,7 +1,9 @@
 """Hyperparameters as plain data, for presets, run folders and policy files; and whether their values can work."""
 
+import contextlib
 import dataclasses
 import functools
+import re
 import reprlib
 import types
 import typing
@@ -28,10 +30,11 @@ from polyak.parts.networks import (
 )
 from polyak.parts.optimise import Optimizer, optimizer_from_text
 from polyak.parts.policies import TabularPolicy, policy_from_text
+from polyak.parts.priors import Prior, prior_from_text
 from polyak.parts.ranges import LARGEST, Range
 from polyak.parts.replay import Sampling, replay_from_text
 from polyak.parts.schedules import StepSize, step_size_from_text
-from polyak.parts.text import part_text
+from polyak.parts.text import part_text, quoted
 
 
 class TextForm(typing.NamedTuple):
@@ -55,6 +58,7 @@ PARTS: dict[Any, TextForm] = {
     Optimizer: TextForm(optimizer_from_text, part_text, "NAME:NUMBERS"),
     Features: TextForm(features_from_text, part_text, "NAME:NUMBERS"),
     Sampling: TextForm(replay_from_text, part_text, "uniform|prioritised:ALPHA:BETA:FINAL_BETA|hindsight:RELABELLED"),
+    Prior: TextForm(prior_from_text, part_text, "beta:SUCCESSES:FAILURES|normal:MEAN:DEVIATION:REWARD_DEVIATION"),
     TabularPolicy: TextForm(policy_from_text, str, "uniform|ACTION,ACTION,...|ROW:ROW:..."),
     float | StepSize: TextForm(step_size_from_text, str, "NUMBER|FROM:TO|NUMBER/n"),
 }
@@ -101,6 +105,32 @@ def build(name: str, settings: Mapping[str, Any]) -> Algorithm:
     return algorithm
 
 
+def algorithm_from_text(text: str) -> Algorithm:
+    """Reads an algorithm on one line, `exp3` or `action-value-bandit:exploration=ucb:2:initial_value=1`.
+
+    Raises:
+        UnknownName: no such algorithm, or it has no such hyperparameter.
+        BadSetting: a value of the wrong type or out of range.
+    """
+    name, _, given = text.partition(":")
+    types = _types(algorithm_named(name))
+    pairs = re.split(f":(?=(?:{'|'.join(types)})=)", given) if given and types else [given] * bool(given)
+    values: dict[str, Any] = {}
+    for key, equals, value in (pair.partition("=") for pair in pairs):
+        if not equals:
+            raise BadSetting(f"A setting is of the form {name}:NAME=VALUE, not {quoted(text)}.")
+        values[key] = _plain(value)
+    return build(name, values)
+
+
+def _plain(text: str) -> Any:
+    """The number, the truth value or the None that a text stands for; else the text."""
+    for read in (int, float, {"true": True, "false": False, "none": None}.__getitem__):
+        with contextlib.suppress(ValueError, KeyError):
+            return read(text)
+    return text
+
+
 def check(algorithm: Any) -> None:
     """Raises `BadSetting` for a hyperparameter, or a number of one of its parts, of the wrong type or out of range."""
     _check(algorithm, f"{algorithm.name}'s ")
@@ -113,8 +143,9 @@ def _check(part: Any, owner: str) -> None:
             continue
         if isinstance(value, Recurrent) and Recurrent not in _members(hint):
             raise BadSetting(f"{owner}{name} takes networks without a memory, not {recurrent_text(value)}.")
-        if typing.get_origin(hint) is Literal and value not in typing.get_args(hint):
-            raise UnknownName(name, str(value), typing.get_args(hint))
+        first, *others = _members(hint)
+        if typing.get_origin(first) is Literal and not others and value not in typing.get_args(first):
+            raise UnknownName(name, str(value), typing.get_args(first))
         if not any(_is(value, kind) for kind in _members(hint)):
             wanted = " or ".join("None" if kind is types.NoneType else kind.__name__ for kind in _members(hint))
             raise BadSetting(f"{owner}{name} is {reprlib.repr(value)}; it must be of type {wanted}.")

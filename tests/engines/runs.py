@@ -24,9 +24,8 @@ def run(engine, seed, fills=(2,), trains=(4, 3)):
 
 def parameters_of(agent_state):
     """What is learnt, of a network, a table or linear values."""
-    return next(
-        getattr(agent_state, name) for name in ("parameters", "q", "v", "w", "pi") if hasattr(agent_state, name)
-    )
+    names = ("parameters", "q", "v", "w", "pi", "preferences", "log_weights", "posterior")
+    return next(getattr(agent_state, name) for name in names if hasattr(agent_state, name))
 
 
 def assert_equal(first, second) -> None:

@@ -1,3 +1,5 @@
+from . import bandits as bandits
+from .bandits import BANDITS as BANDITS, Bandit as Bandit
 from .base import CompiledEnv as CompiledEnv, HostEnv as HostEnv
 from .making import (
     BACKENDS as BACKENDS,

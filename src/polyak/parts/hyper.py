@@ -9,7 +9,7 @@ from typing import Annotated
 
 from typing_extensions import Doc
 
-from polyak.parts import action_noise, exploration, features, networks, optimise, policies, replay, schedules
+from polyak.parts import action_noise, exploration, features, networks, optimise, policies, priors, replay, schedules
 from polyak.parts.ranges import (
     LARGEST_INT,
     BlockLength,
@@ -204,4 +204,13 @@ EvaluatedPolicy = Annotated[
 Features = Annotated[
     features.Features,
     Doc("Values are linear in these: raw, polynomial:2, fourier:3, radial:5, tiles:8:8 (grids, tiles along each)."),
+]
+
+# Bandits
+
+Prior = Annotated[
+    priors.Prior,
+    Doc(
+        "What is believed at first: beta:SUCCESSES:FAILURES (rewards 0 and 1), normal:MEAN:DEVIATION:REWARD_DEVIATION."
+    ),
 ]

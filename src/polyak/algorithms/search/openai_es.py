@@ -63,7 +63,9 @@ class OpenAIES:
         def tell(state: State, members: Array, scores: Array, key: Key, progress: Array) -> State:
             noise = (members - state.x) / self.sigma
             gradient = self.weight_decay * state.x - centred_ranks(scores) @ noise / (size * self.sigma)
-            x, optimizer_state, _ = rule.update(state.x, gradient, state.optimizer_state, self.learning_rate, scores[0])
+            x, optimizer_state, _ = rule.update(
+                state.x, gradient, state.optimizer_state, self.learning_rate, scores.mean()
+            )
             return State(x, optimizer_state)
 
         return Search(init, ask, tell, lambda state: state.x)
