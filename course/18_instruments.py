@@ -93,8 +93,8 @@ should_stop = check("18.3", should_stop)
 # ## A world of your own
 #
 # Anything with Gymnasium's interface is a world. `polyak.check` plays it and says what is wrong with it. This one is
-# a corridor of ten cells. The best return is 0.2: nine steps that cost 0.1, and 1 at the end, with 0.1 off for the
-# last step.
+# a corridor of ten cells. The best return is 0.1: eight steps cost 0.1 each, and the last one, which arrives, earns
+# 0.9.
 # %%
 class Corridor(gymnasium.Env):
     observation_space = gymnasium.spaces.Box(0.0, 9.0, (1,))
