@@ -169,3 +169,5 @@ polyak.draw_values(board, openings, title="value of each opening, against a rand
 #
 # The library: [envs/tictactoe.py](src/polyak/envs/tictactoe.py) has the rules in five lines,
 # [algorithms/tabular/afterstate_td.py](src/polyak/algorithms/tabular/afterstate_td.py) the learner.
+#
+# Next: `polyak course 7`, which needs no values.

@@ -182,3 +182,5 @@ assert run.scores.mean > 450, run.scores
 # [parts/networks/perceptrons.py](src/polyak/parts/networks/perceptrons.py), a tree with 32 children a node in
 # [parts/sum_tree.py](src/polyak/parts/sum_tree.py), and the weights in
 # [parts/sampling.py](src/polyak/parts/sampling.py).
+#
+# Next: `polyak course 11`, in which observations are images.

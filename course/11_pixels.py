@@ -128,3 +128,5 @@ assert run.scores.mean > 3, run.scores
 # The library: [parts/networks/images.py](src/polyak/parts/networks/images.py) has four networks for images,
 # [parts/frames.py](src/polyak/parts/frames.py) a memory that keeps each frame once,
 # [algorithms/value/pqn.py](src/polyak/algorithms/value/pqn.py) the learner.
+#
+# Next: `polyak course 12`, in which the policy itself is learnt.

@@ -177,3 +177,5 @@ assert runs[2].scores.mean > 400, runs[2].scores
 # The library: [algorithms/search/hill_climbing.py](src/polyak/algorithms/search/hill_climbing.py),
 # [algorithms/search/nelder_mead.py](src/polyak/algorithms/search/nelder_mead.py),
 # [algorithms/search/openai_es.py](src/polyak/algorithms/search/openai_es.py).
+#
+# Next: `polyak course 14`, in which gradients and values meet.

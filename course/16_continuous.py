@@ -122,3 +122,5 @@ assert min(run.scores.mean for run in runs) > -180, [run.scores for run in runs]
 # The library: `Gaussian` in [parts/distributions.py](src/polyak/parts/distributions.py),
 # [algorithms/continuous/ddpg.py](src/polyak/algorithms/continuous/ddpg.py) and
 # [algorithms/continuous/sac.py](src/polyak/algorithms/continuous/sac.py).
+#
+# Next: `polyak course 17`, in which an agent remembers and imagines.

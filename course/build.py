@@ -16,6 +16,7 @@ import html
 import json
 import re
 import time
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ SOLUTION, END = "# <solution>", "# </solution>"
 HERE = "...  # your code"
 HEADER = re.compile(r"# %%( \[markdown\])?( tags=(\[.*\]))?$")
 LINK = re.compile(r"\[([^\]]*)\]\(src/polyak/([^)]*)\)")
+BADGE = "[![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)]({})"
 INSTALL = """\
 # On Colab, or wherever polyak is not installed yet:
 # %pip install polyak"""
@@ -110,11 +112,22 @@ def notebook(path: Path) -> str:
             hidden = {"cellView": "form", "jupyter": {"source_hidden": True}, "tags": ["solution"]}
             add("code", f"{title}\n{commented}", **hidden)
         if len(cells) == 1:
+            for link in links_to_colab(path):
+                add("markdown", BADGE.format(link))
             add("code", INSTALL)
     kernel = {"display_name": "Python 3", "language": "python", "name": "python3"}
     metadata = {"kernelspec": kernel, "language_info": {"name": "python"}}
     whole = {"cells": cells, "metadata": metadata, "nbformat": 4, "nbformat_minor": 5}
     return json.dumps(whole, indent=1, ensure_ascii=False) + "\n"
+
+
+def links_to_colab(path: Path) -> list[str]:
+    """The address under which Colab opens a chapter; none while no repository on GitHub is named in pyproject.toml."""
+    urls = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"].get("urls", {})
+    found = re.match(r"https://github\.com/([^/]+/[^/.]+)", urls.get("Repository", ""))
+    name = path.with_suffix(".ipynb").name
+    place = (NOTEBOOKS / name).relative_to(ROOT).as_posix()
+    return [f"https://colab.research.google.com/github/{found[1]}/blob/main/{place}"] if found else []
 
 
 def number_of(cell: Cell) -> str:

@@ -69,6 +69,18 @@ def test_notebooks_hold_no_outputs_and_hide_their_solutions():
             assert all(line.startswith("#") for line in cell["source"])
 
 
+def test_a_badge_leads_to_colab_once_a_repository_is_named(monkeypatch, tmp_path):
+    path = SOURCES["04_q_tables"]
+    monkeypatch.setattr(build, "ROOT", tmp_path)
+    monkeypatch.setattr(build, "NOTEBOOKS", tmp_path / "notebooks")
+    (tmp_path / "pyproject.toml").write_text("[project]\nname = 'polyak'\n")
+    assert "colab.research" not in build.notebook(path)
+    (tmp_path / "pyproject.toml").write_text("[project.urls]\nRepository = 'https://github.com/owner/polyak'\n")
+    address = "https://colab.research.google.com/github/owner/polyak/blob/main/notebooks/04_q_tables.ipynb"
+    cell = json.loads(build.notebook(path))["cells"][1]
+    assert cell["cell_type"] == "markdown" and "".join(cell["source"]).endswith(f"({address})")
+
+
 def test_a_solution_without_its_comment_marks_is_right(capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     book = json.loads((build.NOTEBOOKS / "01_worlds.ipynb").read_text("utf-8"))
