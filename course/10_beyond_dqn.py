@@ -18,7 +18,7 @@ from polyak.course import check
 # the largest true one: it picks whatever was overestimated. **Double Q-learning** (van Hasselt et al., 2016) lets the
 # network choose the action and the target network say what it is worth. Two errors are seldom the same.
 #
-# $$y = r + \gamma\, q_\text{target}\big(s', \arg\max_{a'} q(s', a')\big)$$
+# $$y = r + \gamma\, q_\text{target}\big(s', \text{argmax}_{a'} q(s', a')\big)$$
 #
 # **Exercise 10.1.** Write double targets for a batch.
 # %% tags=["exercise"]

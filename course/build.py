@@ -17,6 +17,7 @@ import json
 import re
 import time
 import tomllib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,7 @@ BADGE = "[![Open in Colab](https://colab.research.google.com/assets/colab-badge.
 INSTALL = """\
 # On Colab, or wherever polyak is not installed yet:
 # %pip install polyak"""
+FORMULA = re.compile(r"(`[^`]*`)|\$\$(.+?)\$\$|\$([^$]+?)\$", re.S)  # but not in code
 LONGEST = 180  # seconds of a chapter, with everything that it trains
 
 
@@ -170,13 +172,38 @@ def run(path: Path, folder: Path) -> tuple[list[list[dict[str, Any]]], float]:
     return [cell.outputs for cell in book.cells], time.perf_counter() - start
 
 
-def page(path: Path, outputs: list[list[dict[str, Any]]] | None, folder: Path) -> str:
+def mathml(latex: str, display: str) -> str:
+    """A formula as MathML, which browsers draw without any script."""
+    from latex2mathml.converter import convert
+
+    return convert(latex, display=display)
+
+
+def with_formulas(text: str, formula: Callable[[str, str], str]) -> str:
+    """Markdown whose formulas are elements of HTML; `formula` makes one from LaTeX, "block" or "inline"."""
+
+    def element(found: re.Match) -> str:
+        code, block, inline = found.groups()
+        if code:
+            return code
+        latex = " ".join((block or inline).split())
+        return f"<div>{formula(latex, 'block')}</div>" if block else f"<span>{formula(latex, 'inline')}</span>"
+
+    return FORMULA.sub(element, text)
+
+
+def page(
+    path: Path,
+    outputs: list[list[dict[str, Any]]] | None,
+    folder: Path,
+    formula: Callable[[str, str], str] = mathml,
+) -> str:
     """A chapter as Markdown, with outputs where it was run; figures become files in `folder`."""
     parts, figures = [], 0
     ran = iter(outputs) if outputs is not None else None
     for cell in cells_of(path):
         if cell.kind == "markdown":
-            parts.append(LINK.sub(r"`polyak/\2`", cell.text))
+            parts.append(with_formulas(LINK.sub(r"`polyak/\2`", cell.text), formula))
             continue
         shown = next(ran) if ran is not None else []
         if "result" in cell.tags:

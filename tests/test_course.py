@@ -166,9 +166,10 @@ def test_a_page_has_tasks_solutions_and_figures_as_files(tmp_path):
     picture = {"data": {"image/png": "iVBORw0KGgo="}}
     outputs: list = [[] for _ in code]
     outputs[0] = [{"name": "stdout", "text": "hel"}, {"name": "stdout", "text": "lo\n"}, picture]
-    text = build.page(path, outputs, tmp_path)
+    text = build.page(path, outputs, tmp_path, formula=lambda latex, display: f"<math {display}>{latex}</math>")
     assert text.startswith("# 1. Worlds\n") and "```text\nhello\n```" in text
     assert "![Figure 1 of this chapter](01_worlds-1.png)" in text
     assert (tmp_path / "01_worlds-1.png").read_bytes() == b"\x89PNG\r\n\x1a\n"
     assert text.count("...  # your code") == text.count("<summary>Solution</summary>") == len(numbers(path))
+    assert "<span><math inline>\\gamma</math></span>" in text and "<div><math block>g = r_1" in text and "$" not in text
     assert "](src/" not in text and "# <solution>" not in text
