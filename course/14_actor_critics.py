@@ -105,7 +105,7 @@ entropy = check("14.3", entropy)
 # %% tags=["train"]
 a2c = polyak.A2C(network=polyak.MLP(hidden=(64, 64), activation="tanh"))
 runs = [
-    polyak.train(dataclasses.replace(a2c, weight=weight), "CartPole-v1", steps=100_000, seeds=3, progress=False)
+    polyak.train(dataclasses.replace(a2c, weight=weight), "CartPole-v1", steps=200_000, seeds=3, progress=False)
     for weight in ("return", "q", "advantage", "td_error")
 ]
 for run in runs:
@@ -113,9 +113,12 @@ for run in runs:
 polyak.draw_curves(runs, labels=[run.about["settings"]["weight"] for run in runs])
 
 # %% tags=["result"]
-assert runs[2].scores.mean > 200, runs[2].scores
+assert runs[2].scores.mean > 450 > runs[0].scores.mean, [run.scores for run in runs]
 
 # %% [markdown]
+# On three seeds the advantage reaches 500, and the bare return and q are far behind: what they multiply is never
+# negative on the pole, so they make every action likelier, and learn from the small differences only (chapter 12).
+#
 # ## What well-known listings get wrong
 #
 # - Listings in Gym's old style multiply by `1 - done` twice: in the TD error and in the sum. The sum must stop at a
