@@ -146,11 +146,11 @@ assert remembers.scores.mean > forgets.scores.mean + 50, (remembers.scores, forg
 # %% [markdown]
 # ## Dyna in the taxi
 #
-# Fifty thousand steps each. Dyna practises five times after every step.
+# Twenty thousand steps each. Dyna practises five times after every step.
 # %% tags=["train"]
 exploration = polyak.EpsilonGreedy(0.3, 0.0)
 runs = [
-    polyak.train(kind, "Taxi-v4", steps=50_000, seeds=3, progress=False)
+    polyak.train(kind, "Taxi-v4", steps=20_000, seeds=3, progress=False)
     for kind in (
         polyak.QLearning(learning_rate=1.0, exploration=exploration),
         polyak.DynaQ(learning_rate=1.0, exploration=exploration, planning_steps=5),
