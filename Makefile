@@ -60,5 +60,5 @@ $(VENV)/ready-to-test: $(SETUP)
 	touch $(VENV)/ready $@
 
 $(VENV)/ready-for-course: $(VENV)/ready
-	$(BIN)/python -m pip install $(PIP) -c constraints.txt -e ".[course]"
+	$(BIN)/python -m pip install $(PIP) -c constraints.txt -e ".[course,minatar,video]"
 	touch $@

@@ -244,17 +244,6 @@ def fenced(text: str, language: str) -> str:
     return f"```{language}\n{text.rstrip()}\n```"
 
 
-def index(folder: Path) -> str:
-    """The page that lists the chapters."""
-    lines = ["# Course", "", "`polyak course` lists the chapters, `polyak course 4` puts the notebook of one here.", ""]
-    for path in sources():
-        if (folder / f"{path.stem}.md").exists():
-            heading, _, about = cells_of(path)[0].text.partition("\n\n")
-            about = " ".join(about.partition("\n\n")[0].split())
-            lines.append(f"- [{heading.removeprefix('# ')}]({path.stem}.md): {about}")
-    return "\n".join(lines) + "\n"
-
-
 def write_pages(chosen: list[int], running: bool) -> None:
     """Runs chapters and writes their pages; raises where one fails or takes too long."""
     PAGES.mkdir(parents=True, exist_ok=True)
@@ -266,7 +255,6 @@ def write_pages(chosen: list[int], running: bool) -> None:
         print(f"{path.stem}: {f'{seconds:.0f} s' if running else 'not run'}", flush=True)
         if seconds > LONGEST:
             print(f"{path.stem} should take {LONGEST} s at most")
-    (PAGES / "index.md").write_text(index(PAGES), "utf-8")
 
 
 def main() -> None:
