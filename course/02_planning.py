@@ -143,11 +143,11 @@ for plan in (polyak.value_iteration, polyak.policy_iteration, polyak.modified_po
 #
 # ## What a well-known listing gets wrong
 #
-# A common listing of value iteration loops over `env.P[s][a]`, four nested loops in Python, and adds `p * (r + gamma
-# * V[s2])` for every outcome. It never asks whether the outcome ends the episode. On the lake that does no harm,
-# because Gymnasium's ends lead to themselves with a reward of 0, and their values stay 0. In a world whose table goes
-# on after an end, the values are wrong, and no error tells you. `MDP` marks ends as `terminal`, gives them the value
-# 0, and refuses a table in which one state ends only sometimes.
+# Listings of value iteration loop over `env.P[s][a]`, four nested loops in Python, and add `p * (r + gamma * V[s2])`
+# for every outcome. They seldom ask whether the outcome ends the episode. On the lake that does no harm, because
+# Gymnasium's ends lead to themselves with a reward of 0, and their values stay 0. In a world whose table goes on
+# after an end, the values are wrong, and no error tells you. `MDP` marks ends as `terminal`, gives them the value 0,
+# and refuses a table in which one state ends only sometimes.
 #
 # The library's own loop is in
 # [algorithms/planning/value_iteration.py](src/polyak/algorithms/planning/value_iteration.py), its backup in

@@ -131,7 +131,8 @@ assert run.scores.mean > 400, run.scores
 #   happens until one arrives.
 # - Where chance decides, as on the slippery lake, the best sessions are the lucky ones, and imitating luck teaches
 #   little. The method compares sessions, not actions. If that matters, use a method with values.
-# - Listings refit from scratch each round. A rare lucky elite then wipes out what was learnt. Move a part of the way.
+# - A policy that is refitted from scratch each round can lose in one round what it learnt in ten, if a lucky elite
+#   comes up. Move a part of the way.
 #
 # | | score |
 # |---|---|

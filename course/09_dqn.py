@@ -183,7 +183,7 @@ assert modern.scores.mean > 450 > run.scores.mean, (modern.scores, run.scores)
 # | 25 lines, one layer of 16 units | CartPole-v1 | 5,000 | 9 (mean of four seeds, 9 to 10) |
 # | 25 lines, three layers of 16 units | CartPole-v1 | 5,000 | 117 (mean of four seeds, 43 to 269) |
 # | `polyak train dqn CartPole-v1` | CartPole-v1 | 50,000 | 500 (mean of ten seeds, all 500) |
-# | the agent for the mountain, $\varepsilon$ never decays | MountainCar-v0 | 100,000 | -200 (two seeds, both -200) |
+# | the agent for the mountain | MountainCar-v0 | 100,000 | -200 (two seeds, without the -10) |
 # | `polyak train dqn MountainCar-v0` | MountainCar-v0 | 120,000 | -103.5 (mean of ten seeds) |
 # | the same with two more seeds | MountainCar-v0 | 120,000 | one -102, one -200 |
 #

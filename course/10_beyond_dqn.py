@@ -176,8 +176,8 @@ assert run.scores.mean > 450, run.scores
 #   other states happen to be in the batch. It must be the mean over the actions of the same state (exercise 10.2).
 # - **Prioritised replay** has no importance weights and no $\beta$. What it learns is then biased towards what
 #   surprises it, which in a noisy world is noise.
-# - **Double** targets are right there. But the choice and the value are taken from networks that are copied in the
-#   constructor only; unless someone calls the update, the target stays at its random start.
+# - **Double** targets are right there. The target network is copied in the constructor, and after that only when it
+#   is told to. If you forget to tell it, it stays at its random start.
 #
 # The library: `double_q_learning` in [ops/td.py](src/polyak/ops/td.py), `DuelingHeads` in
 # [parts/networks/perceptrons.py](src/polyak/parts/networks/perceptrons.py), a tree with 32 children a node in

@@ -108,8 +108,9 @@ run.plot()
 assert run.scores.mean > 3, run.scores
 
 # %% [markdown]
-# A random player scores about 0.5. With a million steps, `polyak train pqn MinAtar/Breakout-v1` reaches 22.7 (mean of
-# five seeds). Look at the films in the run's folder, or make one of the final policy: `polyak watch` with the folder.
+# A random player scores 0.5 (mean of 300 games). With a million steps, `polyak train pqn MinAtar/Breakout-v1` reaches
+# 22.7 (mean of five seeds). Look at the films in the run's folder, or make one of the final policy: `polyak watch`
+# with the folder.
 #
 # On the real game the same commands work: `polyak train dqn Pong-v5` takes an hour and a half on one core and wins by
 # 18 points.
@@ -117,11 +118,11 @@ assert run.scores.mean > 3, run.scores
 # ## What well-known listings get wrong
 #
 # A blog learns Breakout with a dueling network, and "after about 3,000 episodes it plays quite well". It gives no
-# number, so nobody can compare. Listings of its kind share some flaws:
+# number, so nobody can compare. Look for these three things in code of its kind:
 #
-# - They train on a life and report on a life. A game has five. polyak learns from lives where the protocol says so,
-#   and always scores whole games in their own points.
-# - They stack frames across the end of an episode (exercise 11.3).
+# - Is a score of one life or of a whole game? A game has five lives. polyak learns from lives where the protocol says
+#   so, and always scores whole games in their own points.
+# - Are frames stacked across the end of an episode (exercise 11.3)?
 # - A mask on the output, with a row of zeros for the actions not taken, makes the mean squared error smaller by the
 #   number of actions. Index the action that was taken instead.
 #

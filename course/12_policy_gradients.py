@@ -165,11 +165,11 @@ assert runs[2].scores.mean > max(450, runs[0].scores.mean), [run.scores for run 
 #
 # | `CartPole-v1` | score of the final policies |
 # |---|---|
-# | the listing's network (24, 24) with whitened returns, 100,000 steps | 348 (mean of four seeds, 115 to 500) |
-# | `REINFORCE` as above, plain, 150,000 steps | 265 (mean of three seeds, 166 to 366) |
-# | the same, whitened | 404 (mean of three seeds, 224 to 495) |
-# | the same, with a baseline | 500 (mean of three seeds, all 500) |
-# | `polyak train reinforce CartPole-v1`, 200,000 steps | 500 (mean of ten seeds, all 500) |
+# | as in the listing: whitened, layers of 24, 24; without the -100; 100,000 steps | 348 (four seeds, 115 to 500) |
+# | `REINFORCE` as above, plain, 150,000 steps | 265 (three seeds, 166 to 366) |
+# | the same, whitened | 404 (three seeds, 224 to 495) |
+# | the same, with a baseline | 500 (three seeds, all 500) |
+# | `polyak train reinforce CartPole-v1`, 200,000 steps | 500 (ten seeds, all 500) |
 #
 # The library: [algorithms/policy/reinforce.py](src/polyak/algorithms/policy/reinforce.py), and
 # [ops/returns.py](src/polyak/ops/returns.py), `discounted`.

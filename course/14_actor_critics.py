@@ -122,9 +122,9 @@ assert runs[2].scores.mean > 450 > runs[0].scores.mean, [run.scores for run in r
 #
 # ## What well-known listings get wrong
 #
-# - Listings in Gym's old style multiply by `1 - done` twice: in the TD error and in the sum. The sum must stop at a
+# - Code in Gym's old style multiplies by `1 - done` twice: in the TD error and in the sum. The sum must stop at a
 #   cut, and the TD error must not (exercises 14.1 and 14.2 take different flags for that reason).
-# - They take `values[t + 1]` for the next value. At the end of an episode that is the first state of the next one.
+# - Some take `values[t + 1]` for the next value. At the end of an episode that is the first state of the next one.
 # - The pseudocode of asynchronous Q-learning (Mnih et al., 2016) counts steps in many threads at once. A3C's threads
 #   were there to keep the processor busy; environments side by side in one batch, as in `A2C(...)` with
 #   `num_envs=16`, do the same and give the same numbers each time.

@@ -129,12 +129,12 @@ assert min(run.scores.mean for run in runs) > 475, [run.scores for run in runs]
 # %% [markdown]
 # ## What well-known listings get wrong
 #
-# - Listings of PPO clip the ratio and forget the minimum. A policy that moved the wrong way then has no gradient, and
-#   stays there.
-# - They compute `log_prob` of the old policy *after* the first update. The ratio is then 1, and nothing is ever
+# - Some listings of PPO clip the ratio and forget the minimum. A policy that moved the wrong way then has no
+#   gradient, and stays there.
+# - Some compute `log_prob` of the old policy *after* the first update. The ratio is then 1, and nothing is ever
 #   clipped.
-# - They normalise advantages over the whole run. It is the block that counts, and where nothing is left to learn,
-#   normalising only makes noise large: the library's preset for the pole does not.
+# - Most normalise the advantages of every minibatch. Where nothing is left to learn, that only makes noise large. The
+#   library's preset for the pole does not.
 #
 # The library: `clipped_surrogate` in [ops/policy_gradient.py](src/polyak/ops/policy_gradient.py),
 # [ops/natural_gradient.py](src/polyak/ops/natural_gradient.py),

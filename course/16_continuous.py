@@ -112,12 +112,13 @@ assert min(run.scores.mean for run in runs) > -180, [run.scores for run in runs]
 # %% [markdown]
 # ## What well-known listings get wrong
 #
-# - They squash the mean and then add noise, so that actions leave the bounds after all; the environment clips them,
+# - Some squash the mean and then add noise, so that actions leave the bounds after all; the environment clips them,
 #   and the density that was learnt from is not that of the action.
-# - They compute $\log(1 - \tanh^2 u)$ as it stands here. For $|u| > 9$ float32 rounds it to $\log 0$. The library
+# - Many compute $\log(1 - \tanh^2 u)$ as it stands here. For $|u| > 9$ float32 rounds it to $\log 0$. The library
 #   uses $2\,(\log 2 - u - \text{softplus}(-2u))$, which is the same without the rounding.
-# - The box with DDPG's pseudocode in a course stores "done" for the time limit. `Pendulum-v1` never ends: *every*
-#   episode of it is cut after 200 steps. Taking that for an end teaches that the pendulum dies at step 200.
+# - The pseudocode of DDPG that courses print bootstraps after every step, and has no word for an end. On the pendulum
+#   that is right: `Pendulum-v1` never ends, *every* episode of it is cut after 200 steps. Code that adds `done` to
+#   the target, and sets it at the time limit, teaches that the pendulum dies at step 200.
 #
 # The library: `Gaussian` in [parts/distributions.py](src/polyak/parts/distributions.py),
 # [algorithms/continuous/ddpg.py](src/polyak/algorithms/continuous/ddpg.py) and

@@ -167,8 +167,8 @@ assert runs[1].scores.mean > runs[0].scores.mean, [run.scores for run in runs]
 # %% [markdown]
 # ## What well-known listings get wrong
 #
-# - They reset the memory when the *block* begins and not when the *episode* does, or the other way round.
-# - They train on sequences that start with a memory of zeros in the middle of an episode, without burn-in, and so
+# - Some reset the memory when the *block* begins and not when the *episode* does, or the other way round.
+# - Some train on sequences that start with a memory of zeros in the middle of an episode, without burn-in, and so
 #   learn for situations that never occur.
 # - Dyna's first paper keeps only what followed *last*. In a world of chance, planning then trusts one draw. The
 #   library's model counts how often each state followed, and plans with the mean.
