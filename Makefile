@@ -8,7 +8,7 @@ PIP := --quiet --disable-pip-version-check --no-compile
 # Modules are compiled when they are first imported, a quarter of all; that must be allowed, or every process does it.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: demo test test-all learn torture bench figures docs clean
+.PHONY: demo test test-all learn torture bench figures docs course clean
 
 # CartPole learnt on four seeds, then filmed.
 demo: $(VENV)/ready
@@ -48,6 +48,10 @@ docs: $(VENV)/ready-for-docs
 	$(BIN)/python -m pages
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict -f site.yml
 
+# Every chapter of the course, run whole; fails where a cell does, and writes docs/course. `CHAPTERS="4 9"` runs some.
+course: $(VENV)/ready-for-course
+	$(BIN)/python -m course.build pages $(CHAPTERS)
+
 clean:
 	rm -rf $(VENV) .venv-bench runs site
 
@@ -65,3 +69,7 @@ $(VENV)/ready-to-test: $(SETUP)
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install $(PIP) -c constraints.txt -e ".[test]"
 	touch $(VENV)/ready $(VENV)/ready-for-docs $@
+
+$(VENV)/ready-for-course: $(VENV)/ready
+	$(BIN)/python -m pip install $(PIP) -c constraints.txt -e ".[course,minatar,video]"
+	touch $@

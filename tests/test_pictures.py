@@ -289,6 +289,7 @@ def test_runs_of_one_algorithm_are_told_apart_by_the_settings_in_which_they_diff
     assert labels(polyak.draw_curves(runs)) == [f"q-learning on room (learning_rate={x}), 2 seeds" for x in (0.1, 0.5)]
     alike = [make_run(tmp_path / name) for name in ("c", "d")]
     assert labels(polyak.draw_curves(alike))[1] == "q-learning on room (d), 2 seeds"
+    assert labels(polyak.draw_curves(alike, labels=["before", "after"])) == ["before", "after"]
 
 
 def test_a_curve_that_is_not_there_is_named(tmp_path):
@@ -395,6 +396,7 @@ CROOKED = polyak.MDP.from_arrays(np.ones((1, 2, 1)), np.zeros((1, 2)), id="crook
         (lambda: polyak.draw_values(ROOM, np.zeros(6), path="picture.bmp"), r"\.png, \.svg or \.pdf"),
         (lambda: polyak.draw_values(ROOM, np.zeros(6), path="no/such/folder.png"), "cannot be written"),
         (lambda: polyak.draw_curves([]), "at least one run"),
+        (lambda: polyak.draw_curves([ROOM], labels=["one", "two"]), "a label for each run"),
     ],
 )
 def test_a_mistake_is_one_sentence(draw, words):

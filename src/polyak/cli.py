@@ -28,6 +28,7 @@ usage: polyak COMMAND ...
   resume RUN             go on with a run that was stopped or killed
   export RUN             write what was measured as CSV
   list WHAT              algorithms, envs, presets or checks
+  course [CHAPTER]       list the chapters of the course, or put the notebook of one here
 
 polyak COMMAND --help tells more; polyak train ALGORITHM --help lists that algorithm's settings.
 """
@@ -563,6 +564,27 @@ def _simple(function: Callable[..., int | None], name: str) -> Callable[[list[st
     return command
 
 
+def course(chapter: str | None = None, /, out: str = ".") -> None:
+    """List the chapters of the course, or put the notebook of one into this folder.
+
+    Args:
+        chapter: its number.
+        out: the folder that the notebook goes into.
+    """
+    import textwrap
+
+    from polyak import course as chapters
+
+    if chapter is None:
+        for one in chapters.chapters():
+            print(textwrap.fill(f"{one.number:2}  {one.title}: {one.about}", 100, subsequent_indent="    "))
+        print("\nNext: polyak course 1")
+        return
+    path = chapters.copy(chapter, out)
+    print(f"{path}: open it in VS Code or on Colab; or, after `pip install jupyterlab`:")
+    print(f"Next: jupyter lab {path}")
+
+
 COMMANDS: dict[str, Callable[[list[str]], int | None]] = {
     "check": _simple(check, "check"),
     "train": train,
@@ -575,6 +597,7 @@ COMMANDS: dict[str, Callable[[list[str]], int | None]] = {
     "resume": _simple(resume, "resume"),
     "export": _simple(export, "export"),
     "list": _simple(list_names, "list"),
+    "course": _simple(course, "course"),
 }
 
 

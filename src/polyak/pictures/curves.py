@@ -40,6 +40,7 @@ def draw_curves(
     runs: RunLike | Sequence[RunLike],
     metric: str = "episode_return",
     *,
+    labels: Sequence[str] | None = None,
     path: str | os.PathLike | None = None,
     title: str | None = None,
     axes: Axes | None = None,
@@ -49,6 +50,7 @@ def draw_curves(
     Args:
         runs: one or several, of several algorithms if you like; one colour each.
         metric: a name from the runs' metrics.
+        labels: what the runs are called, one each; by default algorithm, environment, and the settings that differ.
         path: where to save it; by default `curve.png` in the first run's folder, and in a notebook nowhere: there it
             shows itself.
         title: above it; by default none.
@@ -60,12 +62,16 @@ def draw_curves(
     Raises:
         UnknownName: a run has no such metric.
         BadFile: no run has a value of it yet.
+        BadSetting: there is no run, or another number of labels.
     """
     runs = list(runs) if isinstance(runs, Sequence) else [runs]
     if not runs:
         raise BadSetting("draw_curves takes at least one run.")
+    if labels is not None and (isinstance(labels, str) or len(labels) != len(runs)):
+        raise BadSetting(f"draw_curves takes a label for each run: {len(runs)}, not {labels!r:.80}.")
     curves = []
-    for run, label in zip(runs, _labels(runs), strict=True):
+    named = _labels(runs) if labels is None else [plain(label) for label in labels]
+    for run, label in zip(runs, named, strict=True):
         try:
             steps, values = run.metrics(metric)
             values = np.where(np.abs(values) < LARGEST, values, np.nan)
