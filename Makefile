@@ -43,7 +43,8 @@ bench: $(VENV)/ready
 figures: $(VENV)/ready
 	$(BIN)/python -m benchmarks.figures
 
-# The documentation, into `site/`: open site/index.html. Most of the time goes into asking algorithms what they measure.
+# The documentation, into `site/`, which `python -m http.server -d site` shows. Half of the time goes into asking
+# algorithms what they measure.
 docs: $(VENV)/ready-for-docs
 	$(BIN)/python -m pages
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict -f site.yml

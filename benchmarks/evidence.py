@@ -9,8 +9,6 @@ import json
 import sys
 from typing import Any
 
-import tomlkit
-
 import polyak
 from benchmarks import published
 from benchmarks.tables import ROOT, Place, put, table
@@ -41,6 +39,8 @@ def finished(run: polyak.Run) -> polyak.Run:
 
 def write(preset: Preset, run: polyak.Run) -> None:
     """Puts the evidence into the preset's file."""
+    import tomlkit  # not where pages are written
+
     path = ROOT / "src/polyak/presets" / f"{slug(preset.env)}.toml"
     document = tomlkit.parse(path.read_text())
     low, high = run.scores.interval
