@@ -97,7 +97,7 @@ class State(NamedTuple):
     """The state of an agent that searches; () for what a saved policy does not need."""
 
     parameters: Array  # [D] of the policy that acts when nothing is tried
-    members: PyTree  # the networks that are being tried, leaves [P, ...]
+    members: PyTree  # the networks that are being tried, leaves [P, ...]; see `networks.by_columns`
     search: PyTree  # the search's own
     features: PyTree  # Moments of the encoded observations; () unless they are normalised
     step: Array  # [] int32, environment steps observed
@@ -139,15 +139,23 @@ def agent(
     zeros, unravel = ravel_pytree(jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), structure))
     jax.eval_shape(search.init, jax.random.key(0), zeros)  # a search that cannot take so many dimensions refuses here
 
+    def networks_of(members: Array) -> PyTree:
+        return jax.vmap(lambda x: networks.by_columns(unravel(x)))(members)
+
+    def vectors_of(members: PyTree) -> Array:
+        return jax.vmap(lambda network: ravel_pytree(networks.by_rows(network))[0])(members)
+
     def init(key: Key) -> State:
         network_key, search_key, ask_key = jax.random.split(key, 3)
         told = search.init(search_key, ravel_pytree(first_network(network_key))[0])
-        members = jax.vmap(unravel)(search.ask(told, ask_key))
+        members = networks_of(search.ask(told, ask_key))
         return State(search.best(told), members, told, read.init(), jnp.int32(0))
 
     def act(state: State, carry: tuple[()], obs: Array, noise: tuple[()], explore: bool):
         x = read.features(state.features, obs)
-        if explore:  # [B, n] as [repeats, P, n], a network for each column
+        if explore and repeats == 1:
+            answers = jax.vmap(lambda network, x: network(x))(state.members, x)
+        elif explore:  # [B, n] as [repeats, P, n], a network for each column
             shared_out = x.reshape(repeats, -1, x.shape[-1])
             answers = jax.vmap(lambda network, x: network(x), (0, 1), 1)(state.members, shared_out)
             answers = answers.reshape(-1, answers.shape[-1])
@@ -164,12 +172,12 @@ def agent(
     def learn(state: State, block: Step, key: Key) -> tuple[State, dict[str, Array]]:
         tell_key, ask_key = jax.random.split(key)
         scores = score(block).reshape(repeats, -1).mean(0)
-        members = jax.vmap(lambda network: ravel_pytree(network)[0])(state.members)
+        members = vectors_of(state.members)
         told = search.tell(state.search, members, scores, tell_key, state.step / spec.total_steps)
         sound = jnp.isfinite(scores.sum()) & jnp.isfinite(search.best(told).sum())
         told = jax.tree.map(lambda new, old: jnp.where(sound, new, old), told, state.search)
         metrics = {"session_score": jnp.where(sound, scores.mean(), jnp.nan), "best_score": scores.max()}
-        parameters, members = search.best(told), jax.vmap(unravel)(search.ask(told, ask_key))
+        parameters, members = search.best(told), networks_of(search.ask(told, ask_key))
         return state._replace(parameters=parameters, members=members, search=told), metrics | search.report(told)
 
     def policy(state: State) -> State:

@@ -19,6 +19,7 @@ ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
     "gelu": jax.nn.gelu,
 }
 
+NARROW = 16  # outputs of a layer, of which a column is as long as what a processor computes at once
 LARGE = 2**17  # weights of a layer, from which on it matters which side of a product they are on
 
 Initialiser = Callable[[Key, int, int], tuple[Array, Array]]  # key, inputs, outputs -> weight [outputs, inputs], bias
@@ -61,9 +62,44 @@ def _product(x: Array, weight: Array) -> Array:
     A CPU packs the right side of a product anew at each call, which for a few rows of x is a third of the time; so x is
     put there instead. The barrier keeps XLA from turning it round again.
     """
+    if x.ndim == 1:  # which XLA makes a faster product of where there are many
+        return (x[None] @ weight.T)[0]
     if x.ndim == 2 and weight.size >= LARGE and jax.default_backend() == "cpu":
         return jax.lax.optimization_barrier(weight @ x.T).T
     return x @ weight.T
+
+
+class ColumnLinear(eqx.Module):
+    """The same layer with a column per output, for many networks that read one observation each.
+
+    There weights are used once, and do not stay in a cache: what counts is to read them in the order in which they lie,
+    many outputs at a time. With 1,024 networks of 64 x 64 units that takes half the time of a product of rows.
+    """
+
+    weight: Array  # [inputs, outputs]
+    bias: Array  # [outputs]
+
+    def __call__(self, x: Array) -> Array:
+        product = (x[:, None] * self.weight).sum(0) if x.ndim == 1 else x @ self.weight
+        return product + self.bias
+
+
+def by_columns(network: PyTree) -> PyTree:
+    """The network with a column per output in its plain linear layers, but for narrow ones; it answers the same."""
+    return _linear_layers(network, Linear, ColumnLinear)
+
+
+def by_rows(network: PyTree) -> PyTree:
+    """The network as it was before `by_columns`."""
+    return _linear_layers(network, ColumnLinear, Linear)
+
+
+def _linear_layers(network: PyTree, old: type, new: type) -> PyTree:
+    def turned(layer: PyTree) -> PyTree:
+        turns = isinstance(layer, old) and layer.bias.size >= NARROW
+        return new(layer.weight.T, layer.bias) if turns else layer
+
+    return jax.tree.map(turned, network, is_leaf=lambda layer: isinstance(layer, old))
 
 
 class NoisyLinear(eqx.Module):
