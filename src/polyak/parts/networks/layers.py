@@ -94,7 +94,7 @@ def by_rows(network: PyTree) -> PyTree:
     return _linear_layers(network, ColumnLinear, Linear)
 
 
-def _linear_layers(network: PyTree, old: type, new: type) -> PyTree:
+def _linear_layers(network: PyTree, old: Any, new: Any) -> PyTree:
     def turned(layer: PyTree) -> PyTree:
         turns = isinstance(layer, old) and layer.bias.size >= NARROW
         return new(layer.weight.T, layer.bias) if turns else layer
