@@ -9,12 +9,14 @@ Everyone plays generations of OpenAI's evolution strategy with the same perceptr
 - Gymnasium: one process that plays one member after the other, the network in NumPy; fewer steps, as it has one speed.
 
 Each measurement is a process of its own, with the threads that XLA takes by itself; the contestants take turns, and the
-medians of the rates and of the ratios within each round are told. evosax runs in `.venv-bench`, as in `speed.py`.
+medians of the rates and of the ratios within each round are told. evosax runs in `.venv-bench`, which `speed.py` makes,
+or in the environment of another `--python`.
 """
 
 import argparse
 import itertools
 import json
+import shutil
 import statistics
 import subprocess
 import sys
@@ -125,6 +127,10 @@ def main() -> None:
     if arguments.contestant:
         print(json.dumps(CONTESTANTS[arguments.contestant](arguments.members, arguments.hidden)))
         return
+    if not shutil.which(arguments.python):
+        parser.error(
+            f"there is no {arguments.python}: `make bench` makes it, or name a Python that has evosax by --python"
+        )
     rates: dict[str, list[float]] = {name: [] for name in CONTESTANTS}
     for _ in range(arguments.rounds):
         for name, found in rates.items():

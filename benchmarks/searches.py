@@ -8,7 +8,6 @@ picture is of a linear policy with two parameters on MountainCarContinuous, with
 """
 
 import argparse
-import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -48,7 +47,6 @@ class Progress(NamedTuple):
 
     steps: np.ndarray  # [G] environment steps of all members
     returns: np.ndarray  # [seeds, G] of the policy that it would hand over
-    seconds: float
 
 
 def play(agent: Agent, env: CompiledEnv, state: PyTree, key: Key) -> Array:
@@ -77,12 +75,12 @@ def search(name: str, env: CompiledEnv, steps: int, seeds: int) -> Progress:
     agent = algorithm.agent(spec)
     engine = CompiledEngine(algorithm, agent, env, spec, 1, batched=True)
     judge = jax.jit(jax.vmap(lambda state, key: play(agent, env, state, key)))
-    loop, returns, start = engine.init(np.arange(seeds)), [], time.perf_counter()
+    loop, returns = engine.init(np.arange(seeds)), []
     for generation in range(steps // engine.block_size):
         loop, _ = engine.advance(loop, 1, True)
         returns.append(np.asarray(judge(loop.agent, jax.random.split(jax.random.key(1_000 + generation), seeds))))
     grid = engine.block_size * np.arange(1, len(returns) + 1)
-    return Progress(grid, np.stack(returns, 1), time.perf_counter() - start)
+    return Progress(grid, np.stack(returns, 1))
 
 
 def draw_searches(found: dict[str, Progress], path: Path) -> None:
@@ -133,6 +131,7 @@ def main() -> None:
     parser.add_argument("--only", nargs="*", default=SEARCHES, choices=SEARCHES, help="these searches")
     parser.add_argument("--out", type=Path, default=Path("docs/figures"), help="folder of the pictures")
     arguments = parser.parse_args()
+    arguments.out.mkdir(parents=True, exist_ok=True)
     env: Any = polyak.make("CartPole-v1")
     found = {}
     for name in arguments.only:
