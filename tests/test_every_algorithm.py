@@ -24,7 +24,7 @@ from polyak.envs import make
 from polyak.envs.base import CompiledEnv
 from polyak.spaces import from_rows, has_parts
 from tests import small
-from tests.engines.runs import SameNoise, assert_close, assert_equal, parameters_of, run
+from tests.engines.runs import SameNoise, assert_close, assert_equal, learner_of, parameters_of, run
 
 # One case after the other, so that its programs are compiled once and then let go.
 ONES = [pytest.param(case, marks=[pytest.mark.slow] * (case in small.SLOW)) for case in ALGORITHMS]
@@ -190,7 +190,7 @@ def test_the_known_values_and_the_best_actions_are_learnt(case):
     if not prediction:
         best = [0, 1] if env.action_space == CHOICES else [[-0.5], [0.5]]
         np.testing.assert_allclose(action[:2], best, atol=0.15)
-    values = values_of(algorithm, state, env)
+    values = values_of(algorithm, learner_of(state), env)
     if values is not None:
         np.testing.assert_allclose(values, WORTH - prediction * LUCK, atol=1.0)
     if "q_mean" in metrics:  # of the last steps: about 2 of 17 are made in LEFT or RIGHT, 14 in WAIT, 1 in LAST
@@ -270,7 +270,7 @@ def test_a_saved_policy_acts_as_the_agent_does_and_holds_no_more_than_acting_nee
     action = agent.act(state, agent.start(4), obs, (), False)[0]  # uncompiled, one operation after the other
     np.testing.assert_allclose(loaded(seen), action, rtol=1e-5, atol=1e-7)
     assert not {"optimiser", "replay", "target", "rewards"} & {
-        name for name in type(state)._fields if jax.tree.leaves(getattr(loaded.state, name))
+        name for name in type(loaded.state)._fields if jax.tree.leaves(getattr(loaded.state, name))
     }
 
 
@@ -324,6 +324,7 @@ TABLES = {"q", "v", "w", "preferences", "log_weights", "posterior"}
 
 def numbers(state):
     """Those that are learnt, without counts of updates."""
+    state = learner_of(state)
     learnt = [getattr(state, name) for name in ("parameters", "optimiser", *TABLES, "pi") if hasattr(state, name)]
     return [leaf for leaf in jax.tree.leaves(learnt) if jnp.issubdtype(leaf.dtype, jnp.floating)]
 

@@ -59,10 +59,14 @@ from .algorithms.value.iqn import IQN as IQN
 from .algorithms.value.rainbow import Rainbow as Rainbow
 from .algorithms.value.recurrent_dqn import RecurrentDQN as RecurrentDQN
 from .algorithms.value.pqn import PQN as PQN
+from .algorithms.value.async_q_learning import AsyncQLearning as AsyncQLearning
 from .algorithms.policy.reinforce import REINFORCE as REINFORCE
 from .algorithms.policy.a2c import A2C as A2C
+from .algorithms.policy.a3c import A3C as A3C
+from .algorithms.policy.impala import IMPALA as IMPALA
 from .algorithms.policy.trpo import TRPO as TRPO
 from .algorithms.policy.ppo import PPO as PPO
+from .algorithms.policy.appo import APPO as APPO
 from .algorithms.continuous.ddpg import DDPG as DDPG
 from .algorithms.continuous.td3 import TD3 as TD3
 from .algorithms.continuous.sac import SAC as SAC

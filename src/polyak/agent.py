@@ -70,6 +70,14 @@ class Agent(NamedTuple):
     cut: Callable[[PyTree, Array], PyTree] = lambda state, which: state
     """state, which [B] -> state, after the present episodes of those environments were lost: what the state remembers
     of them is as if they had been truncated after the last step. Agents that remember nothing of them need none."""
+    publish: Callable[[PyTree], PyTree] | None = None
+    """state -> the same state with all that neither `act` nor `gradient` reads replaced by (): what those who collect
+    steps elsewhere are given. None where that is `policy`'s."""
+    gradient: Callable[[PyTree, Step, Key], PyTree] | None = None
+    """(published state, block, key) -> what `apply` wants; None where learning is more than one gradient step a block.
+    `learn` is `apply` after `gradient`."""
+    apply: Callable[[PyTree, PyTree], tuple[PyTree, dict[str, Array]]] | None = None
+    """(state, what `gradient` returned) -> state, metrics []; the state may have moved on since it was published."""
 
 
 class Algorithm(Protocol):
@@ -93,6 +101,11 @@ class Algorithm(Protocol):
     def agent(self, spec: Spec) -> Agent:
         """Builds the agent for a task; raises `polyak.Error` where the task does not suit the algorithm."""
         ...
+
+
+def published(agent: Agent, state: PyTree) -> PyTree:
+    """What acting with exploration and `Agent.gradient` read of a state."""
+    return (agent.publish or agent.policy)(state)
 
 
 def no_memory(batch: int) -> tuple[()]:

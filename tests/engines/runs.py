@@ -24,8 +24,14 @@ def run(engine, seed, fills=(2,), trains=(4, 3)):
 
 def parameters_of(agent_state):
     """What is learnt, of a network, a table or linear values."""
+    agent_state = learner_of(agent_state)
     names = ("parameters", "q", "v", "w", "pi", "preferences", "log_weights", "posterior")
     return next(getattr(agent_state, name) for name in names if hasattr(agent_state, name))
+
+
+def learner_of(agent_state):
+    """The part that learns, of an agent that acts with copies of it."""
+    return getattr(agent_state, "learner", agent_state)
 
 
 def assert_equal(first, second) -> None:

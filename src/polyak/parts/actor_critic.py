@@ -1,7 +1,7 @@
-"""A policy and a value that learn from blocks of fresh steps: what REINFORCE, A2C, TRPO and PPO have in common.
+"""A policy and a value that learn from blocks of steps: what REINFORCE, A2C, A3C, IMPALA, TRPO, PPO and APPO share.
 
-A member of the family says how parameters are improved by the rollout that a block makes. All else is here: acting,
-normalising, advantages and returns, and metrics. The networks are in `parts.policy_and_value`.
+A member of the family says how parameters are improved by the rollout that a block makes, or, where that is one
+gradient step, by which loss. All else is here: acting, normalising, advantages and returns, and metrics. The networks are in `parts.policy_and_value`.
 """
 
 from collections.abc import Callable
@@ -10,10 +10,11 @@ from typing import NamedTuple, Protocol
 import jax
 import jax.numpy as jnp
 
-from polyak.agent import Agent, Array, Key, PyTree, Spec, Step, forget
+from polyak.agent import Agent, Array, Key, PyTree, Spec, Step, forget, no_memory
 from polyak.ops import returns, td
 from polyak.parts import policy_and_value
 from polyak.parts.normalise import Moments
+from polyak.parts.optimise import Optimizer
 from polyak.parts.policy_and_value import Inputs, Model, Parameters
 from polyak.parts.reader import reader
 from polyak.parts.schedules import linear_schedule
@@ -35,6 +36,15 @@ class Hyper(policy_and_value.Hyper, Protocol):
     def normalize_observation(self) -> bool: ...
     @property
     def normalize_reward(self) -> bool: ...
+
+
+class GradientHyper(Hyper, Protocol):
+    """The hyperparameters of members that make one gradient step a block."""
+
+    @property
+    def max_grad_norm(self) -> float: ...
+    @property
+    def optimizer(self) -> Optimizer: ...
 
 
 class RewardScale(NamedTuple):
@@ -82,27 +92,76 @@ class Trajectories(NamedTuple):
     v_t: Array  # of the true successors
     continues_t: Array  # 0 where an episode ended or was cut, else 1
     q_tm1: Array  # Q(s, a) if the critic knows actions, else V(s)
+    log_ratio_tm1: (
+        Array  # log pi(a|s) / mu(a|s), of the policy that learns and the one that acted, where it is asked for
+    )
 
 
-def agent(
+class Family(NamedTuple):
+    """What all members do alike."""
+
+    model: Model
+    init: Callable[[Key], State]
+    act: Callable[..., tuple[PyTree, PyTree, PyTree]]  # `Agent.act`
+    observe: Callable[[State, Step], State]
+    rollout: Callable[[State, Step], Rollout]  # a block, judged by the parameters of the state
+    rate: Callable[[State], Array]  # the learning rate [] of the block that was observed last
+    policy: Callable[[State], State]
+    cut: Callable[[State, Array], State]
+
+    def agent(self, learn: Callable, gradient: Callable | None = None, apply: Callable | None = None) -> Agent:
+        """The agent that learns so."""
+
+        def publish(state: State) -> State:
+            return state._replace(optimiser=())
+
+        needs_value = gradient is not None or self.model.start is not no_memory  # its memory steps with the policy's
+        return Agent(
+            self.init,
+            self.model.start,
+            self.model.actions.noise,
+            self.act,
+            self.observe,
+            learn,
+            self.policy,
+            self.cut,
+            publish if needs_value else None,
+            gradient,
+            apply,
+        )
+
+
+class Gradient(NamedTuple):
+    """What `Agent.gradient` hands to `Agent.apply`."""
+
+    parameters: PyTree  # the loss's derivative by each of them
+    loss: Array  # []
+    metrics: dict[str, Array]
+
+
+Loss = Callable[[Parameters, Rollout], tuple[Array, dict[str, Array]]]  # -> loss [], metrics []
+Estimate = Callable[[Trajectories], tuple[Array, Array]]  # -> advantages [T, B], and targets [T, B] of the value
+
+
+def family(
     hyper: Hyper,
     spec: Spec,
     model: Model,
     init_optimizer: Callable[[Parameters], PyTree],
-    improve: Callable[[State, Rollout, Array, Key], tuple[Parameters, PyTree, dict[str, Array]]],
-    estimate: Callable[[Trajectories], tuple[Array, Array]],
+    estimate: Estimate,
     sequence_length: int | None = None,
-) -> Agent:
-    """Makes the agent of a member of the family.
+    off_policy: bool = False,
+) -> Family:
+    """Makes what a member does as all do.
 
     Args:
         hyper: the hyperparameters.
         spec: the task.
         model: the policy and the value.
-        init_optimizer: parameters -> what `improve` keeps from block to block.
-        improve: (state, rollout, learning_rate [], key) -> parameters, optimizer_state, metrics.
+        init_optimizer: parameters -> what the member keeps from block to block.
         estimate: trajectories -> advantages [T, B], and targets [T, B] of the value.
         sequence_length: steps that a network with a memory learns from in a row; None for all of a block.
+        off_policy: whether `estimate` reads `log_ratio_tm1`, which costs a look at the policy.
     """
     block_size = hyper.n_steps * spec.num_envs
     length = sequence_length or hyper.n_steps
@@ -134,31 +193,30 @@ def agent(
         )
         return state._replace(rewards=RewardScale(state.rewards.moments.update(sums.reshape(-1)), total))
 
-    def rollout_of(state: State, block: Step) -> Rollout:
+    def rollout(state: State, block: Step) -> Rollout:
         over = block.terminated | block.truncated
         memory, before, after = block.extras.memory, inputs_of(state, block.obs), inputs_of(state, block.next_obs)
         if memory:
             first = jnp.concatenate([jnp.zeros_like(over[:1]), over[:-1]])
             before = before._replace(first=first, memory=jax.tree.map(lambda leaf: leaf[0], memory))
         v_tm1, v_t, q_tm1 = model.values(state.parameters, before, after, block.extras.sample)
+        log_ratio = jnp.zeros_like(v_tm1)
+        if off_policy:
+            pi = model.policy_along(state.parameters, before)
+            log_ratio = actions.log_prob(pi, block.extras.sample) - block.extras.log_prob
         r_t = state.rewards.moments.scale(block.reward) if hyper.normalize_reward else block.reward
         discount_t = td.discount(block.terminated, hyper.gamma)
-        advantage, target = estimate(Trajectories(r_t, discount_t, v_tm1, v_t, 1.0 - over, q_tm1))
+        advantage, target = estimate(Trajectories(r_t, discount_t, v_tm1, v_t, 1.0 - over, q_tm1, log_ratio))
         inputs = before._replace(memory=())
-        rollout = Rollout(inputs, block.extras.sample, block.extras.log_prob, advantage, q_tm1, target)
+        steps = Rollout(inputs, block.extras.sample, block.extras.log_prob, advantage, q_tm1, target)
         if not memory:
-            return jax.tree.map(lambda leaf: leaf.reshape(block_size, *leaf.shape[2:]), rollout)
-        rollout = jax.tree.map(lambda leaf: cut_up(leaf, length), rollout)
+            return jax.tree.map(lambda leaf: leaf.reshape(block_size, *leaf.shape[2:]), steps)
+        steps = jax.tree.map(lambda leaf: cut_up(leaf, length), steps)
         starts = jax.tree.map(lambda leaf: leaf[::length].reshape(-1, *leaf.shape[2:]), memory)
-        return rollout._replace(inputs=rollout.inputs._replace(memory=starts))
+        return steps._replace(inputs=steps.inputs._replace(memory=starts))
 
-    def learn(state: State, block: Step, key: Key) -> tuple[State, dict[str, Array]]:
-        learning_rate = annealed(hyper.learning_rate, hyper.anneal_learning_rate, state, spec, block_size)
-        rollout = rollout_of(state, block)
-        parameters, optimizer_state, metrics = improve(state, rollout, learning_rate, key)
-        unexplained = jnp.var(rollout.target - rollout.value) / (jnp.var(rollout.target) + 1e-8)
-        metrics |= {"explained_variance": 1.0 - unexplained, "learning_rate": learning_rate}
-        return state._replace(parameters=parameters, optimiser=optimizer_state), metrics
+    def rate(state: State) -> Array:
+        return annealed(hyper.learning_rate, hyper.anneal_learning_rate, state, spec, block_size)
 
     def policy(state: State) -> State:
         return state._replace(parameters=state.parameters._replace(value=()), optimiser=(), rewards=())
@@ -168,13 +226,116 @@ def agent(
             return state
         return state._replace(rewards=state.rewards._replace(total=forget(state.rewards.total, which)))
 
-    return Agent(init, model.start, actions.noise, act, observe, learn, policy, cut)
+    return Family(model, init, act, observe, rollout, rate, policy, cut)
+
+
+def agent(
+    hyper: Hyper,
+    spec: Spec,
+    model: Model,
+    init_optimizer: Callable[[Parameters], PyTree],
+    improve: Callable[[State, Rollout, Array, Key], tuple[Parameters, PyTree, dict[str, Array]]],
+    estimate: Estimate,
+    sequence_length: int | None = None,
+    off_policy: bool = False,
+    judge: Callable[[State], State] = lambda state: state,
+) -> Agent:
+    """Makes the agent of a member of the family.
+
+    Args:
+        hyper: the hyperparameters.
+        spec: the task.
+        model: the policy and the value.
+        init_optimizer: parameters -> what `improve` keeps from block to block.
+        improve: (state, rollout, learning_rate [], key) -> parameters, optimizer_state, metrics.
+        estimate: trajectories -> advantages [T, B], and targets [T, B] of the value.
+        sequence_length: steps that a network with a memory learns from in a row; None for all of a block.
+        off_policy: whether `estimate` reads `log_ratio_tm1`.
+        judge: state -> the state whose parameters advantages are estimated by.
+    """
+    alike = family(hyper, spec, model, init_optimizer, estimate, sequence_length, off_policy)
+
+    def learn(state: State, block: Step, key: Key) -> tuple[State, dict[str, Array]]:
+        learning_rate = alike.rate(state)
+        rollout = alike.rollout(judge(state), block)
+        parameters, optimizer_state, metrics = improve(state, rollout, learning_rate, key)
+        metrics |= {"explained_variance": explained_variance(rollout), "learning_rate": learning_rate}
+        return state._replace(parameters=parameters, optimiser=optimizer_state), metrics
+
+    return alike.agent(learn)
+
+
+def gradient_agent(
+    hyper: GradientHyper, spec: Spec, model: Model, loss: Loss, estimate: Estimate, off_policy: bool = False
+) -> Agent:
+    """Makes the agent of a member that makes one gradient step a block, which may be computed elsewhere.
+
+    Args:
+        hyper: the hyperparameters.
+        spec: the task.
+        model: the policy and the value.
+        loss: (parameters, rollout) -> loss [], metrics [].
+        estimate: trajectories -> advantages [T, B], and targets [T, B] of the value.
+        off_policy: whether `estimate` reads `log_ratio_tm1`.
+    """
+    rule = hyper.optimizer.rule(hyper.max_grad_norm)
+    alike = family(hyper, spec, model, rule.init, estimate, off_policy=off_policy)
+
+    def gradient(state: State, block: Step, key: Key) -> Gradient:
+        rollout = alike.rollout(state, block)
+        (value, metrics), of_parameters = jax.value_and_grad(loss, has_aux=True)(state.parameters, rollout)
+        return Gradient(of_parameters, value, metrics | {"explained_variance": explained_variance(rollout)})
+
+    def apply(state: State, gradient: Gradient) -> tuple[State, dict[str, Array]]:
+        learning_rate = alike.rate(state)
+        parameters, optimizer_state, norm = rule.update(
+            state.parameters, gradient.parameters, state.optimiser, learning_rate, gradient.loss
+        )
+        metrics = {"loss": gradient.loss, "gradient_norm": norm, "learning_rate": learning_rate, **gradient.metrics}
+        return state._replace(parameters=parameters, optimiser=optimizer_state), metrics
+
+    def learn(state: State, block: Step, key: Key) -> tuple[State, dict[str, Array]]:
+        return apply(state, gradient(state, block, key))
+
+    return alike.agent(learn, gradient, apply)
+
+
+def score_loss(model: Model, vf_coef: float, ent_coef: float) -> Loss:
+    """The loss whose derivative is that of -log pi(a|s) A + c_v (V(s) - G)^2 / 2 - c_e H(pi(.|s)), mean over a block.
+
+    Args:
+        model: the policy and the value.
+        vf_coef: c_v.
+        ent_coef: c_e.
+    """
+
+    def loss(parameters: Parameters, batch: Rollout) -> tuple[Array, dict[str, Array]]:
+        pi, value = model.policy(parameters, batch.inputs), model.value(parameters, batch.inputs, batch.sample)
+        policy_loss = -(model.actions.log_prob(pi, batch.sample) * batch.advantage).mean()
+        value_loss = 0.5 * jnp.square(value - batch.target).mean()
+        entropy = model.actions.entropy(pi).mean()
+        metrics = {"policy_loss": policy_loss, "value_loss": value_loss, "entropy": entropy}
+        return policy_loss + vf_coef * value_loss - ent_coef * entropy, metrics
+
+    return loss
 
 
 def gae(steps: Trajectories, gae_lambda: float) -> tuple[Array, Array]:
     """Generalised advantage estimates, and the lambda returns that they are part of; [T, B]."""
     advantage = jax.vmap(returns.generalised_advantage, (1, 1, 1, 1, 1, None), 1)(*steps[:5], gae_lambda)
     return advantage, advantage + steps.v_tm1
+
+
+def v_trace(steps: Trajectories, clip_rho: float, clip_c: float) -> tuple[Array, Array]:
+    """V-trace advantages, and the values that they belong to, from steps of another policy; [T, B]."""
+    ratio = jnp.exp(steps.log_ratio_tm1)
+    target, advantage = jax.vmap(returns.vtrace, (1, 1, 1, 1, 1, 1, None, None), 1)(*steps[:5], ratio, clip_rho, clip_c)
+    return advantage, target
+
+
+def explained_variance(rollout: Rollout) -> Array:
+    """[] 1 - Var(G - V) / Var(G): 1 where the value was right, 0 where it said no more than a constant does."""
+    return 1.0 - jnp.var(rollout.target - rollout.value) / (jnp.var(rollout.target) + 1e-8)
 
 
 def cut_up(leaf: Array, length: int) -> Array:

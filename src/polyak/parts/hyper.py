@@ -131,6 +131,16 @@ NumEpochs = Annotated[Count, Doc("Passes over each block of steps.")]
 GaeLambda = Annotated[Share, Doc("Lambda of the advantage estimate: 0 trusts the value, 1 the returns.")]
 EntCoef = Annotated[NotNegative, Doc("Weight of the entropy bonus.")]
 VfCoef = Annotated[NotNegative, Doc("Weight of the value loss.")]
+PolicyLag = Annotated[
+    Whole, Doc("Updates by which the policy that acts is older than the one that learns; a cluster has its own lag.")
+]
+ClipRho = Annotated[
+    Positive, Doc("The most that a step counts whose action is likelier by now than it was; decides what V is of.")
+]
+ClipC = Annotated[Positive, Doc("The most that such a step hands on to the steps before it.")]
+PolicySequenceLength = Annotated[
+    Count, Doc("Steps that a network with a memory learns from in a row; divides n_steps and batch_size.")
+]
 LogStdInit = Annotated[
     float, Range(-20, 20), Doc("Log of the standard deviation that actions begin with, where they are numbers.")
 ]

@@ -79,6 +79,13 @@ class Model(NamedTuple):
         value_carry = parameters.value.step(memory.value, inputs.x)[0] if parameters.value else memory.value
         return Memory(carry, value_carry), self._pi(parameters, answers, inputs)
 
+    def policy_along(self, parameters: Parameters, before: Inputs) -> PyTree:
+        """pi(. | s) at the steps of a block [T, B, ...]; the memory of `before`, leaves [B, ...], is that before it."""
+        if not before.memory:
+            return self.policy(parameters, before)
+        _, answers = parameters.policy.unroll(before.memory.policy, before.x, before.first)
+        return self._pi(parameters, answers, before)
+
     def values(
         self, parameters: Parameters, before: Inputs, after: Inputs, sample: PyTree
     ) -> tuple[Array, Array, Array]:

@@ -18,12 +18,9 @@ and value are two networks; each step's G ends with its block, where the paper's
 import dataclasses
 from typing import ClassVar, Literal
 
-import jax
-import jax.numpy as jnp
-
-from polyak.agent import Agent, Array, Key, Spec
+from polyak.agent import Agent, Array, Spec
 from polyak.parts import actor_critic, hyper, networks
-from polyak.parts.actor_critic import Parameters, Rollout, State, Trajectories, gae, standardised
+from polyak.parts.actor_critic import Trajectories, gae, score_loss, standardised
 from polyak.parts.optimise import RMSProp
 from polyak.parts.policy_and_value import policy_and_value
 
@@ -64,27 +61,11 @@ class A2C:
 
     def agent(self, spec: Spec) -> Agent:
         model = policy_and_value(self, spec, critic="action" if self.weight == "q" else "state")
-        rule = self.optimizer.rule(self.max_grad_norm)
 
         def estimate(steps: Trajectories) -> tuple[Array, Array]:
             advantage, g = gae(steps, self.gae_lambda)
             td_error = steps.r_t + steps.discount_t * steps.v_t - steps.v_tm1
-            return {"return": g, "advantage": advantage, "td_error": td_error, "q": steps.q_tm1}[self.weight], g
+            weight = {"return": g, "advantage": advantage, "td_error": td_error, "q": steps.q_tm1}[self.weight]
+            return standardised(weight) if self.normalize_advantage else weight, g
 
-        def loss(parameters: Parameters, batch: Rollout) -> tuple[Array, dict[str, Array]]:
-            pi, value = model.policy(parameters, batch.inputs), model.value(parameters, batch.inputs, batch.sample)
-            advantage = standardised(batch.advantage) if self.normalize_advantage else batch.advantage
-            policy_loss = -(model.actions.log_prob(pi, batch.sample) * advantage).mean()
-            value_loss = 0.5 * jnp.square(value - batch.target).mean()
-            entropy = model.actions.entropy(pi).mean()
-            metrics = {"policy_loss": policy_loss, "value_loss": value_loss, "entropy": entropy}
-            return policy_loss + self.vf_coef * value_loss - self.ent_coef * entropy, metrics
-
-        def improve(state: State, rollout: Rollout, learning_rate: Array, key: Key):
-            (value, metrics), gradient = jax.value_and_grad(loss, has_aux=True)(state.parameters, rollout)
-            parameters, optimizer_state, norm = rule.update(
-                state.parameters, gradient, state.optimiser, learning_rate, value
-            )
-            return parameters, optimizer_state, {"loss": value, "gradient_norm": norm, **metrics}
-
-        return actor_critic.agent(self, spec, model, rule.init, improve, estimate)
+        return actor_critic.gradient_agent(self, spec, model, score_loss(model, self.vf_coef, self.ent_coef), estimate)

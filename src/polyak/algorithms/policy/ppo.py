@@ -31,7 +31,7 @@ from polyak.parts.actor_critic import Parameters, Rollout, State, annealed, gae,
 from polyak.parts.minibatches import check_batch_size, check_sequence_length, shuffled
 from polyak.parts.optimise import adam
 from polyak.parts.policy_and_value import policy_and_value
-from polyak.parts.ranges import Count, Positive, Rate
+from polyak.parts.ranges import Positive, Rate
 
 
 class Batch(NamedTuple):
@@ -80,8 +80,7 @@ class PPO:
     normalize_observation: hyper.NormalizeObservation = False
     normalize_reward: hyper.NormalizeReward = False
     network: hyper.PolicyNetworkOrRecurrent = networks.MLP(hidden=(64, 64), activation="tanh")
-    sequence_length: Count = 16
-    """Steps that a network with a memory learns from in a row; divides n_steps and batch_size."""
+    sequence_length: hyper.PolicySequenceLength = 16
 
     @property
     def block_length(self) -> int:

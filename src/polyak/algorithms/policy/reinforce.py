@@ -17,10 +17,10 @@ from typing import ClassVar
 import jax
 import jax.numpy as jnp
 
-from polyak.agent import Agent, Array, Key, Spec
+from polyak.agent import Agent, Array, Spec
 from polyak.ops import returns
 from polyak.parts import actor_critic, hyper, networks
-from polyak.parts.actor_critic import Parameters, Rollout, State, Trajectories, gae
+from polyak.parts.actor_critic import Parameters, Rollout, Trajectories, gae
 from polyak.parts.optimise import Adam
 from polyak.parts.policy_and_value import policy_and_value
 from polyak.parts.ranges import BlockLength, NotNegative
@@ -64,7 +64,6 @@ class REINFORCE:
 
     def agent(self, spec: Spec) -> Agent:
         model = policy_and_value(self, spec, critic="state" if self.baseline else None)
-        rule = self.optimizer.rule(self.max_grad_norm)
 
         def estimate(steps: Trajectories) -> tuple[Array, Array]:
             if self.baseline:
@@ -92,11 +91,4 @@ class REINFORCE:
                 total += self.vf_coef * metrics["value_loss"]
             return total, metrics
 
-        def improve(state: State, rollout: Rollout, learning_rate: Array, key: Key):
-            (value, metrics), gradient = jax.value_and_grad(loss, has_aux=True)(state.parameters, rollout)
-            parameters, optimizer_state, norm = rule.update(
-                state.parameters, gradient, state.optimiser, learning_rate, value
-            )
-            return parameters, optimizer_state, {"loss": value, "gradient_norm": norm, **metrics}
-
-        return actor_critic.agent(self, spec, model, rule.init, improve, estimate)
+        return actor_critic.gradient_agent(self, spec, model, loss, estimate)
