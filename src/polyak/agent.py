@@ -87,6 +87,8 @@ class Algorithm(Protocol):
     default_num_envs: ClassVar[int]
     starts_at_reset: ClassVar[bool]  # whether every block begins with fresh episodes (Monte Carlo, evolution)
     vmap_seeds: ClassVar[bool]  # whether it is so small that seeds run faster in one program, on a CPU too
+    # One that may learn from steps of an older policy says besides how they come from other machines, as a class
+    # variable `flow`: see `polyak.engines.cluster`.
 
     @property
     def block_length(self) -> int:

@@ -119,7 +119,13 @@ def train(args: list[str]) -> None:
 
 
 def resume(
-    run: str, /, env: str | None = None, progress: bool = True, processes: int | None = None, json: bool = False
+    run: str,
+    /,
+    env: str | None = None,
+    progress: bool = True,
+    processes: int | None = None,
+    cluster: str | None = None,
+    json: bool = False,
 ) -> None:
     """Go on with a run that was stopped, killed or cut off, exactly where its newest checkpoint is.
 
@@ -130,6 +136,7 @@ def resume(
         env: the environment, an id or package.module:MyEnv, where the run folder cannot name it, or must not.
         progress: show how it goes.
         processes: worker processes on a CPU; by default one a core, and 0 trains in this process.
+        cluster: of a run with actors, HOST:PORT of a Ray head, auto, or local for a Ray of its own.
         json: print every event as one line of JSON on standard output, the result on the last.
     """
     from polyak import callbacks, training
@@ -139,7 +146,9 @@ def resume(
     if json:
         noted = callbacks.from_notes(Run(run).about["callbacks"])
         chosen = [*noted, callbacks.JsonLines(_standard_output_for_json())]
-    resumed = training.resume(run, _environment(env), progress=progress, processes=processes, callbacks=chosen)
+    resumed = training.resume(
+        run, _environment(env), progress=progress, processes=processes, cluster=cluster, callbacks=chosen
+    )
     if resumed.about["status"] == "stopped":
         raise KeyboardInterrupt
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from polyak import callbacks as instruments, errors, presets, settings
 from polyak.agent import Algorithm
 from polyak.callbacks import protocol
+from polyak.cluster.plan import plan
 from polyak.envs import calls as env_calls
 from polyak.envs.calls import STEP_TIMEOUT
 from polyak.errors import BadFile, BadSetting
@@ -75,6 +76,9 @@ def train(
     checkpoint_every: int | None = None,
     keep_checkpoints: int = 2,
     workers: int = 0,
+    actors: int = 0,
+    cluster: str | None = None,
+    max_staleness: float | None = None,
     step_timeout: float = STEP_TIMEOUT,
     on_fault: Literal["stop", "restart"] = "stop",
     callbacks: Sequence[Any] = (),
@@ -101,6 +105,11 @@ def train(
         keep_checkpoints: how many are kept, the newest; besides them the one with the best evaluation.
         workers: processes of each seed that step its Gymnasium environments in parallel; 0 steps them where the seed is
             trained. An environment that hangs or dies with its process is made anew only in a worker of its own.
+        actors: processes on Ray that hold the environments and act, on this machine or others; the seed is trained
+            where `train` is called, or in a worker process of it. 0 does all in one process.
+        cluster: HOST:PORT of the head of a Ray cluster, or "auto"; by default a Ray of its own on this machine.
+        max_staleness: updates by which the parameters that collected a block may be old on average, where blocks
+            stream; by default 2, if num_envs can be divided among all actors.
         step_timeout: seconds that a call of an environment may take before it counts as hanging; making one, and its
             first reset, may take ten minutes. With processes=0 and no workers, only what runs in Python in the main
             thread is interrupted, and an environment that ends its process ends yours.
@@ -136,6 +145,12 @@ def train(
         raise BadSetting(f"seed={seed} and seeds={seeds} go beyond 2^32 - 1, the last seed there is.")
     if callable(env):
         _look_at(env)
+    if actors:
+        plan(algorithm, actors, num_envs, max_staleness)  # raises where they do not fit together
+        if workers:
+            raise BadSetting("Environments are stepped by actors or by workers, not by both; leave workers out.")
+    elif cluster is not None or max_staleness is not None:
+        raise BadSetting("cluster and max_staleness are about actors; say how many: actors=8.")
     folder = store.new_folder(out, algorithm.name, name)
     about = About(
         format=1,
@@ -153,6 +168,9 @@ def train(
         checkpoint_every=checkpoint_every,
         keep_checkpoints=keep_checkpoints,
         workers=workers,
+        actors=actors,
+        cluster=cluster,
+        max_staleness=max_staleness,
         step_timeout=step_timeout,
         on_fault=on_fault,
         callbacks=instruments.to_notes(callbacks),
@@ -197,6 +215,7 @@ def resume(
     *,
     progress: bool = True,
     processes: int | None = None,
+    cluster: str | None = None,
     callbacks: Sequence[Any] | None = None,
 ) -> Run:
     """Goes on with a run that was interrupted, by Ctrl-C, a kill or a power cut; a finished one is returned as it is.
@@ -209,6 +228,7 @@ def resume(
         env: the environment, for a run that was trained on a function; by default the one that `run.json` names.
         progress: whether to show how it goes.
         processes: as in `train`.
+        cluster: as in `train`, for a run with actors; "local" for a Ray of its own where the run had a cluster.
         callbacks: instead of those of `train`; by default the built-in ones among these, as `run.json` notes them.
 
     Raises:
@@ -226,6 +246,13 @@ def resume(
             f"{folder} was trained on an environment of your own; give it: polyak.resume({str(folder)!r}, env), or "
             f"`polyak resume {folder} --env package.module:{about.env}`."
         )
+    if about.cluster is not None and cluster is None:  # no file decides whom this process talks to
+        raise BadSetting(
+            f"{folder} was trained on the cluster {about.cluster!r}; name it again, or another: "
+            f"`polyak resume {folder} --cluster HOST:PORT`, or `--cluster local` for this machine."
+        )
+    if cluster is not None:
+        about.cluster = None if cluster == "local" else cluster
     env = env if env is not None else without_import(about.env)
     algorithm = settings.build(about.algorithm, about.settings)
     _check_countable(about.steps, algorithm, about.num_envs)
@@ -260,7 +287,7 @@ def _train(
     """Trains the seeds of a run that have not finished."""
     seeds = [seed for seed in about.seeds if str(seed) not in {*about.returns, *about.stopped_early}]
     count = min(len(seeds), cores() if processes is None else processes)
-    if accelerator_expected():
+    if accelerator_expected() or about.actors:
         count = min(count, 1)  # one process, which trains all seeds under one vmap
     if os.name != "posix":
         count = 0

@@ -21,7 +21,8 @@ from polyak.runs.about import About
 from polyak.runs.events import Emit, Event
 
 if TYPE_CHECKING:
-    from polyak.agent import Agent, Algorithm
+    from polyak.agent import Agent, Algorithm, Spec
+    from polyak.engines.cluster import ClusterEngine
     from polyak.engines.common import Engine, Loop
     from polyak.envs.goal_functions import GoalFunctions
     from polyak.policy import Policy
@@ -73,6 +74,11 @@ def train_seeds(
 
 
 def _train_seeds(job: Job, emit: Emit, stopping: Callable[[], bool], finishing: Callable[[int], bool]) -> None:
+    if job.about.actors:
+        from polyak.cluster import ray_port
+
+        ray_port.start(job.about.cluster, job.about.actors)  # before JAX starts threads
+
     import jax
 
     from polyak import envs
@@ -91,9 +97,10 @@ def _train_seeds(job: Job, emit: Emit, stopping: Callable[[], bool], finishing: 
     allocator.keep_freed()
     about = job.about
     how: Any = {"workers": about.workers, "step_timeout": about.step_timeout, "on_fault": about.on_fault}
+    here = 1 if about.actors else about.num_envs  # of environments that actors hold one is looked at
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", Caution)  # `train` has looked at functions, and of ids it is told here, once
-        env = envs.make(job.env, about.num_envs, **how)
+        env = envs.make(job.env, here, **how)
     price = caution(env.observation_space)
     if price and isinstance(job.env, str) and job.seeds[0] == about.seeds[0]:
         emit(events.Notice(f"{about.env}: {price}"))
@@ -109,7 +116,12 @@ def _train_seeds(job: Job, emit: Emit, stopping: Callable[[], bool], finishing: 
     batched = False
     faults: list[str] = []
     engine: Engine
-    if isinstance(env, envs.CompiledEnv):
+    if about.actors:
+        if on_machine := not isinstance(env, envs.CompiledEnv):
+            env.close()
+        engine = _cluster_engine(job, agent, spec, chunk, on_machine)
+        faults = engine.faults
+    elif isinstance(env, envs.CompiledEnv):
         batched = len(job.seeds) > 1 and (job.algorithm.vmap_seeds or jax.default_backend() != "cpu")
         engine = CompiledEngine(job.algorithm, agent, env, spec, chunk, batched)
     else:
@@ -123,7 +135,7 @@ def _train_seeds(job: Job, emit: Emit, stopping: Callable[[], bool], finishing: 
         if event is not None:
             emit(event)
 
-    kind = "compiled" if isinstance(env, envs.CompiledEnv) else "host"
+    kind = "cluster" if about.actors else "compiled" if isinstance(env, envs.CompiledEnv) else "host"
     emit(events.Hello(jax.devices()[0].device_kind, kind, type(env).__name__))
     keeper = Keeper(job.folder, job.seeds, about.keep_checkpoints, emit, together=batched)
     metrics = store.MetricWriter(job.folder)
@@ -139,6 +151,27 @@ def _train_seeds(job: Job, emit: Emit, stopping: Callable[[], bool], finishing: 
         engine.close()
         goals.close()
         tell()
+        if about.actors:
+            ray_port.stop()
+
+
+def _cluster_engine(job: Job, agent: "Agent", spec: "Spec", chunk: int, on_machine: bool) -> "ClusterEngine":
+    """The engine whose actors hold the environments."""
+    from polyak.cluster.messages import Task
+    from polyak.cluster.plan import plan
+    from polyak.cluster.ray_port import RayPort
+    from polyak.engines.cluster import ClusterEngine
+
+    about, algorithm = job.about, job.algorithm
+    shared_out = plan(algorithm, about.actors, about.num_envs, about.max_staleness)
+    gradients = shared_out.flow == "gradients"
+    tasks = [
+        Task(
+            algorithm, job.env, about.env, about.steps, about.num_envs, *share, shared_out.of, about.on_fault, gradients
+        )
+        for share in shared_out.shares
+    ]
+    return ClusterEngine(algorithm, agent, spec, chunk, RayPort(tasks), shared_out, on_machine, about.step_timeout)
 
 
 def _together(seeds: tuple[int, ...], keeper: "Keeper") -> list[tuple[int, ...]]:

@@ -98,26 +98,11 @@ class CompiledEngine:
         return loop, named(loop.episodes, sums, iterations) | learnt
 
     def _iteration(self, loop: Loop, noise: ChunkNoise, learn: bool) -> tuple[Loop, dict[str, Array]]:
-        if self.starts_at_reset:
-            env, obs = jax.vmap(self.env.reset)(jax.tree.map(lambda leaf: leaf[-1], noise.env))
-            noise = noise._replace(env=jax.tree.map(lambda leaf: leaf[:-1], noise.env))
-            episodes = loop.episodes.forget_running()
-            loop = loop._replace(env=env, obs=obs, carry=self.agent.start(self.num_envs), episodes=episodes)
         moving = Moving(loop.env, loop.obs, loop.carry, loop.episodes)
-        moving, block = jax.lax.scan(partial(self._step, loop.agent), moving, (noise.agent, noise.env))
+        moving, block = rollout(self.agent, self.env, loop.agent, moving, noise, self.starts_at_reset)
         state = self.agent.observe(loop.agent, block)
         state, metrics = self.agent.learn(state, block, noise.learn) if learn else (state, {})
         return Loop(state, *moving, loop.key, loop.iteration + 1), metrics
-
-    def _step(self, state: PyTree, now: "Moving", noise: tuple[PyTree, PyTree]) -> tuple["Moving", Step]:
-        agent_noise, env_noise = noise
-        action, carry, extras = self.agent.act(state, now.carry, now.obs, agent_noise, True)
-        env, next_obs, reward, terminated, truncated = jax.vmap(self.env.step)(now.env, action, env_noise)
-        fresh_env, fresh_obs = jax.vmap(self.env.reset)(env_noise)
-        over = terminated | truncated
-        env, obs, carry = choose(over, (fresh_env, fresh_obs, self.agent.start(self.num_envs)), (env, next_obs, carry))
-        step = Step(now.obs, action, reward, terminated, truncated, next_obs, extras)
-        return Moving(env, obs, carry, now.episodes.update(reward, over)), step
 
 
 class Moving(NamedTuple):
@@ -127,3 +112,37 @@ class Moving(NamedTuple):
     obs: PyTree
     carry: PyTree
     episodes: Episodes
+
+
+def rollout(
+    agent: Agent, env: CompiledEnv, state: PyTree, moving: Moving, noise: ChunkNoise, starts_at_reset: bool
+) -> tuple[Moving, Step]:
+    """Acts through one block [T, B, ...].
+
+    Args:
+        agent: acts.
+        env: the environment.
+        state: the agent's, or as much of it as acting needs.
+        moving: where the block begins.
+        noise: of the block; where it starts at a reset, that of the environments has one more row, for the reset.
+        starts_at_reset: whether it does.
+    """
+    env_noise = noise.env
+    if starts_at_reset:
+        world, obs = jax.vmap(env.reset)(jax.tree.map(lambda leaf: leaf[-1], env_noise))
+        env_noise = jax.tree.map(lambda leaf: leaf[:-1], env_noise)
+        carry = agent.start(moving.episodes.running.shape[-1])
+        moving = Moving(world, obs, carry, moving.episodes.forget_running())
+
+    def step(now: Moving, noise: tuple[PyTree, PyTree]) -> tuple[Moving, Step]:
+        agent_noise, env_noise = noise
+        action, carry, extras = agent.act(state, now.carry, now.obs, agent_noise, True)
+        world, next_obs, reward, terminated, truncated = jax.vmap(env.step)(now.env, action, env_noise)
+        fresh_world, fresh_obs = jax.vmap(env.reset)(env_noise)
+        over = terminated | truncated
+        begins, goes_on = (fresh_world, fresh_obs, agent.start(len(over))), (world, next_obs, carry)
+        world, obs, carry = choose(over, begins, goes_on)
+        taken = Step(now.obs, action, reward, terminated, truncated, next_obs, extras)
+        return Moving(world, obs, carry, now.episodes.update(reward, over)), taken
+
+    return jax.lax.scan(step, moving, (noise.agent, env_noise))

@@ -13,16 +13,21 @@ from polyak.engines.packing import Packed, Packing
 class Learner:
     """Observes blocks and learns from them; one compiled call a block, with the state donated.
 
+    Args:
+        agent: learns.
+        cuts: whether the next block does not go on where the last one ended, because another actor collects it.
+
     Attributes:
         packing: of the agent's state, in which it is kept between two blocks.
         names: of the metrics, with learning and without; known once a program has run.
     """
 
-    def __init__(self, agent: Agent):
-        self.agent = agent
+    def __init__(self, agent: Agent, cuts: bool = False):
+        self.agent, self._cuts = agent, cuts
         self.packing = Packing(jax.eval_shape(agent.init, jax.random.key(0)))
         self.names: dict[bool, tuple[str, ...]] = {}
         self._init = jax.jit(agent.init)
+        self._apply = jax.jit(self._apply_gradient, donate_argnums=0)
         self._update = {
             learn: jax.jit(partial(self._observe_and_learn, learn=learn), donate_argnums=0) for learn in (False, True)
         }
@@ -45,8 +50,20 @@ class Learner:
         """
         return self._update[learn](state, block, key_data)
 
+    def apply(self, state: Packed, gradient: PyTree) -> tuple[Packed, Array]:
+        """Applies what `Agent.gradient` returned elsewhere; returns the new state and the metrics, as `update` does."""
+        return self._apply(state, gradient)
+
+    def _apply_gradient(self, state: Packed, gradient: PyTree) -> tuple[Packed, Array]:
+        assert self.agent.apply is not None
+        agent, metrics = self.agent.apply(self.packing.unpack(state), gradient)
+        self.names[True] = tuple(metrics)
+        return self.packing.pack(agent), jnp.array(list(metrics.values()))
+
     def _observe_and_learn(self, state: Packed, block: Step, key_data: Array, learn: bool) -> tuple[Packed, Array]:
         agent = self.agent.observe(self.packing.unpack(state), block)
+        if self._cuts:
+            agent = self.agent.cut(agent, jnp.ones(block.reward.shape[1], bool))
         agent, metrics = self.agent.learn(agent, block, jax.random.wrap_key_data(key_data)) if learn else (agent, {})
         self.names[learn] = tuple(metrics)
         return self.packing.pack(agent), jnp.array(list(metrics.values()))

@@ -7,6 +7,7 @@ from .making import (
     EnvLike as EnvLike,
     make as make,
     make_original as make_original,
+    make_share as make_share,
     split as split,
     without_import as without_import,
 )

@@ -118,6 +118,28 @@ def make(
     return found
 
 
+def make_share(env: EnvLike, num_envs: int, first: int, of: int, name: str, on_fault: str) -> CompiledEnv | HostEnv:
+    """Some of the environments that `make` would make, for a process that holds no more of them.
+
+    Gymnasium's play the very episodes that these environments would play among all of them.
+
+    Args:
+        env: as in `make`.
+        num_envs: how many.
+        first: where they stand among all of them.
+        of: how many there are in all.
+        name: how it is called in messages.
+        on_fault: as in `make`.
+    """
+
+    def vector(env: str | Callable[..., gymnasium.Env], own_name: str | None = None) -> HostEnv:
+        return GymnasiumVector(
+            env, num_envs, own_name or name, on_fault=on_fault, record_actions=True, first=first, of=of
+        )
+
+    return _find(env, num_envs, vector, pool=True)
+
+
 def _find(env: EnvLike, num_envs: int, vector: Callable[..., HostEnv], pool: bool) -> CompiledEnv | HostEnv:
     """`vector` makes Gymnasium's version; `pool` is whether EnvPool may be chosen without being asked for."""
     if isinstance(env, CompiledEnv):

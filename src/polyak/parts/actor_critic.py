@@ -1,7 +1,8 @@
 """A policy and a value that learn from blocks of steps: what REINFORCE, A2C, A3C, IMPALA, TRPO, PPO and APPO share.
 
 A member of the family says how parameters are improved by the rollout that a block makes, or, where that is one
-gradient step, by which loss. All else is here: acting, normalising, advantages and returns, and metrics. The networks are in `parts.policy_and_value`.
+gradient step, by which loss. All else is here: acting, normalising, advantages and returns, and metrics. The networks
+are in `parts.policy_and_value`.
 """
 
 from collections.abc import Callable
@@ -113,7 +114,7 @@ class Family(NamedTuple):
         """The agent that learns so."""
 
         def publish(state: State) -> State:
-            return state._replace(optimiser=())
+            return state._replace(optimiser=(), rewards=())
 
         needs_value = gradient is not None or self.model.start is not no_memory  # its memory steps with the policy's
         return Agent(
@@ -184,7 +185,7 @@ def family(
         return actions.action(sample), after, extras
 
     def observe(state: State, block: Step) -> State:
-        state = state._replace(features=read.update(state.features, block.obs), step=state.step + block_size)
+        state = state._replace(features=read.update(state.features, block.obs), step=state.step + block.reward.size)
         if not hyper.normalize_reward:
             return state
         continues = 1.0 - (block.terminated | block.truncated)
@@ -210,7 +211,7 @@ def family(
         inputs = before._replace(memory=())
         steps = Rollout(inputs, block.extras.sample, block.extras.log_prob, advantage, q_tm1, target)
         if not memory:
-            return jax.tree.map(lambda leaf: leaf.reshape(block_size, *leaf.shape[2:]), steps)
+            return jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), steps)
         steps = jax.tree.map(lambda leaf: cut_up(leaf, length), steps)
         starts = jax.tree.map(lambda leaf: leaf[::length].reshape(-1, *leaf.shape[2:]), memory)
         return steps._replace(inputs=steps.inputs._replace(memory=starts))

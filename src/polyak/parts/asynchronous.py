@@ -110,15 +110,23 @@ def asynchronous(agent: Agent, num_workers: int) -> Agent:
 
         return jax.vmap(alone)(state.workers, carry, obs, noise)
 
+    def gradient(copy: PyTree, steps: Step, key: Key) -> tuple[PyTree, Step]:
+        return compute(copy, steps, key), steps
+
+    def move(state: Asynchronous, found: tuple[PyTree, Step]) -> tuple[Asynchronous, dict[str, Array]]:
+        of_parameters, steps = found
+        learner, metrics = apply(agent.observe(state.learner, steps), of_parameters)
+        return state._replace(learner=learner), metrics
+
     def learn(state: Asynchronous, block: Step, key: Key) -> tuple[Asynchronous, dict[str, Array]]:
         order_key, key = jax.random.split(key)
 
         def turn(state: Asynchronous, at: tuple[Array, Key]) -> tuple[Asynchronous, dict[str, Array]]:
             worker, key = at
             steps = jax.tree.map(lambda leaf: jax.lax.dynamic_slice_in_dim(leaf, worker, 1, axis=1), block)
-            gradient = compute(_row(state.workers, worker), steps, key)
-            learner, metrics = apply(agent.observe(state.learner, steps), gradient)
-            return Asynchronous(learner, _with_row(state.workers, worker, published(agent, learner))), metrics
+            state, metrics = move(state, gradient(_row(state.workers, worker), steps, key))
+            copy = published(agent, state.learner)
+            return state._replace(workers=_with_row(state.workers, worker, copy)), metrics
 
         order = jax.random.permutation(order_key, num_workers)
         state, metrics = jax.lax.scan(turn, state, (order, jax.random.split(key, num_workers)))
@@ -132,6 +140,8 @@ def asynchronous(agent: Agent, num_workers: int) -> Agent:
         policy=lambda state: agent.policy(state.learner),
         cut=lambda state, which: state,
         publish=lambda state: published(agent, state.learner),
+        gradient=gradient,
+        apply=move,
     )
 
 

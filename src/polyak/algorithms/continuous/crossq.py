@@ -36,6 +36,7 @@ class CrossQ:
     default_num_envs: ClassVar[int] = 1
     starts_at_reset: ClassVar[bool] = False
     vmap_seeds: ClassVar[bool] = False
+    flow: ClassVar[str] = "replay"
 
     learning_rate: hyper.LearningRate = 1e-3
     anneal_learning_rate: hyper.AnnealLearningRate = False

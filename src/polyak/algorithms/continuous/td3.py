@@ -43,6 +43,7 @@ class TD3:
     default_num_envs: ClassVar[int] = 1
     starts_at_reset: ClassVar[bool] = False
     vmap_seeds: ClassVar[bool] = False
+    flow: ClassVar[str] = "replay"
 
     learning_rate: hyper.LearningRate = 3e-4
     anneal_learning_rate: hyper.AnnealLearningRate = False

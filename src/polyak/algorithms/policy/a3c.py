@@ -33,6 +33,7 @@ class A3C:
     starts_at_reset: ClassVar[bool] = False
     vmap_seeds: ClassVar[bool] = False
     learning_starts: ClassVar[int] = 0
+    flow: ClassVar[str] = "gradients"
     normalize_observation: ClassVar[bool] = False
     normalize_reward: ClassVar[bool] = False
 

@@ -55,6 +55,7 @@ class APPO:
     starts_at_reset: ClassVar[bool] = False
     vmap_seeds: ClassVar[bool] = False
     learning_starts: ClassVar[int] = 0
+    flow: ClassVar[str] = "stream"
 
     learning_rate: Rate = 5e-4
     """Step size of Adam."""

@@ -33,6 +33,7 @@ class IMPALA:
     starts_at_reset: ClassVar[bool] = False
     vmap_seeds: ClassVar[bool] = False
     learning_starts: ClassVar[int] = 0
+    flow: ClassVar[str] = "stream"
 
     learning_rate: hyper.LearningRate = 6e-4
     n_steps: hyper.BlockSteps = 20

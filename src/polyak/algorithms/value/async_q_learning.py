@@ -60,6 +60,7 @@ class AsyncQLearning:
     starts_at_reset: ClassVar[bool] = False
     vmap_seeds: ClassVar[bool] = False
     learning_starts: ClassVar[int] = 0
+    flow: ClassVar[str] = "gradients"
 
     learning_rate: hyper.LearningRate = 7e-4
     n_steps: hyper.BlockSteps = 5
@@ -95,7 +96,7 @@ class AsyncQLearning:
             return State(parameters, parameters, rule.init(parameters), read.init(), jnp.int32(0))
 
         def observe(state: State, block: Step) -> State:
-            return state._replace(step=state.step + self.n_steps)
+            return state._replace(step=state.step + block.reward.size)
 
         def gradient(state: State, block: Step, key: Key) -> Gradient:
             v_t = state.target(read.features((), block.next_obs)).max(-1)

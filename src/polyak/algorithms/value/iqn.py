@@ -41,6 +41,7 @@ class IQN:
     default_num_envs: ClassVar[int] = 1
     starts_at_reset: ClassVar[bool] = False
     vmap_seeds: ClassVar[bool] = False
+    flow: ClassVar[str] = "replay"
 
     learning_rate: hyper.LearningRate = 2.5e-4
     gamma: hyper.Gamma = 0.99

@@ -28,6 +28,7 @@ class Rainbow:
     default_num_envs: ClassVar[int] = 1
     starts_at_reset: ClassVar[bool] = False
     vmap_seeds: ClassVar[bool] = False
+    flow: ClassVar[str] = "replay"
 
     learning_rate: hyper.LearningRate = 6.25e-5
     gamma: hyper.Gamma = 0.99
