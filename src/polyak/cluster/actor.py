@@ -1,6 +1,5 @@
 """An actor: it holds environments, acts in them with what the learner published, and hands over blocks of steps."""
 
-import os
 import time
 from typing import Any
 
@@ -16,8 +15,6 @@ class Actor:
     """
 
     def __init__(self, task: Task):
-        # Before JAX is loaded: one thread for each actor, as for each process that trains, and no accelerator.
-        os.environ.update({"NPROC": "1", "JAX_PLATFORMS": "cpu", "JAX_CPU_ENABLE_ASYNC_DISPATCH": "false"})
         self._task = task
         self._share: Any = None
         self._compute: Any = None

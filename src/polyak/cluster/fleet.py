@@ -40,7 +40,8 @@ class Port(Protocol):
         ...
 
     def wait(self, handles: list[Any], seconds: float) -> list[Any]:
-        """Those of the handles that have an answer; waits for one, so many seconds at most."""
+        """Those of the handles that have an answer; waits for one, so many seconds at most, or as long if none is
+        given."""
         ...
 
     def get(self, handle: Any) -> Any:
@@ -158,9 +159,7 @@ class Fleet:
         self._restart_lost()
         answers: list[Answer] = []
         handles = [handle for slot in self._slots for handle in self._open(slot)]
-        ready = set(self._port.wait(handles, self._pause())) if handles else set()
-        if not handles:
-            time.sleep(self._pause())
+        ready = set(self._port.wait(handles, self._pause()))
         for number, slot in enumerate(self._slots):
             try:
                 answers += self._answers(number, slot, ready)

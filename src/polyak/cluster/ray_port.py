@@ -12,6 +12,7 @@ import importlib.util
 import os
 import signal
 import socket
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -114,6 +115,22 @@ def _signals_kept() -> Iterator[None]:
                 signal.signal(number, handler)
 
 
+class _Process:
+    """A process of Ray's that is an actor.
+
+    It gets one XLA thread, as every process that trains does, and no accelerator; JAX reads so when it is loaded.
+    """
+
+    def __init__(self, task: Task):
+        os.environ.update({"NPROC": "1", "JAX_PLATFORMS": "cpu", "JAX_CPU_ENABLE_ASYNC_DISPATCH": "false"})
+        from polyak.cluster.actor import Actor
+
+        self._actor = Actor(task)
+
+    def answer(self, message: Any, shared: Any) -> Any:
+        return self._actor.answer(message, shared)
+
+
 class RayPort:
     """See `Port`.
 
@@ -124,10 +141,8 @@ class RayPort:
     def __init__(self, tasks: list[Task]):
         import ray
 
-        from polyak.cluster.actor import Actor
-
         self._ray, self._tasks = ray, tasks
-        self._make = ray.remote(num_cpus=1, max_restarts=0, max_task_retries=0)(Actor)
+        self._make = ray.remote(num_cpus=1, max_restarts=0, max_task_retries=0)(_Process)
         self._actors: dict[int, Any] = {}
 
     def start(self, slot: int) -> None:
@@ -141,9 +156,13 @@ class RayPort:
         return self._actors[slot].answer.remote(message, shared)
 
     def wait(self, handles: list[Any], seconds: float) -> list[Any]:
-        return self._ray.wait(handles, num_returns=len(handles), timeout=0.0)[0] or (
-            self._ray.wait(handles, num_returns=1, timeout=seconds)[0] if seconds else []
-        )
+        if not handles:
+            time.sleep(seconds)
+            return []
+        ready, _ = self._ray.wait(handles, num_returns=len(handles), timeout=0.0)
+        if not ready and seconds:
+            ready, _ = self._ray.wait(handles, num_returns=1, timeout=seconds)
+        return ready
 
     def get(self, handle: Any) -> Any:
         exceptions = self._ray.exceptions

@@ -40,7 +40,7 @@ class IMPALA:
     gamma: hyper.Gamma = 0.99
     policy_lag: hyper.PolicyLag = 1
     correct_lag: bool = True
-    """Weigh what an older policy did by V-trace; else it counts as if the present one had done it."""
+    """Weigh what an older policy did by V-trace; else it counts as if the present policy had acted."""
     clip_rho: hyper.ClipRho = 1.0
     clip_c: hyper.ClipC = 1.0
     ent_coef: hyper.EntCoef = 0.01

@@ -1,0 +1,46 @@
+"""Who holds which environments, and the arithmetic of staleness."""
+
+import pytest
+
+import polyak
+from polyak.cluster.plan import plan
+from polyak.errors import BadSetting
+
+
+def test_fresh_blocks_are_shared_out_so_that_all_environments_are_held_once():
+    found = plan(polyak.PPO(), 3, 8, None)
+    assert found.flow == "fresh" and found.shares == ((0, 2), (2, 3), (5, 3)) and (found.of, found.ahead) == (8, 1)
+
+
+@pytest.mark.parametrize(
+    ("actors", "num_envs", "max_staleness", "together", "each"),
+    [
+        (8, 32, None, 8, 4),  # 8 actors x 2 blocks ahead / 8 blocks an update: 2 updates
+        (8, 32, 4.0, 4, 8),
+        (8, 32, 16.0, 1, 32),
+        (3, 32, None, 4, 8),  # 3 does not divide 32: 1.5 updates
+        (16, 8, None, 8, 1),  # 4 updates is the least there is, and no less was asked for
+    ],
+)
+def test_as_many_blocks_make_an_update_as_keep_them_young_enough(actors, num_envs, max_staleness, together, each):
+    found = plan(polyak.IMPALA(), actors, num_envs, max_staleness)
+    assert found.together == together and found.of == actors * each
+    assert found.shares == tuple((each * i, each) for i in range(actors))
+    assert together * each == num_envs
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "actors", "num_envs", "max_staleness", "says"),
+    [
+        (polyak.PPO(), 9, 8, None, "9 actors cannot share 8 environments; make num_envs at least 9"),
+        (polyak.A3C(), 4, 1, None, "4 actors cannot share 1 environment;"),
+        (polyak.PPO(), 2, 8, 2.0, "max_staleness is about blocks that stream, and those of ppo do not"),
+        (polyak.IMPALA(), 16, 8, 2.0, "are 4 updates behind even if 8 blocks make an update"),
+        (polyak.IMPALA(normalize_reward=True), 2, 8, None, "normalize_reward follows the return"),
+        (polyak.DQN(frame_stack=4), 2, 1, None, "set frame_stack to 1"),
+        (polyak.CEM(), 2, 64, None, "cem is a population"),
+    ],
+)
+def test_what_does_not_fit_together_is_one_sentence(algorithm, actors, num_envs, max_staleness, says):
+    with pytest.raises(BadSetting, match=says):
+        plan(algorithm, actors, num_envs, max_staleness)
