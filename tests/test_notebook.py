@@ -179,7 +179,7 @@ def test_an_mp4_plays_in_its_cell(tmp_path):
     assert "video" in shown.tags and {"controls", "muted"} <= shown.attributes
     (source,) = shown.sources
     assert source.startswith("data:video/mp4;") and content_of(source) == b"\0\0\0 ftypisom"
-    assert f"return 500, 12.5; {tmp_path / 'a.mp4'}" in shown.words
+    assert shown.words == ["return 500, 12.5"]
 
 
 def test_a_gif_is_an_image_and_its_name_no_markup(tmp_path):
@@ -187,7 +187,7 @@ def test_a_gif_is_an_image_and_its_name_no_markup(tmp_path):
     path.write_bytes(b"GIF89a")
     shown = read(Video(path, [0.0]))
     assert "img" in shown.tags and content_of(shown.sources[0]) == b"GIF89a"
-    assert f"return 0; {path}" in shown.words
+    assert shown.words == ["return 0"]
 
 
 def test_of_a_film_that_is_too_large_or_gone_a_sentence_is_shown(tmp_path, monkeypatch):
@@ -196,8 +196,8 @@ def test_of_a_film_that_is_too_large_or_gone_a_sentence_is_shown(tmp_path, monke
     path.write_bytes(bytes(2**20 + 2**19))
     shown = read(Video(path, [1.0]))
     assert not shown.sources and "1.5 MiB" in shown.text and str(path) in shown.text
-    path.unlink()
-    assert "No such file" in read(Video(path, [1.0])).text
+    gone = tmp_path / "<b>.mp4"
+    assert "No such file" in read(Video(gone, [1.0])).text and str(gone) in read(Video(gone, [1.0])).text
 
 
 def test_what_a_notebook_plays_stays_below_what_marimo_shows():
@@ -280,12 +280,12 @@ def cell(clock):
 
 def test_progress_is_one_line_that_is_renewed_below_what_was_said(clock):
     bar, shown = cell(clock)
-    assert shown[-1] == f"title\n{'░' * 24}   0%, 0 of 1,000 steps, compiling"
+    assert shown[-1] == f"title\n{'░' * 24}   0 %, 0 of 1,000 steps, compiling"
     clock[0] += 1.0
     bar.update(250, None)
     clock[0] += 1.0
     bar.update(500, 12.34)  # 250 steps a second since the first ones
-    half = f"{'█' * 12}{'░' * 12}  50%, 500 of 1,000 steps, 250 steps/s, return 12.3, 0:00:02 left"
+    half = f"{'█' * 12}{'░' * 12}  50 %, 500 of 1,000 steps, 250 steps/s, return 12.3, 0:00:02 left"
     assert shown[-1] == f"title\n{half}"
     bar.say("a notice")
     assert shown[-1] == f"title\na notice\n{half}"
@@ -306,7 +306,7 @@ def test_when_training_has_ended_one_line_is_left_and_the_notices(clock):
     bar, shown = cell(clock)
     bar.update(1_000, 1.0)
     bar.stop()
-    assert len(shown[-1].splitlines()) == 2 and "100%" in shown[-1], "an error leaves what was reached"
+    assert len(shown[-1].splitlines()) == 2 and "100 %" in shown[-1], "an error leaves what was reached"
     bar.say("the result")
     assert shown[-1] == "the result"
 

@@ -197,7 +197,7 @@ class Cell:
         score = "" if episode_return is None else f", return {episode_return:.1f}"
         bar = "█" * int(BAR * part)
         left = self.pace.left(self.total)
-        return f"{bar:░<{BAR}} {part:4.0%}, {steps:,} of {self.total:,} steps, {self.pace}{score}{left}"
+        return f"{bar:░<{BAR}} {100 * part:3.0f} %, {steps:,} of {self.total:,} steps, {self.pace}{score}{left}"
 
     def _renew(self) -> None:
         if time.monotonic() >= self.shown + RENEWED:

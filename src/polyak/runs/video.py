@@ -50,14 +50,14 @@ class Video:
         return str(self.path)
 
     def _repr_html_(self) -> str:
-        about = html.escape(f"return {', '.join(f'{value:g}' for value in self.returns)}; {self.path}")
+        about, where = f"return {', '.join(f'{value:g}' for value in self.returns)}", html.escape(str(self.path))
         try:
             size = self.path.stat().st_size
             content = self.path.read_bytes() if size <= LARGEST else None
         except OSError as error:
-            return f"<p>The film cannot be read, {html.escape(error.strerror or 'for no known reason')}: {about}</p>"
+            return f"<p>{about}; the film cannot be read: {html.escape(error.strerror or str(error))}: {where}</p>"
         if content is None:
-            return f"<p>The film has {size / 2**20:.1f} MiB, too much to play it here: {about}</p>"
+            return f"<p>{about}; the film, {size / 2**20:.1f} MiB, is too large to play here: {where}</p>"
         mp4 = self.path.suffix == ".mp4"
         source = f'style="max-width: 100%" src="{notebook.embedded("video/mp4" if mp4 else "image/gif", content)}"'
         player = f"<video controls loop muted playsinline {source}></video>" if mp4 else f'<img alt="film" {source}>'
