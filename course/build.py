@@ -180,6 +180,18 @@ def mathml(latex: str, display: str) -> str:
     return convert(latex, display=display)
 
 
+def with_files(text: str, folder: Path, stem: str) -> str:
+    """HTML whose pictures and films, which a notebook holds in itself, are files in `folder`."""
+
+    def kept(found: re.Match) -> str:
+        content = base64.b64decode(found[2])
+        file = folder / f"{stem}-{hashlib.sha256(content).hexdigest()[:8]}.{found[1]}"
+        file.write_bytes(content)
+        return f'src="{file.name}"'
+
+    return re.sub(r'src="data:\w+/(\w+);base64,([^"]*)"', kept, text)
+
+
 def with_formulas(text: str, formula: Callable[[str, str], str]) -> str:
     """Markdown whose formulas are elements of HTML; `formula` makes one from LaTeX, "block" or "inline"."""
 
@@ -227,18 +239,6 @@ def page(
             elif output.get("name") != "stderr":
                 parts.append(fenced(output.get("text") or data.get("text/plain", ""), "text"))
     return "\n\n".join(parts) + "\n"
-
-
-def with_files(text: str, folder: Path, stem: str) -> str:
-    """HTML whose pictures and films, which a notebook holds in itself, are files in `folder`."""
-
-    def kept(found: re.Match) -> str:
-        content = base64.b64decode(found[2])
-        file = folder / f"{stem}-{hashlib.sha256(content).hexdigest()[:8]}.{found[1]}"
-        file.write_bytes(content)
-        return f'src="{file.name}"'
-
-    return re.sub(r'src="data:\w+/(\w+);base64,([^"]*)"', kept, text)
 
 
 def joined(outputs: list[dict[str, Any]]) -> list[dict[str, Any]]:
