@@ -15,6 +15,7 @@ import polyak
 from polyak import divergence, worker
 from polyak.algorithms import ALGORITHMS
 from tests import small
+from tests.cluster.engines import cluster
 from tests.test_every_algorithm import made
 
 PAGE = (Path(__file__).parents[1] / "docs" / "metrics.md").read_text()
@@ -43,6 +44,14 @@ def measured_besides(folder: Path) -> frozenset[str]:
     return frozenset(found) - measured("q-learning")
 
 
+@cache
+def measured_by_actors() -> frozenset[str]:
+    """The names that a cluster adds."""
+    engine = cluster(polyak.IMPALA(n_steps=2), "CartPole-v1", 1, 2)
+    _, metrics = engine.advance(engine.init(0), 1, True)
+    return frozenset(metrics) - measured("impala")
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> Path:
     return tmp_path_factory.mktemp("run")
@@ -58,8 +67,13 @@ def test_what_training_measures_has_an_entry(folder):
     assert measured_besides(folder) <= ENTRIES.keys()
 
 
+def test_what_actors_add_has_an_entry():
+    assert measured_by_actors() == {"staleness", "staleness_max", "actors", "actors_busy", "learner_waits"}
+    assert measured_by_actors() <= ENTRIES.keys()
+
+
 def test_every_entry_is_of_something_that_is_measured(folder):  # the last to use them, so that they are known by now
-    found = measured_besides(folder).union(*map(measured, CASES))
+    found = measured_besides(folder).union(measured_by_actors(), *map(measured, CASES))
     assert ENTRIES.keys() <= found
 
 

@@ -109,8 +109,8 @@ def train(
         actors: processes on Ray that hold the environments and act, on this machine or others; the seed is trained
             where `train` is called, or in a worker process of it. 0 does all in one process.
         cluster: HOST:PORT of the head of a Ray cluster, or "auto"; by default a Ray of its own on this machine.
-        max_staleness: updates by which the parameters that collected a block may be old on average, where blocks
-            stream; by default 2, if num_envs can be divided among all actors.
+        max_staleness: updates that may have been made, on average, since the parameters that collected a block were
+            the newest, where blocks stream; by default 1, or as few as num_envs can be divided for.
         step_timeout: seconds that a call of an environment may take before it counts as hanging; making one, and its
             first reset, may take ten minutes. With processes=0 and no workers, only what runs in Python in the main
             thread is interrupted, and an environment that ends its process ends yours.

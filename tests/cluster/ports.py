@@ -22,7 +22,8 @@ class InProcess:
     def ask(self, slot, message, shared=None):
         handle = len(self.asked)
         self.asked.append((slot, message))
-        self.answers[handle] = (slot, self.actors[slot], self.actors[slot].answer(message, shared))
+        actor = self.actors.get(slot)
+        self.answers[handle] = slot, actor, actor and actor.answer(message, shared)
         return handle
 
     def wait(self, handles, seconds):
@@ -30,7 +31,7 @@ class InProcess:
 
     def get(self, handle):
         slot, actor, answer = self.answers.pop(handle)
-        if self.actors.get(slot) is not actor:
+        if actor is None or self.actors.get(slot) is not actor:
             raise Gone("killed")
         return answer
 

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from polyak.errors import BadSetting
 
 AHEAD = 2  # blocks that an actor is asked for, where they stream: one to work on, and one to go on with
-STALENESS = 2.0  # updates that blocks may be old on average, where nothing else is asked for
+STALENESS = 1.0  # updates that were made meanwhile, on average, where nothing else is asked for
 
 
 class Plan(NamedTuple):
@@ -24,14 +24,15 @@ def plan(algorithm: Any, actors: int, num_envs: int, max_staleness: float | None
     """Shares out environments.
 
     Where parameters must be the newest, and where actors hand over gradients, `num_envs` environments are shared out.
-    Where blocks stream, each actor has num_envs / k of its own, and k of their blocks make an update, so that blocks
-    are N q / k updates old on average; k is the smallest number that makes this `max_staleness` or less.
+    Where blocks stream, each actor has num_envs / k of its own, and k of their blocks make an update. N q blocks are
+    under way, so that N q / k - 1 other updates are made, on average, between the request for a block and the update
+    that it is used in; k is the smallest number that keeps this at `max_staleness`.
 
     Args:
         algorithm: says by `flow` how blocks come; one that does not gets what one machine would give it.
         actors: N.
         num_envs: the environments of a block that is learnt from.
-        max_staleness: updates that blocks may be old on average, where they stream.
+        max_staleness: updates that may have been made meanwhile, on average, where blocks stream.
 
     Raises:
         BadSetting: these numbers do not fit together.
@@ -62,12 +63,12 @@ def plan(algorithm: Any, actors: int, num_envs: int, max_staleness: float | None
             "normalize_reward follows the return of each environment from block to block, and blocks of actors do not "
             "follow each other; leave it out, or take ppo or a2c, whose blocks do."
         )
-    least = math.ceil(actors * AHEAD / (STALENESS if max_staleness is None else max_staleness))
+    least = math.ceil(actors * AHEAD / (1.0 + (STALENESS if max_staleness is None else max_staleness)))
     divisors = [k for k in range(1, num_envs + 1) if num_envs % k == 0]
     enough = [k for k in divisors if k >= least]
     if max_staleness is not None and not enough:
         raise BadSetting(
-            f"{actors} actors with {AHEAD} blocks ahead are {actors * AHEAD / num_envs:g} updates behind even if "
+            f"{actors} actors with {AHEAD} blocks ahead are {actors * AHEAD / num_envs - 1:g} updates behind even if "
             f"{num_envs} blocks make an update; raise num_envs or max_staleness, or take fewer actors."
         )
     together = enough[0] if enough else num_envs

@@ -5,8 +5,9 @@ parameters, as one machine would; such a run is the host engine's, bit by bit. `
 blocks of their own, one after the other, and the learner takes them as they come, some together; these were collected
 with parameters of some updates ago. `gradients`: the same, but what comes is a gradient, which is applied alone.
 
-With N actors, each asked for q blocks ahead, of which k make an update, blocks are N q / k updates old on average, and
-the learner never takes one that is much older: an actor is asked for more only when a block of its own has been used.
+With N actors, each asked for q blocks ahead, of which k make an update, N q / k - 1 updates are made on average between
+the request for a block and the one that it is used in, and never many more: an actor is asked for another block only
+when one of its own has been used.
 """
 
 import time

@@ -60,7 +60,7 @@ class About:
     workers: Annotated[int, doc.whole(0, MOST_PROCESSES)] = 0
     actors: Annotated[int, doc.whole(0, MOST_PROCESSES)] = 0
     cluster: Annotated[str | None, doc.maybe(doc.text(NAME_LIMIT))] = None
-    max_staleness: Annotated[float | None, doc.maybe(doc.real(1e-6, 1e9))] = None
+    max_staleness: Annotated[float | None, doc.maybe(doc.real(0.0, 1e9))] = None
     step_timeout: Annotated[float, doc.real(1e-6, 1e9)] = 60.0
     on_fault: Annotated[str, doc.one_of(["stop", "restart"])] = "stop"
     callbacks: Annotated[list[dict[str, Any]], anything] = dataclasses.field(default_factory=list)

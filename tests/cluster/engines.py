@@ -1,0 +1,23 @@
+"""Cluster engines whose actors are in this process."""
+
+from polyak.agent import Spec
+from polyak.cluster.messages import Task
+from polyak.cluster.plan import plan
+from polyak.engines.cluster import ClusterEngine
+from polyak.envs import CompiledEnv, make
+from tests.cluster.ports import InProcess
+
+
+def spec_of(env, num_envs, steps=100_000):
+    known = make(env, 1)
+    return Spec(known.observation_space, known.action_space, num_envs, known.max_episode_steps, steps), known
+
+
+def cluster(algorithm, env, actors, num_envs, max_staleness=None, on_fault="stop"):
+    spec, known = spec_of(env, num_envs)
+    shared_out = plan(algorithm, actors, num_envs, max_staleness)
+    name = env if isinstance(env, str) else "own"
+    facts = (shared_out.of, on_fault, shared_out.flow == "gradients")
+    tasks = [Task(algorithm, env, name, spec.total_steps, num_envs, *share, *facts) for share in shared_out.shares]
+    on_machine = not isinstance(known, CompiledEnv)
+    return ClusterEngine(algorithm, algorithm.agent(spec), spec, 16, InProcess(tasks), shared_out, on_machine, 60.0)

@@ -1,0 +1,104 @@
+"""Training on a real Ray of its own: once in `make test`, with the loss of an actor in the middle."""
+
+import importlib.util
+import os
+import signal
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+import polyak
+from polyak.cluster import ray_port
+from polyak.errors import BadSetting, Error
+
+LOOPBACK = {"0100007F", "00000000000000000000000001000000", "0000000000000000FFFF00000100007F"}
+LISTENS = "0A"
+
+
+def ours(before):
+    """The processes that came since."""
+    return [process for process in psutil.process_iter(["pid", "name", "cmdline"]) if process.pid not in before]
+
+
+def actors_of(before):
+    return [
+        process for process in ours(before) if "_Process" in " ".join(process.info["cmdline"] or [process.info["name"]])
+    ]
+
+
+def listeners(pids):
+    """(pid, address) of every TCP socket that these processes listen on, as the kernel tells."""
+    found = []
+    for pid in pids:
+        try:
+            inodes = {os.readlink(link) for link in Path(f"/proc/{pid}/fd").iterdir()}
+            for table in ("tcp", "tcp6"):
+                for line in Path(f"/proc/{pid}/net/{table}").read_text().splitlines()[1:]:
+                    fields = line.split()
+                    if fields[3] == LISTENS and f"socket:[{fields[9]}]" in inodes:
+                        found.append((pid, fields[1].split(":")[0]))
+        except OSError:
+            continue  # it has ended
+    return found
+
+
+def test_a_run_with_a_killed_actor_ends_well_listens_on_loopback_only_and_leaves_nobody_behind(tmp_path):
+    before = {process.pid for process in psutil.process_iter()}
+    seen = {"listening": [], "killed": []}
+
+    class Watch:
+        def on_chunk(self, run, seed, step, metrics):
+            if not seen["killed"] and step > 2_000:
+                seen["listening"] = listeners([process.pid for process in ours(before)])
+                victim = actors_of(before)[0]
+                seen["killed"].append(victim.pid)
+                os.kill(victim.pid, signal.SIGKILL)
+
+    run = polyak.train(
+        polyak.IMPALA(n_steps=10),
+        "CartPole-v1",
+        steps=60_000,
+        num_envs=8,
+        actors=2,
+        final_episodes=2,
+        out=tmp_path,
+        progress=False,
+        callbacks=[Watch()],
+    )
+    assert run.about["status"] == "finished" and run.about["engine"] == "cluster"
+    assert seen["killed"] and any("was lost (ActorDiedError)" in notice for notice in run.notices)
+    assert len(seen["listening"]) > 3 and {address for _, address in seen["listening"]} <= LOOPBACK
+    assert run.metrics("staleness")[1].size and run.metrics("actors")[1].max() == 2
+    deadline = time.monotonic() + 30.0
+    while left := [process for process in ours(before) if "ray" in " ".join(process.info["cmdline"] or [])]:
+        assert time.monotonic() < deadline, left
+        time.sleep(0.2)
+
+
+def test_a_head_that_nobody_answers_at_is_one_sentence_within_ten_seconds():
+    began = time.monotonic()
+    with pytest.raises(Error, match=r"Nobody answers at 127.0.0.1:9 .*; start a head there with `ray start"):
+        ray_port.start("127.0.0.1:9", 1)
+    assert time.monotonic() - began < 10.0
+
+
+@pytest.mark.parametrize("cluster", ["somewhere", ":1", "host:port", "host:"])
+def test_what_is_no_address_is_one_sentence(cluster):
+    with pytest.raises(BadSetting, match="it takes the HOST:PORT of a Ray head, or auto"):
+        ray_port.start(cluster, 1)
+
+
+def test_a_missing_ray_is_one_sentence_with_the_extra_to_install(monkeypatch):
+    find = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "ray" else find(name))
+    with pytest.raises(BadSetting, match=r"needs Ray; `pip install polyak\[cluster\]` brings it"):
+        ray_port.start(None, 1)
+
+
+def test_settings_that_are_about_actors_are_refused_without_any(tmp_path):
+    with pytest.raises(BadSetting, match="are about actors; say how many: actors=8"):
+        polyak.train("impala", "CartPole-v1", steps=100, cluster="auto", out=tmp_path)
+    with pytest.raises(BadSetting, match="stepped by actors or by workers, not by both"):
+        polyak.train("impala", "CartPole-v1", steps=100, actors=2, workers=2, out=tmp_path)
