@@ -29,15 +29,18 @@ def test_as_many_blocks_make_an_update_as_keep_them_young_enough(actors, num_env
     assert together * each == num_envs
 
 
+@pytest.mark.parametrize("algorithm", [polyak.IMPALA(normalize_reward=True), polyak.DQN(frame_stack=4)])
+def test_what_remembers_an_environment_from_block_to_block_gets_blocks_that_follow_each_other(algorithm):
+    assert plan(algorithm, 2, 8, None).flow == "fresh"
+
+
 @pytest.mark.parametrize(
     ("algorithm", "actors", "num_envs", "max_staleness", "says"),
     [
         (polyak.PPO(), 9, 8, None, "9 actors cannot share 8 environments; make num_envs at least 9"),
         (polyak.A3C(), 4, 1, None, "4 actors cannot share 1 environment;"),
-        (polyak.PPO(), 2, 8, 2.0, "max_staleness is about blocks that stream, and those of ppo do not"),
+        (polyak.PPO(), 2, 8, 2.0, "max_staleness is about blocks that stream, and those of this ppo do not"),
         (polyak.IMPALA(), 16, 8, 2.0, "are 3 updates behind even if 8 blocks make an update"),
-        (polyak.IMPALA(normalize_reward=True), 2, 8, None, "normalize_reward follows the return"),
-        (polyak.DQN(frame_stack=4), 2, 1, None, "set frame_stack to 1"),
         (polyak.CEM(), 2, 64, None, "cem is a population"),
     ],
 )

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 from polyak.errors import BadSetting
 
+STREAMS = ("stream", "replay")  # the flows in which blocks are some updates old
 AHEAD = 2  # blocks that an actor is asked for, where they stream: one to work on, and one to go on with
 STALENESS = 1.0  # updates that were made meanwhile, on average, where nothing else is asked for
 
@@ -23,7 +24,7 @@ class Plan(NamedTuple):
 def plan(algorithm: Any, actors: int, num_envs: int, max_staleness: float | None) -> Plan:
     """Shares out environments.
 
-    Where parameters must be the newest, and where actors hand over gradients, `num_envs` environments are shared out.
+    Where parameters must be the newest, or blocks of an environment must follow each other, and where actors hand over gradients, `num_envs` environments are shared out.
     Where blocks stream, each actor has num_envs / k of its own, and k of their blocks make an update. N q blocks are
     under way, so that N q / k - 1 other updates are made, on average, between the request for a block and the update
     that it is used in; k is the smallest number that keeps this at `max_staleness`.
@@ -37,14 +38,14 @@ def plan(algorithm: Any, actors: int, num_envs: int, max_staleness: float | None
     Raises:
         BadSetting: these numbers do not fit together.
     """
-    flow = getattr(algorithm, "flow", "fresh")
-    name = algorithm.name
+    name, flow = algorithm.name, getattr(algorithm, "flow", "fresh")
+    if flow in STREAMS and (getattr(algorithm, "frame_stack", 1) > 1 or getattr(algorithm, "normalize_reward", False)):
+        flow = "fresh"  # what is remembered of an environment goes on from block to block
     if hasattr(algorithm, "search"):
         raise BadSetting(f"{name} is a population, which actors cannot share out; leave actors out, or raise num_envs.")
-    streams = flow in ("stream", "replay")
-    if max_staleness is not None and not streams:
-        raise BadSetting(f"max_staleness is about blocks that stream, and those of {name} do not; leave it out.")
-    if not streams:
+    if max_staleness is not None and flow not in STREAMS:
+        raise BadSetting(f"max_staleness is about blocks that stream, and those of this {name} do not; leave it out.")
+    if flow not in STREAMS:
         if actors > num_envs:
             raise BadSetting(
                 f"{actors} actors cannot share {num_envs} environment{'s' * (num_envs != 1)}; make num_envs at least "
@@ -53,16 +54,6 @@ def plan(algorithm: Any, actors: int, num_envs: int, max_staleness: float | None
         bounds = [num_envs * k // actors for k in range(actors + 1)]
         shares = tuple((first, end - first) for first, end in pairwise(bounds))
         return Plan(flow, shares, num_envs, actors, 1)
-    if getattr(algorithm, "frame_stack", 1) > 1:
-        raise BadSetting(
-            f"frame_stack is {algorithm.frame_stack}, but blocks of actors begin in the middle of episodes, where no "
-            "frame tells the ones before it; set frame_stack to 1 to keep each observation whole."
-        )
-    if getattr(algorithm, "normalize_reward", False):
-        raise BadSetting(
-            "normalize_reward follows the return of each environment from block to block, and blocks of actors do not "
-            "follow each other; leave it out, or take ppo or a2c, whose blocks do."
-        )
     least = math.ceil(actors * AHEAD / (1.0 + (STALENESS if max_staleness is None else max_staleness)))
     divisors = [k for k in range(1, num_envs + 1) if num_envs % k == 0]
     enough = [k for k in divisors if k >= least]
