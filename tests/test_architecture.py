@@ -34,7 +34,7 @@ MAY_IMPORT = {
     "course": {"errors", "runs.files", "course"},  # chapters use polyak as its users do
     "callbacks": {"errors", "policy", "runs", "run", "callbacks"},
     "engines": {"agent", "errors", "envs.base", "engines", "cluster"},
-    "cluster": {"agent", "errors", "envs", "engines", "cluster"},
+    "cluster": {"agent", "errors", "envs", "engines", "processes", "runs.events", "cluster"},
 }
 
 

@@ -108,7 +108,8 @@ def train(
             trained. An environment that hangs or dies with its process is made anew only in a worker of its own.
         actors: processes on Ray that hold the environments and act, on this machine or others; the seed is trained
             where `train` is called, or in a worker process of it. 0 does all in one process.
-        cluster: HOST:PORT of the head of a Ray cluster, or "auto"; by default a Ray of its own on this machine.
+        cluster: HOST:PORT of the head of a Ray cluster, or "auto"; there actors are placed, or, without actors, a
+            worker process for each seed. By default, or with "local", it is a Ray of its own on this machine.
         max_staleness: updates that may have been made, on average, since the parameters that collected a block were
             the newest, where blocks stream; by default 1, or as few as num_envs can be divided for.
         step_timeout: seconds that a call of an environment may take before it counts as hanging; making one, and its
@@ -150,8 +151,8 @@ def train(
         plan(algorithm, actors, num_envs, max_staleness)  # raises where they do not fit together
         if workers:
             raise BadSetting("Environments are stepped by actors or by workers, not by both; leave workers out.")
-    elif cluster is not None or max_staleness is not None:
-        raise BadSetting("cluster and max_staleness are about actors; say how many: actors=8.")
+    elif max_staleness is not None:
+        raise BadSetting("max_staleness is about actors; say how many: actors=8.")
     folder = store.new_folder(out, algorithm.name, name)
     about = About(
         format=1,
@@ -247,13 +248,13 @@ def resume(
             f"{folder} was trained on an environment of your own; give it: polyak.resume({str(folder)!r}, env), or "
             f"`polyak resume {folder} --env package.module:{about.env}`."
         )
-    if about.cluster is not None and cluster is None:  # no file decides whom this process talks to
+    if about.cluster not in (None, "local") and cluster is None:  # no file decides whom this process talks to
         raise BadSetting(
             f"{folder} was trained on the cluster {about.cluster!r}; name it again, or another: "
             f"`polyak resume {folder} --cluster HOST:PORT`, or `--cluster local` for this machine."
         )
     if cluster is not None:
-        about.cluster = None if cluster == "local" else cluster
+        about.cluster = cluster
     env = env if env is not None else without_import(about.env)
     algorithm = settings.build(about.algorithm, about.settings)
     _check_countable(about.steps, algorithm, about.num_envs)
@@ -292,6 +293,9 @@ def _train(
         count = min(count, 1)  # one process, which trains all seeds under one vmap
     if os.name != "posix":
         count = 0
+    is_placed = about.cluster is not None and not about.actors  # each seed is trained where the cluster has room
+    if is_placed:
+        count = len(seeds)
     every = protocol.policy_every(callbacks)
     shares = [tuple(seeds[k::count]) for k in range(count)] or [tuple(seeds)]
     jobs = [
@@ -324,7 +328,8 @@ def _train(
         with _interrupting(recorder.interrupted):
             if count:
                 works = [partial(train_seeds, job) for job in jobs]
-                _follow(Workers(works, about.env, about.step_timeout, waits=bool(callbacks)), recorder)
+                how = (works, about.env, about.step_timeout, bool(callbacks))
+                _follow(_placed(*how, about.cluster or "", folder) if is_placed else Workers(*how), recorder)
             elif seeds:
                 with env_calls.alarm(about.env, about.step_timeout):
                     train_seeds(jobs[0], recorder.take, recorder.stopping, calls.asked.__contains__)
@@ -353,6 +358,13 @@ def _train(
     if progress:
         show.say(_farewell(run, recorder))
     return run
+
+
+def _placed(works: list[Any], env: str, step_timeout: float, waits: bool, cluster: str, folder: Path) -> Transport:
+    """Workers on a cluster."""
+    from polyak.cluster.seats import Seats
+
+    return Seats(works, env, step_timeout, waits, cluster, folder)
 
 
 def _follow(workers: Transport, recorder: Recorder) -> None:

@@ -6,6 +6,7 @@ import signal
 import time
 from pathlib import Path
 
+import numpy as np
 import psutil
 import pytest
 
@@ -98,7 +99,38 @@ def test_a_missing_ray_is_one_sentence_with_the_extra_to_install(monkeypatch):
 
 
 def test_settings_that_are_about_actors_are_refused_without_any(tmp_path):
-    with pytest.raises(BadSetting, match="are about actors; say how many: actors=8"):
-        polyak.train("impala", "CartPole-v1", steps=100, cluster="auto", out=tmp_path)
+    with pytest.raises(BadSetting, match="max_staleness is about actors; say how many: actors=8"):
+        polyak.train("impala", "CartPole-v1", steps=100, max_staleness=1.0, out=tmp_path)
     with pytest.raises(BadSetting, match="stepped by actors or by workers, not by both"):
         polyak.train("impala", "CartPole-v1", steps=100, actors=2, workers=2, out=tmp_path)
+
+
+def test_seeds_are_placed_on_a_cluster_and_one_whose_machine_dies_goes_on_from_its_checkpoint(tmp_path):
+    before = {process.pid for process in psutil.process_iter()}
+    killed = []
+
+    class Kill:
+        def on_checkpoint(self, run, seed, step, path):
+            seats = [process for process in ours(before) if "ray::_Seat" in " ".join(process.info["cmdline"] or [])]
+            if not killed and seats:
+                killed.append(seed)
+                seats[0].kill()
+
+    run = polyak.train(
+        "q-learning",
+        "FrozenLake-v1",
+        steps=200_000,
+        seeds=2,
+        cluster="local",
+        checkpoint_every=20_000,
+        final_episodes=2,
+        out=tmp_path,
+        progress=False,
+        callbacks=[Kill()],
+    )
+    alone = polyak.train(
+        "q-learning", "FrozenLake-v1", steps=200_000, seeds=2, final_episodes=2, out=tmp_path / "alone", progress=False
+    )
+    assert killed and any("goes on elsewhere, from its newest checkpoint" in notice for notice in run.notices)
+    np.testing.assert_array_equal(run.policy(0).tables["q"], alone.policy(0).tables["q"])
+    np.testing.assert_array_equal(run.scores.returns, alone.scores.returns)

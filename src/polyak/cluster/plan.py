@@ -24,7 +24,8 @@ class Plan(NamedTuple):
 def plan(algorithm: Any, actors: int, num_envs: int, max_staleness: float | None) -> Plan:
     """Shares out environments.
 
-    Where parameters must be the newest, or blocks of an environment must follow each other, and where actors hand over gradients, `num_envs` environments are shared out.
+    Where parameters must be the newest, or blocks of an environment must follow each other, and where actors hand over
+    gradients, `num_envs` environments are shared out.
     Where blocks stream, each actor has num_envs / k of its own, and k of their blocks make an update. N q blocks are
     under way, so that N q / k - 1 other updates are made, on average, between the request for a block and the update
     that it is used in; k is the smallest number that keeps this at `max_staleness`.

@@ -42,15 +42,17 @@ def start(cluster: str | None, actors: int) -> None:
     It comes before anything that starts JAX's threads, which a fork would leave behind.
 
     Args:
-        cluster: HOST:PORT of a cluster's head; "auto" for the one that RAY_ADDRESS or this machine's Ray names; None
-            for a private Ray, which listens on loopback only and ends with this process.
-        actors: how many will be started, for each of which a private Ray makes room.
+        cluster: HOST:PORT of a cluster's head; "auto" for the one that RAY_ADDRESS or this machine's Ray names; None or
+            "local" for a private Ray, which listens on loopback only and ends with this process.
+        actors: how many processes will be started, for each of which a private Ray makes room.
 
     Raises:
         BadSetting: Ray is missing.
         polyak.Error: the cluster cannot be reached, or Ray cannot be started.
     """
     check_installed()
+    if cluster == "local":
+        cluster = None
     if cluster is None:
         os.environ.update(PRIVATE)
     else:
