@@ -35,6 +35,12 @@ class InProcess:
             raise Gone("killed")
         return answer
 
+    def beat(self, slot):
+        handle = len(self.asked)
+        self.asked.append((slot, "beat"))
+        self.answers[handle] = slot, self.actors.get(slot), None
+        return handle
+
     def kill(self, slot):
         del self.actors[slot]
 
@@ -47,9 +53,12 @@ class Scripted:
 
     Args:
         script: (slot, message) -> turns of `wait` until the answer, or "dies", or "hangs".
+        seconds_a_turn: that go by in each turn.
+        beats: (slot, now) -> whether the actor gives a sign of life.
     """
 
-    def __init__(self, script, seconds_a_turn=1.0):
+    def __init__(self, script, seconds_a_turn=1.0, beats=lambda slot, now: True):
+        self.beats = beats
         self.script, self.now, self.seconds_a_turn = script, 0.0, seconds_a_turn
         self.lives, self.queues = {}, {}
         self.handles = {}
@@ -70,6 +79,9 @@ class Scripted:
         self.queues[slot].append(handle)
         return handle
 
+    def beat(self, slot):
+        return "beat", slot
+
     def wait(self, handles, seconds):
         if seconds:
             self.now += self.seconds_a_turn
@@ -81,11 +93,15 @@ class Scripted:
         return [handle for handle in handles if self._is_ready(handle)]
 
     def _is_ready(self, handle):
+        if isinstance(handle, tuple):
+            return self.beats(handle[1], self.now)
         slot, life, _, fate = self.handles[handle]
         is_first = self.queues[slot] and self.queues[slot][0] == handle
         return life != self.lives[slot] or (fate == "dies" and is_first) or (isinstance(fate, int) and fate <= 0)
 
     def get(self, handle):
+        if isinstance(handle, tuple):
+            return None
         slot, life, message, fate = self.handles[handle]
         if fate == "dies" or life != self.lives[slot]:
             raise Gone("scripted")

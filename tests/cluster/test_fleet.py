@@ -5,7 +5,7 @@ import re
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from polyak.cluster.fleet import BACK_OFF, BEGINNING, FIRST, TOO_OFTEN, Fleet
+from polyak.cluster.fleet import BACK_OFF, BEGINNING, FIRST, SILENT, TOO_OFTEN, Fleet
 from polyak.errors import Error
 from tests.cluster.ports import Scripted
 
@@ -84,6 +84,18 @@ def test_an_actor_that_hangs_is_replaced_once_it_takes_ten_times_as_long_as_othe
         fleet.receive()
     assert 10.0 < port.now - asked_at <= 12.0  # others took a second
     assert "did not answer within 10 s" in fleet.notices[0]
+
+
+def test_an_actor_without_a_sign_of_life_is_replaced_within_half_a_minute_however_long_its_work_may_take():
+    stopped_at = 40.0
+    port, fleet = fleet_of(
+        lambda slot, message: 1, size=1, step_timeout=600.0, beats=lambda slot, now: now < stopped_at
+    )
+    begun(fleet, 1)
+    while fleet.up:
+        fleet.receive()
+    assert SILENT < port.now - stopped_at < 30.0
+    assert "no sign of life for 20 s" in fleet.notices[0]
 
 
 def test_the_first_answer_may_take_longer_as_programs_are_compiled_for_it():

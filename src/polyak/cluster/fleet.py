@@ -16,6 +16,7 @@ TURN = 0.2  # seconds that one look at the actors takes at most
 BEGINNING = 600.0  # seconds in which an actor has to begin: it may have to wait for a machine, and it compiles
 FIRST = 120.0  # seconds that its first blocks may take longer than others: acting is compiled
 PATIENT = 10.0  # times as long as others an actor may take
+BEAT, SILENT = 5.0, 20.0  # seconds between two signs of life that are asked for, and that one may take
 BACK_OFF = (0.5, 30.0)  # seconds before a lost actor is started again: at first, and at most
 TOO_OFTEN = 10  # actors lost in a row, without a block in between, after which the run ends
 
@@ -37,6 +38,10 @@ class Port(Protocol):
 
     def ask(self, slot: int, message: Any, shared: Any = None) -> Any:
         """Sends a message, and beside it what was shared; returns the handle of the answer. They come in order."""
+        ...
+
+    def beat(self, slot: int) -> Any:
+        """Asks for a sign of life, which an actor gives while it works; returns the handle of the answer."""
         ...
 
     def wait(self, handles: list[Any], seconds: float) -> list[Any]:
@@ -86,6 +91,8 @@ class _Slot:
     next_try: float = 0.0  # when a lost one is started again
     losses: int = 0  # in a row
     has_answered: bool = False  # in this life
+    beat: Any = None  # the handle of a sign of life that was asked for
+    beat_since: float = 0.0  # when that was asked for, or the last one came
 
 
 class Fleet:
@@ -164,6 +171,7 @@ class Fleet:
             try:
                 answers += self._answers(number, slot, ready)
                 self._check_patience(slot)
+                self._check_life(number, slot)
             except Gone as gone:
                 self._lose(number, slot, str(gone))
         return answers
@@ -206,7 +214,7 @@ class Fleet:
             self._port.start(number)
             self._is_running.add(number)
         slot.life += 1
-        slot.up, slot.asked, slot.kept, slot.has_answered = False, 0, 0, False
+        slot.up, slot.asked, slot.kept, slot.has_answered, slot.beat = False, 0, 0, False, None
         slot.under_way.clear()
         slot.begun, slot.since = self._port.ask(number, self._beginning(number, slot.lost)), self._clock()
 
@@ -222,6 +230,19 @@ class Fleet:
             return
         if self._clock() - since > most:
             raise Gone(f"it did not answer within {most:,.0f} s")
+
+    def _check_life(self, number: int, slot: _Slot) -> None:
+        """Raises `Gone` where an actor that has begun gives no sign of life: it was stopped, or its link was cut."""
+        if not slot.up:
+            return
+        now = self._clock()
+        if slot.beat is not None and self._port.wait([slot.beat], 0.0):
+            self._port.get(slot.beat)
+            slot.beat, slot.beat_since = None, now
+        elif slot.beat is not None and now - slot.beat_since > SILENT:
+            raise Gone(f"no sign of life for {SILENT:,.0f} s")
+        elif slot.beat is None and now - slot.beat_since > BEAT:
+            slot.beat, slot.beat_since = self._port.beat(number), now
 
     def _lose(self, number: int, slot: _Slot, why: str) -> None:
         self._losses_in_a_row += 1

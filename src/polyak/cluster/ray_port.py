@@ -132,6 +132,9 @@ class _Process:
     def answer(self, message: Any, shared: Any) -> Any:
         return self._actor.answer(message, shared)
 
+    def beat(self) -> None:
+        """Returns, from a thread of its own, as long as the process lives."""
+
 
 class RayPort:
     """See `Port`.
@@ -144,7 +147,8 @@ class RayPort:
         import ray
 
         self._ray, self._tasks = ray, tasks
-        self._make = ray.remote(num_cpus=1, max_restarts=0, max_task_retries=0)(_Process)
+        options: Any = {"num_cpus": 1, "max_restarts": 0, "max_task_retries": 0, "concurrency_groups": {"beat": 1}}
+        self._make = ray.remote(**options)(_Process)
         self._actors: dict[int, Any] = {}
 
     def start(self, slot: int) -> None:
@@ -156,6 +160,9 @@ class RayPort:
 
     def ask(self, slot: int, message: Any, shared: Any = None) -> Any:
         return self._actors[slot].answer.remote(message, shared)
+
+    def beat(self, slot: int) -> Any:
+        return self._actors[slot].beat.options(concurrency_group="beat").remote()
 
     def wait(self, handles: list[Any], seconds: float) -> list[Any]:
         if not handles:
