@@ -8,7 +8,7 @@ PIP := --quiet --disable-pip-version-check --no-compile
 # Modules are compiled when they are first imported, a quarter of all; that must be allowed, or every process does it.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: demo test test-all learn torture bench figures docs course clean
+.PHONY: demo test test-all learn torture bench figures docs course release-check clean
 
 # CartPole learnt on four seeds, then filmed.
 demo: $(VENV)/ready
@@ -53,8 +53,13 @@ docs: $(VENV)/ready-for-docs
 course: $(VENV)/ready-for-course
 	$(BIN)/python -m course.build pages $(CHAPTERS)
 
+# Wheel and source archive, into `dist`; each is installed where nothing else is, trains, watches and opens chapter 1.
+# A few minutes; `PYTHONS="python3.12 python3.13"` tries others than the one here.
+release-check: $(VENV)/ready-to-release
+	$(BIN)/python -m tests.release $(PYTHONS)
+
 clean:
-	rm -rf $(VENV) .venv-bench runs site
+	rm -rf $(VENV) .venv-bench dist runs site
 
 $(VENV)/ready: $(SETUP)
 	$(PYTHON) -m venv $(VENV)
@@ -70,6 +75,10 @@ $(VENV)/ready-to-test: $(SETUP)
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install $(PIP) -c constraints.txt -e ".[test]"
 	touch $(VENV)/ready $(VENV)/ready-for-docs $@
+
+$(VENV)/ready-to-release: $(VENV)/ready
+	$(BIN)/python -m pip install $(PIP) -c constraints.txt -e ".[release]"
+	touch $@
 
 $(VENV)/ready-for-course: $(VENV)/ready
 	$(BIN)/python -m pip install $(PIP) -c constraints.txt -e ".[course,minatar,video]"
