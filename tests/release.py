@@ -8,7 +8,7 @@ empty folder. A line is printed for every check; the first that fails ends this 
 
 import argparse
 import ast
-import email
+import email.message
 import json
 import os
 import re
@@ -204,7 +204,7 @@ def trains_and_watches(fresh: Fresh, version: str) -> None:
 
 
 def opens_chapter_1(fresh: Fresh, version: str) -> None:
-    """`polyak course 1` brings a notebook that runs through before anything is solved; what chapters import is there."""
+    """`polyak course 1` brings a notebook that runs through unsolved; what all chapters import is there."""
     listed = re.findall(r"^ ?\d+  ", fresh.polyak("course"), re.MULTILINE)
     fresh.polyak("course", "1")
     (notebook,) = fresh.work.glob("*.ipynb")
