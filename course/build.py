@@ -242,7 +242,7 @@ def page(
 
 def ways_to_open(path: Path) -> str:
     """How to open the notebook of a chapter; the badge would be a picture from another host, so Colab is a link."""
-    colab = "".join(f" [Open it in Colab]({link})." for link in links_to_colab(path))
+    colab = "".join(f" [Open it on Colab]({link})." for link in links_to_colab(path))
     return f"`polyak course {int(path.name[:2])}` puts this chapter where you stand, as a notebook.{colab}"
 
 

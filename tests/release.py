@@ -120,9 +120,8 @@ def check_metadata(archive: Path, version: str) -> None:
     for name in ("Summary", "Keywords", "Classifier"):
         if not found[name]:
             raise Fault(f"{archive.name} says no {name}.")
-    say(
-        f"{archive.name} is version {version}, {found['License-Expression']}, {len(found.get_all('Classifier'))} classifiers"
-    )
+    count = len(found.get_all("Classifier", []))
+    say(f"{archive.name} is version {version}, {found['License-Expression']}, with {count} classifiers")
 
 
 # ---- how they work where nothing else is
