@@ -17,6 +17,7 @@ import hashlib
 import html
 import json
 import re
+import tempfile
 import time
 import tomllib
 from collections.abc import Callable
@@ -172,8 +173,10 @@ def run(path: Path, folder: Path) -> tuple[list[list[dict[str, Any]]], float]:
     book = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell.text) for cell in code])
     folder.mkdir(parents=True, exist_ok=True)
     start = time.perf_counter()
-    quiet = Config(KernelManager={"transport": "ipc"})  # over TCP it would warn that everything can be overheard
-    nbclient.NotebookClient(book, timeout=1800, kernel_name="python3", config=quiet).execute(cwd=str(folder))
+    with tempfile.TemporaryDirectory() as sockets:  # over TCP the kernel would warn that others could listen
+        alone = Config(KernelManager={"transport": "ipc", "ip": f"{sockets}/kernel"})
+        client = nbclient.NotebookClient(book, timeout=1800, startup_timeout=600, kernel_name="python3", config=alone)
+        client.execute(cwd=str(folder))
     return [cell.outputs for cell in book.cells], time.perf_counter() - start
 
 
