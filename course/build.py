@@ -39,6 +39,7 @@ INSTALL = """\
 # On Colab, or wherever polyak is not installed yet:
 # %pip install polyak"""
 FORMULA = re.compile(r"(`[^`]*`)|\$\$(.+?)\$\$|\$([^$]+?)\$", re.S)  # but not in code
+PRIME = re.compile(r"<msup>(<mi>[^<]*</mi>)<mi>(&#x0203[23];)</mi></msup>")  # a raised prime: fonts raise it already
 LONGEST = 180  # seconds of a chapter, with everything that it trains
 
 
@@ -184,7 +185,7 @@ def mathml(latex: str, display: str) -> str:
     """A formula as MathML, which browsers draw without any script."""
     from latex2mathml.converter import convert
 
-    return convert(latex, display=display)
+    return PRIME.sub(r'<mrow>\1<mo lspace="0em" rspace="0em">\2</mo></mrow>', convert(latex, display=display))
 
 
 def with_formulas(text: str, formula: Callable[[str, str], str]) -> str:
@@ -195,7 +196,11 @@ def with_formulas(text: str, formula: Callable[[str, str], str]) -> str:
         if code:
             return code
         latex = " ".join((block or inline).split())
-        return f"<div>{formula(latex, 'block')}</div>" if block else f"<span>{formula(latex, 'inline')}</span>"
+        return (
+            f'<div class="formula">{formula(latex, "block")}</div>'
+            if block
+            else f"<span>{formula(latex, 'inline')}</span>"
+        )
 
     return FORMULA.sub(element, text)
 
