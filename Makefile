@@ -44,7 +44,7 @@ figures: $(VENV)/ready
 	$(BIN)/python -m benchmarks.figures
 
 # The documentation, into `site/`, which `python -m http.server -d site` shows. Half of the time goes into asking
-# algorithms what they measure.
+# algorithms what they measure. Chapters of the course have no outputs where `make course` has not run them.
 docs: $(VENV)/ready-for-docs
 	$(BIN)/python -m pages
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict -f site.yml
