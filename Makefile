@@ -14,6 +14,7 @@ export PYTHONDONTWRITEBYTECODE :=
 demo: $(VENV)/ready
 	$(BIN)/polyak train ppo CartPole-v1 --seeds 4 --out runs/demo
 	$(BIN)/polyak watch "$$(ls -td runs/demo/*/ | head -n 1)"
+	@echo "(first, so that this shell finds polyak: source $(BIN)/activate)"
 
 # What one runs before every commit: format, lint, types, and a test of everything that would catch a real mistake; six
 # minutes on two cores. Types are checked beside the first tests.

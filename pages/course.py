@@ -1,6 +1,5 @@
 """The course: the list of its chapters, and the pages of those that `make course` has not run."""
 
-import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,20 +13,17 @@ def pages() -> Iterator[tuple[str, str]]:
         "# Course",
         "Each chapter is a notebook: a little theory, exercises that answer at once, and a figure at the end. "
         "`polyak course` lists them, `polyak course 4` puts chapter 4 where you stand, and says how to open it.",
-        "\n".join(entry(path.stem, path.read_text("utf-8")) for path in chapters),
+        "\n".join(entry(path) for path in chapters),
     ]
     yield "course/index.md", "\n\n".join(text) + "\n"
     for path in chapters:
         yield f"course/{path.stem}.md", build.page(path, None, build.PAGES)
 
 
-def entry(stem: str, source: str) -> str:
-    """A chapter in percent form as an item: its heading, and the paragraph below it."""
-    first = re.search(r"^# %% \[markdown\].*\n((?:#.*\n)+)", source, re.MULTILINE)
-    lines = first.group(1).splitlines() if first else []
-    heading, _, about = "\n".join(line.removeprefix("#").strip() for line in lines).partition("\n\n")
-    title = heading.removeprefix("# ")
-    return f"- [{title}]({stem}.md): {' '.join(about.partition(chr(10) * 2)[0].split())}"
+def entry(path: Path) -> str:
+    """A chapter as an item: its heading, and the paragraph below it."""
+    heading, about, *_ = build.cells_of(path)[0].text.split("\n\n")
+    return f"- [{heading.removeprefix('# ')}]({path.stem}.md): {' '.join(about.split())}"
 
 
 def kept(page: Path) -> bool:

@@ -21,7 +21,7 @@ from pages import course, public
 from pages.__main__ import every_page, main, site
 from pages.curves import curve, number, ticks
 from pages.settings import limit
-from pages.text import parts, prose
+from pages.text import cell, parts, prose
 from polyak.algorithms import ALGORITHMS
 from polyak.parts.ranges import Range
 
@@ -174,9 +174,16 @@ but one.
     assert prose("a <b> [c] `<d>`") == r"a \<b> \[c\] `<d>`"
 
 
-def test_a_chapter_is_listed_by_its_heading_and_first_paragraph():
-    source = "# %% [markdown]\n# # 99. Sums\n#\n# You will write\n# a sum.\n#\n# More.\n# %%\nimport math\n"
-    assert course.entry("99_sums", source) == "- [99. Sums](99_sums.md): You will write a sum."
+@pytest.mark.parametrize("more", ["", "#\n# More.\n"])
+def test_a_chapter_is_listed_by_its_heading_and_first_paragraph(more, tmp_path):
+    path = tmp_path / "99_sums.py"
+    path.write_text(f"# %% [markdown]\n# # 99. Sums\n#\n# You will write\n# a sum.\n{more}\n# %%\nimport math\n")
+    assert course.entry(path) == "- [99. Sums](99_sums.md): You will write a sum."
+
+
+def test_a_bar_divides_no_cells():
+    assert cell("a|b `c|d` <e>") == r"a\|b `c|d` \<e>"
+    assert "`uniform|prioritised:ALPHA:BETA:FINAL_BETA|hindsight:RELABELLED`" in pages()["algorithms/dqn.md"]
 
 
 def test_a_chapter_that_was_not_run_has_a_page_that_says_how_to_run_it():
