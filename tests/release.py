@@ -131,7 +131,7 @@ class Fresh:
     """A new environment with an archive in it, and an empty folder to work in."""
 
     def __init__(self, python: str, archive: Path, folder: Path):
-        self.work, self.bin = folder / "work", folder / "env" / ("Scripts" if os.name == "nt" else "bin")
+        self.work, self.bin = folder / "work", folder / "env" / "bin"
         self.work.mkdir()
         hidden = ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV")
         pinned = {name: str(ROOT / "constraints.txt") for name in ("PIP_CONSTRAINT", "PIP_BUILD_CONSTRAINT")}
