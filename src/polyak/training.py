@@ -265,7 +265,7 @@ def _train(
         count = min(count, 1)  # one process, which trains all seeds under one vmap
     if os.name != "posix":
         count = 0
-    every = protocol.policy_every(callbacks)
+    intervals = tuple(sorted({every for callback in callbacks if (every := protocol.policy_every(callback))}))
     shares = [tuple(seeds[k::count]) for k in range(count)] or [tuple(seeds)]
     jobs = [
         Job(
@@ -274,7 +274,7 @@ def _train(
             env=env,
             seeds=share,
             folder=folder,
-            policy_every=every,
+            policy_every=intervals,
             side_by_side=len(shares),
         )
         for share in shares
