@@ -8,12 +8,13 @@ PIP := --quiet --disable-pip-version-check --no-compile
 # Modules are compiled when they are first imported, a quarter of all; that must be allowed, or every process does it.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: demo test test-all learn torture bench figures docs course clean
+.PHONY: demo test test-all learn torture bench figures docs course release-check clean
 
 # CartPole learnt on four seeds, then filmed.
 demo: $(VENV)/ready
 	$(BIN)/polyak train ppo CartPole-v1 --seeds 4 --out runs/demo
 	$(BIN)/polyak watch "$$(ls -td runs/demo/*/ | head -n 1)"
+	@echo "(first, so that this shell finds polyak: source $(BIN)/activate)"
 
 # What one runs before every commit: format, lint, types, and a test of everything that would catch a real mistake; six
 # minutes on two cores. Types are checked beside the first tests.
@@ -44,7 +45,7 @@ figures: $(VENV)/ready
 	$(BIN)/python -m benchmarks.figures
 
 # The documentation, into `site/`, which `python -m http.server -d site` shows. Half of the time goes into asking
-# algorithms what they measure.
+# algorithms what they measure. Chapters of the course have no outputs where `make course` has not run them.
 docs: $(VENV)/ready-for-docs
 	$(BIN)/python -m pages
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict -f site.yml
@@ -53,8 +54,13 @@ docs: $(VENV)/ready-for-docs
 course: $(VENV)/ready-for-course
 	$(BIN)/python -m course.build pages $(CHAPTERS)
 
+# Wheel and source archive, into `dist`; each is installed where nothing else is, trains, watches and opens chapter 1.
+# A few minutes; `PYTHONS="python3.12 python3.13"` tries others than the one here.
+release-check: $(VENV)/ready-to-release
+	$(BIN)/python -m tests.release $(PYTHONS)
+
 clean:
-	rm -rf $(VENV) .venv-bench runs site
+	rm -rf $(VENV) .venv-bench dist runs site
 
 $(VENV)/ready: $(SETUP)
 	$(PYTHON) -m venv $(VENV)
@@ -70,6 +76,10 @@ $(VENV)/ready-to-test: $(SETUP)
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install $(PIP) -c constraints.txt -e ".[test]"
 	touch $(VENV)/ready $(VENV)/ready-for-docs $@
+
+$(VENV)/ready-to-release: $(VENV)/ready
+	$(BIN)/python -m pip install $(PIP) -c constraints.txt -e ".[release]"
+	touch $@
 
 $(VENV)/ready-for-course: $(VENV)/ready
 	$(BIN)/python -m pip install $(PIP) -c constraints.txt -e ".[course,minatar,video]"

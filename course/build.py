@@ -2,7 +2,8 @@
 
     python -m course.build notebooks          write src/polyak/course/notebooks
     python -m course.build pages [4 9 ...]    run chapters, solved, and write docs/course; fails where a cell does
-    python -m course.build pages --without-running
+
+`make docs` writes the pages of chapters that were not run, without outputs.
 
 A chapter is a Python file in jupytext's percent format. Its cells may have tags: `exercise`, the answer between the
 marks SOLUTION and END; `train`, which takes more than a moment; `result`, what a whole run must have shown, for
@@ -16,6 +17,7 @@ import hashlib
 import html
 import json
 import re
+import tempfile
 import time
 import tomllib
 from collections.abc import Callable
@@ -31,11 +33,13 @@ SOLUTION, END = "# <solution>", "# </solution>"
 HERE = "...  # your code"
 HEADER = re.compile(r"# %%( \[markdown\])?( tags=(\[.*\]))?$")
 LINK = re.compile(r"\[([^\]]*)\]\(src/polyak/([^)]*)\)")
-BADGE = "[![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)]({})"
+BADGE = "[![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)]({})"  # of notebooks alone
+NOT_RUN = "This page was written without running the chapter"
 INSTALL = """\
 # On Colab, or wherever polyak is not installed yet:
 # %pip install polyak"""
 FORMULA = re.compile(r"(`[^`]*`)|\$\$(.+?)\$\$|\$([^$]+?)\$", re.S)  # but not in code
+PRIME = re.compile(r"<msup>(<mi>[^<]*</mi>)<mi>(&#x0203[23];)</mi></msup>")  # a raised prime: fonts raise it already
 LONGEST = 180  # seconds of a chapter, with everything that it trains
 
 
@@ -164,12 +168,16 @@ def run(path: Path, folder: Path) -> tuple[list[list[dict[str, Any]]], float]:
     """
     import nbclient
     import nbformat
+    from traitlets.config import Config
 
     code = [cell for cell in without_marks(cells_of(path), True) if cell.kind == "code"]
     book = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell.text) for cell in code])
     folder.mkdir(parents=True, exist_ok=True)
     start = time.perf_counter()
-    nbclient.NotebookClient(book, timeout=1800, kernel_name="python3").execute(cwd=str(folder))
+    with tempfile.TemporaryDirectory() as sockets:  # over TCP the kernel would warn that others could listen
+        alone = Config(KernelManager={"transport": "ipc", "ip": f"{sockets}/kernel"})
+        client = nbclient.NotebookClient(book, timeout=1800, startup_timeout=600, kernel_name="python3", config=alone)
+        client.execute(cwd=str(folder))
     return [cell.outputs for cell in book.cells], time.perf_counter() - start
 
 
@@ -177,7 +185,7 @@ def mathml(latex: str, display: str) -> str:
     """A formula as MathML, which browsers draw without any script."""
     from latex2mathml.converter import convert
 
-    return convert(latex, display=display)
+    return PRIME.sub(r'<mrow>\1<mo lspace="0em" rspace="0em">\2</mo></mrow>', convert(latex, display=display))
 
 
 def with_files(text: str, folder: Path, stem: str) -> str:
@@ -200,7 +208,11 @@ def with_formulas(text: str, formula: Callable[[str, str], str]) -> str:
         if code:
             return code
         latex = " ".join((block or inline).split())
-        return f"<div>{formula(latex, 'block')}</div>" if block else f"<span>{formula(latex, 'inline')}</span>"
+        return (
+            f'<div class="formula">{formula(latex, "block")}</div>'
+            if block
+            else f"<span>{formula(latex, 'inline')}</span>"
+        )
 
     return FORMULA.sub(element, text)
 
@@ -212,11 +224,16 @@ def page(
     formula: Callable[[str, str], str] = mathml,
 ) -> str:
     """A chapter as Markdown, with outputs where it was run; figures become files in `folder`."""
-    parts, figures = [], 0
+    parts: list[str] = []
+    figures = 0
     ran = iter(outputs) if outputs is not None else None
     for cell in cells_of(path):
         if cell.kind == "markdown":
             parts.append(with_formulas(LINK.sub(r"`polyak/\2`", cell.text), formula))
+            if len(parts) == 1:
+                parts.append(ways_to_open(path))
+            if len(parts) == 2 and outputs is None:
+                parts.append(without_outputs(path))
             continue
         shown = next(ran) if ran is not None else []
         if "result" in cell.tags:
@@ -238,7 +255,31 @@ def page(
                 parts.append(with_files(data["text/html"], folder, path.stem))
             elif output.get("name") != "stderr":
                 parts.append(fenced(output.get("text") or data.get("text/plain", ""), "text"))
+    if outputs is not None:
+        parts.append(stamp(path))
     return "\n\n".join(parts) + "\n"
+
+
+def ways_to_open(path: Path) -> str:
+    """How to open the notebook of a chapter; the badge would be a picture from another host, so Colab is a link."""
+    colab = "".join(f" [Open it on Colab]({link})." for link in links_to_colab(path))
+    return f"`polyak course {int(path.name[:2])}` puts this chapter where you stand, as a notebook.{colab}"
+
+
+def without_outputs(path: Path) -> str:
+    """What the page of a chapter that was not run says of itself."""
+    how = f"`make course CHAPTERS={int(path.name[:2])}` runs it, and `make docs` then shows them"
+    return f'!!! note "Without outputs"\n\n    {NOT_RUN}, so outputs and figures are missing. {how}.'
+
+
+def stamp(path: Path) -> str:
+    """A line that readers do not see, by which the page of a chapter that was run is known to be of this source."""
+    return f"<!-- of {hashlib.sha256(path.read_bytes()).hexdigest()[:16]} -->"
+
+
+def was_run(page: Path) -> bool:
+    """Whether a page is there and has the outputs of its chapter."""
+    return page.exists() and NOT_RUN not in page.read_text("utf-8")
 
 
 def joined(outputs: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -257,15 +298,15 @@ def fenced(text: str, language: str) -> str:
     return f"```{language}\n{text.rstrip()}\n```"
 
 
-def write_pages(chosen: list[int], running: bool) -> None:
-    """Runs chapters and writes their pages; raises where one fails or takes too long."""
+def write_pages(chosen: list[int]) -> None:
+    """Runs chapters and writes their pages; raises where one fails, and says so where one takes too long."""
     PAGES.mkdir(parents=True, exist_ok=True)
     for path in sources():
         if chosen and int(path.name[:2]) not in chosen:
             continue
-        outputs, seconds = run(path, ROOT / "runs" / "course" / path.stem) if running else (None, 0.0)
+        outputs, seconds = run(path, ROOT / "runs" / "course" / path.stem)
         (PAGES / f"{path.stem}.md").write_text(page(path, outputs, PAGES), "utf-8")
-        print(f"{path.stem}: {f'{seconds:.0f} s' if running else 'not run'}", flush=True)
+        print(f"{path.stem}: {seconds:.0f} s", flush=True)
         if seconds > LONGEST:
             print(f"{path.stem} should take {LONGEST} s at most")
 
@@ -275,12 +316,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="course.build", description=__doc__.partition("\n")[0] if __doc__ else "")
     parser.add_argument("what", choices=["notebooks", "pages"])
     parser.add_argument("chapters", nargs="*", type=int, help="their numbers; by default all")
-    parser.add_argument("--without-running", action="store_true", help="pages without outputs, in a second")
     given = parser.parse_args()
     if given.what == "notebooks":
         write_notebooks()
     else:
-        write_pages(given.chapters, not given.without_running)
+        write_pages(given.chapters)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """Writes the generated pages into `docs/` and `site.yml`, the settings of the site with all pages in its navigation."""
 
 import argparse
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -28,7 +29,7 @@ def site(settings: str, pages: list[str]) -> str:
         for page in pages
         if page.startswith("reference/") and not page.endswith(("index.md", "line.md"))
     ]
-    chapters = [f"      - course/{file.name}" for file in sorted((ROOT / "docs/course").glob("[0-9]*.md"))]
+    chapters = [f"      - {page}" for page in pages if re.match(r"course/\d", page)]
     lines = {"algorithms": families, "reference": reference, "course": chapters}
     for mark, entries in lines.items():
         before, after = settings.split(f"      # {mark}\n")
@@ -42,10 +43,12 @@ def main() -> None:
     out = parser.parse_args().out
     written = []
     for page, text in every_page():
-        (out / page).parent.mkdir(parents=True, exist_ok=True)
-        (out / page).write_text(text)
         written.append(page)
-    for folder in ("algorithms", "reference"):  # nothing else lies there; what is not written any more has gone
+        if page.startswith("course/") and course.kept(out / page):
+            continue
+        (out / page).parent.mkdir(parents=True, exist_ok=True)
+        (out / page).write_text(text, "utf-8")
+    for folder in ("algorithms", "reference", "course"):  # what is not written any more has gone
         for file in (out / folder).glob("*.md"):
             if f"{folder}/{file.name}" not in written:
                 file.unlink()

@@ -4,8 +4,9 @@ import re
 
 
 def cell(text: str) -> str:
-    """Text for a cell of a table."""
-    return prose(text).replace("|", "\\|")
+    """Text for a cell of a table; in code, where a bar divides no cells, a backslash would be seen."""
+    pieces = re.split(r"(`[^`]*`)", prose(text))
+    return "".join(piece if piece.startswith("`") else piece.replace("|", "\\|") for piece in pieces)
 
 
 def prose(text: str) -> str:

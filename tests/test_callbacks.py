@@ -229,13 +229,14 @@ class Wants(Log):
         ([object()], "is no callback"),
         ([Log], "the class Log is no callback"),
         ([Misspelt()], "did you mean on_evaluation"),
-        ([Wants(100), Wants(200)], "policies every 100 and every 200 steps"),
+        ([Wants(0)], "Wants's policy_every=0 is not a whole number from 1"),
+        ([Wants("100")], "Wants's policy_every='100' is not a whole number"),
         ([polyak.StopAtReturn(1.0)], "StopAtReturn judges evaluations and this run makes none"),
         ([polyak.StopWithoutImprovement(3)], "StopWithoutImprovement judges evaluations"),
         ([Log(("chunk", CHUNK), True)], r"Log\.on_chunk returned True; it must return None, or polyak\.Stop"),
         ([Log(("start", -1), polyak.Stop("early"))], r"Log\.on_start returned Stop.*; it must return None"),
     ],
-    ids=range(8),
+    ids=range(9),
 )
 def test_a_wrong_callback_is_one_sentence(callbacks, words, tmp_path):
     with pytest.raises(polyak.Error, match=words) as caught:
@@ -374,3 +375,48 @@ def test_policies_are_written_while_training_goes_on_and_checkpoints_are_told_of
     calls = polyak.callbacks.Calls([keeps], run, print)
     calls.take(CheckpointSaved(0, 400, str(tmp_path)))
     assert keeps.checkpoints == [(0, 400, tmp_path)]
+
+
+class Asks(polyak.Callback):
+    """Keeps the seed and the step of each policy that it is handed."""
+
+    def __init__(self, policy_every):
+        self.policy_every, self.told = policy_every, []
+
+    def on_policy(self, run, seed, step, path):
+        assert path.name == f"policy-{seed}-{step}.safetensors" and path.exists()
+        self.told.append((seed, step))
+
+
+@pytest.mark.parametrize("processes", [0, slow(2)])
+def test_each_callback_gets_policies_at_its_own_interval(processes, tmp_path):
+    often, seldom, never, listens = Asks(200), Asks(300), Asks(5000), Asks(None)
+    run = train(tmp_path, seeds=2, processes=processes, callbacks=[seldom, often, never, listens])
+    for seed in run.seeds:
+        told = [[step for one, step in callback.told if one == seed] for callback in (often, seldom, never, listens)]
+        assert told == [[200, 400, 600, 800, 1000], [300, 600, 900], [], [200, 300, 400, 600, 800, 900, 1000]]
+    assert len(list((run.path / "snapshots").iterdir())) == 2 * 7
+
+
+def test_intervals_are_counted_in_whole_blocks(tmp_path):
+    """A block of four environments is four steps: 10 steps are two blocks, 11 as well, 3 are one."""
+    tens, elevens, threes = Asks(10), Asks(11), Asks(3)
+    train(tmp_path, steps=20, num_envs=4, callbacks=[tens, elevens, threes])
+    assert tens.told == elevens.told == [(0, 8), (0, 16)]
+    assert threes.told == [(0, 4), (0, 8), (0, 12), (0, 16), (0, 20)]
+
+
+@pytest.mark.parametrize("stopped", [600, 640])
+def test_a_resumed_run_hands_out_the_policies_that_were_still_to_come(stopped, tmp_path):
+    sittings = [Asks(200), Asks(300)], [Asks(200), Asks(300)]
+    with pytest.raises(polyak.Error):
+        train(tmp_path, callbacks=[*sittings[0], Log(("chunk", stopped), ValueError())])
+    (path,) = tmp_path.iterdir()
+    polyak.resume(path, progress=False, processes=0, callbacks=sittings[1])
+    assert [[step for _, step in callback.told] for callback in sittings[0]] == [[200, 400, 600], [300, 600]]
+    assert [[step for _, step in callback.told] for callback in sittings[1]] == [[800, 1000], [900]]
+
+
+def test_two_films_of_different_intervals_are_noted_and_come_back():
+    given = [polyak.Film(200), polyak.Film(300, episodes=2)]
+    assert from_notes(json.loads(json.dumps(to_notes(given)))) == given

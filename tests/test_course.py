@@ -79,6 +79,8 @@ def test_a_badge_leads_to_colab_once_a_repository_is_named(monkeypatch, tmp_path
     address = "https://colab.research.google.com/github/owner/polyak/blob/main/notebooks/04_q_tables.ipynb"
     cell = json.loads(build.notebook(path))["cells"][1]
     assert cell["cell_type"] == "markdown" and "".join(cell["source"]).endswith(f"({address})")
+    page = build.page(path, None, tmp_path, formula=lambda latex, display: "")
+    assert f" [Open it on Colab]({address})." in page and "![" not in page, "a link on the site, no picture"
 
 
 def test_a_solution_without_its_comment_marks_is_right(capsys, tmp_path, monkeypatch):
@@ -179,5 +181,22 @@ def test_a_page_has_tasks_solutions_and_figures_as_files(tmp_path):
     assert "![Figure 1 of this chapter](01_worlds-1.png)" in text
     assert (tmp_path / "01_worlds-1.png").read_bytes() == b"\x89PNG\r\n\x1a\n"
     assert text.count("...  # your code") == text.count("<summary>Solution</summary>") == len(numbers(path))
-    assert "<span><math inline>\\gamma</math></span>" in text and "<div><math block>g = r_1" in text and "$" not in text
+    assert (
+        "<span><math inline>\\gamma</math></span>" in text
+        and '<div class="formula"><math block>g = r_1' in text
+        and "$" not in text
+    )
     assert "](src/" not in text and "# <solution>" not in text
+    assert "`polyak course 1` puts this chapter where you stand" in text
+    unrun = build.page(path, None, tmp_path, formula=lambda latex, display: "")
+    for name, written, ran in (("ran.md", text, True), ("not.md", unrun, False)):
+        (tmp_path / name).write_text(written)
+        assert build.was_run(tmp_path / name) is ran and (build.stamp(path) in written) is ran
+    assert not build.was_run(tmp_path / "missing.md")
+
+
+def test_a_prime_is_raised_once():
+    formula = build.mathml("q(s', a'')", "inline")
+    assert "msup" not in formula and "<mi>s</mi><mo" in formula
+    assert formula.count("&#x02032;</mo>") == formula.count("&#x02033;</mo>") == 1
+    assert "<msup><mi>s</mi><mn>2</mn></msup>" in build.mathml("s^2", "inline")

@@ -16,11 +16,12 @@ import pytest
 import polyak
 from benchmarks import evidence, tables
 from benchmarks.tables import ROOT
+from course import build
 from pages import course, public
-from pages.__main__ import every_page, site
+from pages.__main__ import every_page, main, site
 from pages.curves import curve, number, ticks
 from pages.settings import limit
-from pages.text import parts, prose
+from pages.text import cell, parts, prose
 from polyak.algorithms import ALGORITHMS
 from polyak.parts.ranges import Range
 
@@ -129,8 +130,10 @@ def test_every_page_is_in_the_navigation():
     written = [path for path in pages() if path.startswith(GENERATED)]
     settings = site((ROOT / "mkdocs.yml").read_text(), written)
     named = re.findall(r"^ +- (\S+\.md)$", settings, re.MULTILINE)
-    chapters = [path for path in named if re.match(r"course/\d", path)]  # those that `make course` has written
-    assert sorted(set(named) - set(chapters)) == sorted(pages()) and len(set(named)) == len(named)
+    assert sorted(named) == sorted(pages())
+    assert [path for path in named if path.startswith("course/")][1:] == [
+        f"course/{path.stem}.md" for path in build.sources()
+    ]
 
 
 @pytest.mark.parametrize("where", ["README.md", "docs"])
@@ -171,9 +174,45 @@ but one.
     assert prose("a <b> [c] `<d>`") == r"a \<b> \[c\] `<d>`"
 
 
-def test_a_chapter_is_listed_by_its_heading_and_first_paragraph():
-    source = "# %% [markdown]\n# # 99. Sums\n#\n# You will write\n# a sum.\n#\n# More.\n# %%\nimport math\n"
-    assert course.entry("99_sums", source) == "- 99. Sums: You will write a sum."
+@pytest.mark.parametrize("more", ["", "#\n# More.\n"])
+def test_a_chapter_is_listed_by_its_heading_and_first_paragraph(more, tmp_path):
+    path = tmp_path / "99_sums.py"
+    path.write_text(f"# %% [markdown]\n# # 99. Sums\n#\n# You will write\n# a sum.\n{more}\n# %%\nimport math\n")
+    assert course.entry(path) == "- [99. Sums](99_sums.md): You will write a sum."
+
+
+def test_a_bar_divides_no_cells():
+    assert cell("a|b `c|d` <e>") == r"a\|b `c|d` \<e>"
+    assert "`uniform|prioritised:ALPHA:BETA:FINAL_BETA|hindsight:RELABELLED`" in pages()["algorithms/dqn.md"]
+
+
+def test_a_chapter_that_was_not_run_has_a_page_that_says_how_to_run_it():
+    page = pages()["course/04_q_tables.md"]
+    assert page.startswith("# 4. Q-tables\n") and "`make course CHAPTERS=4` runs it" in page
+    assert page.count("...  # your code") == page.count("<summary>Solution</summary>") > 1
+    assert "<math" in page and ".png)" not in page
+
+
+def test_chapters_that_were_run_keep_their_pages(tmp_path, monkeypatch, capsys):
+    """Only the second one is of an earlier text of its chapter."""
+    first, second, third = build.sources()[:3]
+    of_first = f"# 1. Worlds\n\n```text\n12\n```\n\n{build.stamp(first)}\n"
+    texts = {first: of_first, second: "# 2. Planning\n\n```text\n13\n```\n", third: f"# 3.\n\n{build.NOT_RUN}\n"}
+    folder = tmp_path / "docs" / "course"
+    folder.mkdir(parents=True)
+    for path, text in texts.items():
+        (folder / f"{path.stem}.md").write_text(text)
+    (folder / "19_gone.md").write_text("# 19. Gone\n")
+    monkeypatch.setattr("pages.__main__.every_page", course.pages)
+    monkeypatch.setattr("sys.argv", ["pages", "--out", str(tmp_path / "docs")])
+    main()
+    said = capsys.readouterr().out
+    for path in (first, second):
+        assert (folder / f"{path.stem}.md").read_text() == texts[path]
+    assert "...  # your code" in (folder / f"{third.stem}.md").read_text()
+    assert {file.stem for file in folder.glob("*.md")} == {"index", *(path.stem for path in build.sources())}
+    assert said.count("is of an earlier text") == 1 and "`make course CHAPTERS=2` renews it" in said
+    assert "- course/04_q_tables.md\n" in (tmp_path / "site.yml").read_text()
 
 
 def test_a_curve_is_drawn_to_scale():
@@ -232,7 +271,10 @@ def project(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("project")
     shutil.copytree(DOCS, folder / "docs", ignore=shutil.ignore_patterns(*GENERATED))
     (folder / "src").symlink_to(ROOT / "src", target_is_directory=True)
-    subprocess.run([sys.executable, "-m", "pages", "--out", folder / "docs"], cwd=ROOT, check=True)
+    with pytest.MonkeyPatch.context() as patch:  # as if the owner had named a repository, to which chapters lead
+        patch.setattr("course.build.links_to_colab", lambda path: [f"https://colab.research.google.com/{path.stem}"])
+        patch.setattr("sys.argv", ["pages", "--out", str(folder / "docs")])
+        main()
     return folder
 
 

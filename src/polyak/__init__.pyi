@@ -1,6 +1,8 @@
 # The public names, each once: `import polyak` finds them here and loads their modules when they are first used, editors
 # and type checkers read the same lines, and the algorithms of the command line are those of this page, in this order.
 
+__version__: str
+
 # Training, and what comes of it
 from .bandit_regret import Regret as Regret, regret as regret
 from .errors import Error as Error

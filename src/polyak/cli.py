@@ -31,6 +31,7 @@ usage: polyak COMMAND ...
   course [CHAPTER]       list the chapters of the course, or put the notebook of one here
 
 polyak COMMAND --help tells more; polyak train ALGORITHM --help lists that algorithm's settings.
+polyak --version prints the version.
 """
 
 
@@ -620,9 +621,9 @@ def main(argv: list[str] | None = None) -> int:
         print(HELP, end="")
         return 0
     if args[0] == "--version":
-        import importlib.metadata
+        from polyak import __version__
 
-        print(importlib.metadata.version("polyak"))
+        print(__version__)
         return 0
     try:
         if args[0] not in COMMANDS:

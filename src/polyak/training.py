@@ -296,7 +296,7 @@ def _train(
     is_placed = about.cluster is not None and not about.actors  # each seed is trained where the cluster has room
     if is_placed:
         count = len(seeds)
-    every = protocol.policy_every(callbacks)
+    intervals = tuple(sorted({every for callback in callbacks if (every := protocol.policy_every(callback))}))
     shares = [tuple(seeds[k::count]) for k in range(count)] or [tuple(seeds)]
     jobs = [
         Job(
@@ -305,7 +305,7 @@ def _train(
             env=env,
             seeds=share,
             folder=folder,
-            policy_every=every,
+            policy_every=intervals,
             side_by_side=len(shares),
         )
         for share in shares

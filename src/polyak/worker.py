@@ -8,6 +8,7 @@ DQN on Gymnasium made no more steps a second in two threads than one seed alone.
 """
 
 import dataclasses
+import itertools
 import time
 import warnings
 from collections.abc import Callable, Iterator
@@ -46,7 +47,7 @@ class Job:
     env: Any  # an id, a CompiledEnv, an MDP, or a function that returns a gymnasium.Env
     seeds: tuple[int, ...]  # those of the run that this worker trains
     folder: Path  # of the run
-    policy_every: int | None = None  # environment steps between two policies that are written while training goes on
+    policy_every: tuple[int, ...] = ()  # each an interval in environment steps at which policies are written
     side_by_side: int = 1  # jobs of the run that share this machine's memory
 
 
@@ -208,7 +209,7 @@ class _Training:
         self.warmup = min(self.total, -(-self.job.algorithm.learning_starts // self.engine.block_size))
         self._evaluations = self._every(self.about.eval_every, self.total)
         self._checkpoints = self._every(self.about.checkpoint_every, self.total)
-        self._snapshots = self._every(self.job.policy_every, self.total + 1)
+        self._snapshots = {every: self._every(every, self.total + 1) for every in self.job.policy_every}
         self._saved, self._saved_at = 0, time.monotonic()  # the position of the last checkpoint, and when it was begun
         self._divergence = Divergence(self.seeds, self.emit, self.policy.spec.action_space)
         self._ahead = None if self.batched else Ahead()
@@ -243,8 +244,8 @@ class _Training:
             if position < end:
                 break
             scores = self._evaluate(loop, position) if position in self._evaluations else {}
-            if position in self._snapshots:
-                self._save_snapshots(loop, position)
+            if due := [every for every, positions in self._snapshots.items() if position in positions]:
+                self._save_snapshots(loop, position, due)
             if any(self.keeper.is_best(seed, score) for seed, score in scores.items()):
                 self._save(loop, position, scores)
         self.keeper.wait()  # a seed that has finished loses its checkpoints
@@ -285,7 +286,8 @@ class _Training:
 
     def _stops(self, position: int) -> Iterator[int]:
         """The iterations at which something other than training happens."""
-        marks = {self.warmup, self.total, *self._evaluations, *self._checkpoints, *self._snapshots}
+        snapshots = itertools.chain(*self._snapshots.values())
+        marks = {self.warmup, self.total, *self._evaluations, *self._checkpoints, *snapshots}
         return iter(sorted(mark for mark in marks if mark > position))
 
     def _every(self, steps: int | None, end: int) -> range:
@@ -335,13 +337,13 @@ class _Training:
         for k, seed in enumerate(self.seeds):
             yield seed, self.policy.with_state(self.agent.policy(self._of_seed(loop.agent, k)))
 
-    def _save_snapshots(self, loop: "Loop", position: int) -> None:
+    def _save_snapshots(self, loop: "Loop", position: int, due: list[int]) -> None:
         folder = store.inner_folder(self.job.folder, "snapshots")
         for seed, policy in self._policies(loop):
             step = self._steps(position)
             path = folder / f"policy-{seed}-{step}.safetensors"
             policy.save(path)
-            self.emit(events.PolicySaved(seed, step, str(path)))
+            self.emit(events.PolicySaved(seed, step, str(path), due))
 
     def _of_seed(self, tree: Any, k: int) -> Any:
         import jax

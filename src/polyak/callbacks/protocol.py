@@ -2,12 +2,12 @@
 
 import copy
 import dataclasses
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Protocol
 
 from polyak.errors import BadSetting, CallbackFault, Error, UnknownName
-from polyak.runs.documents import check_arguments, checks_of, whole
+from polyak.runs.documents import check_arguments, checks_of, maybe, whole
 from polyak.runs.events import CheckpointSaved, Chunk, Evaluation, Event, Notice, PolicySaved
 
 if TYPE_CHECKING:
@@ -32,8 +32,9 @@ class Callback(Protocol):
 
     Training waits until they return, so that a stop comes at the same step however many processes train. `run` is the
     growing run: `run.path`, `run.about` and `run.metrics(name)` say what is known so far. An object with an attribute
-    `policy_every` has the policy of each seed written every that many environment steps. What a callback raises stops
-    the run as Ctrl-C does.
+    `policy_every` has the policy of each seed written every that many environment steps, at the end of a block, and its
+    `on_policy` is called for these; without that attribute, for all that are written. What a callback raises stops the
+    run as Ctrl-C does.
     """
 
     def on_start(self, run: "Run") -> None:
@@ -78,7 +79,7 @@ def check(callbacks: Sequence[Any]) -> None:
         if isinstance(callback, type) or not own:
             what = f"the class {callback.__name__}" if isinstance(callback, type) else repr(callback)
             raise BadSetting(f"{what} is no callback; pass an object with one of the methods {', '.join(METHODS)}.")
-    policy_every(callbacks)
+        policy_every(callback)
 
 
 Count = Annotated[int, whole(1, 10**15)]
@@ -89,12 +90,11 @@ def check_fields(callback: Any) -> None:
     check_arguments(checks_of(type(callback)), vars(callback), f"{type(callback).__name__}'s ")
 
 
-def policy_every(callbacks: Iterable[Any]) -> int | None:
-    """Environment steps between two policies that callbacks want written; None if none does."""
-    wanted = {callback.policy_every for callback in callbacks if getattr(callback, "policy_every", None)}
-    if len(wanted) > 1:
-        raise BadSetting(f"Callbacks want policies every {' and every '.join(map(str, sorted(wanted)))} steps; agree.")
-    return wanted.pop() if wanted else None
+def policy_every(callback: Any) -> int | None:
+    """Environment steps between two policies that a callback wants written; None where it wants none."""
+    every = getattr(callback, "policy_every", None)
+    check_arguments({"policy_every": maybe(whole(1, 10**15))}, {"policy_every": every}, f"{type(callback).__name__}'s ")
+    return every
 
 
 class Calls:
@@ -111,6 +111,7 @@ class Calls:
         self.failure: Error | None = None
         self._started: list[Any] = []
         self._listening = list(callbacks)
+        self._intervals = {id(callback): policy_every(callback) for callback in callbacks}
 
     def start(self) -> None:
         """Calls `on_start`; what it raises is raised."""
@@ -129,13 +130,15 @@ class Calls:
                 method, facts = "on_evaluation", (step, returns)
             case CheckpointSaved(seed, step, path):
                 method, facts = "on_checkpoint", (step, Path(path))
-            case PolicySaved(seed, step, path):
+            case PolicySaved(seed, step, path, _):
                 method, facts = "on_policy", (step, Path(path))
             case Notice(text, seed):
                 method, facts = "on_notice", (text,)
             case _:
                 return
         for callback in tuple(self._listening):
+            if isinstance(event, PolicySaved) and self._intervals[id(callback)] not in (None, *event.due):
+                continue
             try:
                 if (stop := self._call(callback, method, seed, *map(copy.copy, facts))) is not None:
                     self._ask(stop, seed)

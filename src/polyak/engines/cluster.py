@@ -87,6 +87,7 @@ class ClusterEngine:
         self._publish = jax.jit(lambda state: packing.pack(published(agent, self.learner.packing.unpack(state))))
         self._cut = jax.jit(lambda state, which: agent.cut(state, which))
         self._largest = jax.jit(lambda state: largest(agent.policy(state)))
+        self._ahead = plan.ahead
         self.fleet = Fleet(port, len(plan.shares), self._beginning, plan.ahead, step_timeout)
         self._seed, self._base, self._version = 0, 0, 0
         self._shared: tuple[int, Any] = (-1, None)  # the version that was published last, and where it is
@@ -152,7 +153,11 @@ class ClusterEngine:
     def resume(self, loop: Loop, environments: dict[str, Any] | None) -> tuple[Loop, int]:
         if not self._fresh:
             self._start(self._seed, int(loop.iteration))
-            return loop._replace(agent=self._cut(loop.agent, jnp.ones(self._num_envs, bool))), len(self._shares)
+            self.faults.append(
+                "What was learnt goes on exactly; the blocks that were under way are dropped, at most "
+                f"{len(self._shares) * self._ahead}, and their episodes with them."
+            )
+            return loop._replace(agent=self._cut(loop.agent, jnp.ones(self._num_envs, bool))), 0
 
         def restore(number: int) -> Restore:
             first, count = self._shares[number]

@@ -45,6 +45,7 @@ class PolicySaved(NamedTuple):
     seed: int
     step: int
     path: str
+    due: list[int]  # the intervals, of those asked for, after which it was written
 
 
 class CheckpointSaved(NamedTuple):
