@@ -1,6 +1,6 @@
 """Ray, in one place: started for this run alone or joined where it was asked for, and what carries messages on it.
 
-What is done here against surprises of Ray was measured with version 2.60:
+What this file guards against was measured with version 2.60.
 `ray.init()` without an address joins whatever cluster a file of another run names, so an address is always given; a
 Ray of its own listens on every network interface unless RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER is 0 before the import; it
 tells its makers of every use unless RAY_USAGE_STATS_ENABLED is 0; an address where nobody listens is tried for minutes;

@@ -1,7 +1,7 @@
 """The environments of one actor, and what acts in them: a share of what one engine would hold on one machine.
 
 Noise is drawn for the environments of all actors, and each takes its own columns of it. So actors that collect the same
-iteration do together what one machine would have done, bit by bit where sums are taken in the same order.
+iteration act together as one machine would, bit by bit where sums are taken in the same order.
 """
 
 from collections.abc import Callable
