@@ -88,7 +88,7 @@ def overview() -> str:
         rows = []
         for name in names:
             kind = ALGORITHMS[name]
-            known = [preset.env for preset in tuned(name) if "iqm" in preset.evidence]
+            known = [one.env for score in ("iqm", "rms_error") for one in evidence.measured(score, name)]
             rows.append((f"[`{name}`]({name}.md)", cell(first_line(kind)), ", ".join(known)))
         text += [f"## {heading}", table(("name", "what it is", "tuned and measured on"), rows)]
     return "\n\n".join(text) + "\n"
@@ -158,20 +158,28 @@ def at_home(name: str) -> str:
 
 def proof(name: str) -> Iterator[str]:
     """What its presets reach, with curves, what others published, and what its parts reach."""
-    measured = [preset for preset in tuned(name) if "iqm" in preset.evidence]
-    if not measured:
-        yield "No tuned settings of this algorithm are measured yet."
+    played, predicted = evidence.measured("iqm", name), evidence.measured("rms_error", name)
+    if not played and not predicted:
+        yield evidence.WITHOUT.get(name, "No tuned settings of this algorithm are measured yet.")
         return
-    yield (
-        f"The final greedy policies of presets, on seeds that they were not tuned on: see [how scores are taken]"
-        f"(../benchmarks/scores.md). `python -m benchmarks.evidence {name}` measures them again."
-    )
-    yield table(evidence.HEAD, map(evidence.row, measured))
-    for preset in measured:
+    again = f"`python -m benchmarks.evidence {name}` measures them again."
+    if played:
+        yield (
+            "The final greedy policies of presets, on seeds that they were not tuned on: see [how scores are taken]"
+            f"(../benchmarks/scores.md). {again}"
+        )
+        yield table(evidence.HEAD, map(evidence.row, played))
+    if predicted:
+        yield (
+            "The final values of presets beside the exact ones, on seeds that they were not tuned on: see [how errors "
+            f"are taken](../benchmarks/scores.md#predictions). {again}"
+        )
+        yield table(evidence.HEAD_OF_ERRORS, map(evidence.row, predicted))
+    for preset in [*played, *predicted]:
         file = evidence.CURVES / f"{name}-{slug(preset.env)}.json"
         if file.exists():
             yield curves.curve(json.loads(file.read_text()))
-    if beside := published.rows(measured):
+    if beside := published.rows(played):
         yield "### Published elsewhere"
         yield f"{table(published.HEAD, beside)}\n\n{published.protocols(beside)}"
     parts_of = {row: found for row, found in family.results().items() if found["algorithm"] == name}

@@ -7,6 +7,11 @@ from typing import Any
 WIDTH, HEIGHT = 640, 300
 LEFT, RIGHT, TOP, BOTTOM = 64, 24, 14, 48
 
+WORDS = {  # what a curve shows, and what is said of the end of each seed
+    "iqm": ("episode return", ", exploration included. Final greedy policies"),
+    "rms_error": ("RMS error of the values", ". Errors of the final values"),
+}
+
 
 def curve(found: dict[str, Any]) -> str:
     """Mean and interval of `docs/evidence/*.json` against environment steps."""
@@ -32,7 +37,8 @@ def curve(found: dict[str, Any]) -> str:
         marks.append(f'<text x="{x}" y="{HEIGHT - BOTTOM + 18}" text-anchor="middle">{number(step)}</text>')
     middle = (LEFT + WIDTH - RIGHT) / 2
     marks.append(f'<text x="{middle:g}" y="{HEIGHT - 4}" text-anchor="middle">environment steps of each seed</text>')
-    title = f"{found['algorithm']} on {found['env']}: episode return while learning"
+    what, ended = WORDS[found.get("score", "iqm")]
+    title, finals = f"{found['algorithm']} on {found['env']}: {what} while learning", found["final"].values()
     return "\n".join(
         [
             '<figure class="curve">',
@@ -41,9 +47,8 @@ def curve(found: dict[str, Any]) -> str:
             f'<polygon class="band" points="{" ".join(line(found["low"]) + line(found["high"])[::-1])}"/>',
             f'<polyline class="mean" points="{" ".join(line(found["mean"]))}"/>',
             "</svg>",
-            f"<figcaption>{title}; mean of {len(found['final'])} seeds and its 95 % interval, exploration included."
-            f" Final greedy policies: {number(min(found['final'].values()))} to {number(max(found['final'].values()))}."
-            "</figcaption>",
+            f"<figcaption>{title}; mean of {len(finals)} seeds and its 95 % interval"
+            f"{ended}: {number(min(finals))} to {number(max(finals))}.</figcaption>",
             "</figure>",
         ]
     )

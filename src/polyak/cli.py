@@ -382,12 +382,14 @@ def _envs() -> list[str]:
     from polyak.envs.bit_flipping import BIT_FLIPPING
     from polyak.envs.from_envpool import TWINS as POOLED
     from polyak.envs.hidden import HIDDEN
+    from polyak.envs.mdp import WALKS
 
     compiled = [f"{id:28} compiled, proved equal to Gymnasium's" for id in TWINS]
     probes = [f"{id:28} probe with a known answer" for id in PROBES]
     hidden = [f"{id:28} {of}, velocities hidden" for id, (of, _) in HIDDEN.items()]
     games = [f"{id:28} game, {_opponent_in(id)}" for id in GAMES]
     goals = [f"{id:28} bits to flip until they are those of a goal" for id in BIT_FLIPPING]
+    walks = [f"{id:28} random walk, whose values are known" for id in WALKS]
     bandits = [f"{id:28} bandit, one problem of many" for id in BANDITS]
     atari = [f"{game}-v5, ALE/{game}-v5".ljust(28) + " Atari" for game in ATARI]
     pooled = [f"{id:28} Gymnasium, stepped by EnvPool where it is installed" for id in POOLED]
@@ -401,7 +403,20 @@ def _envs() -> list[str]:
         "EnvPool's, such as DeepMind's control suite (envpool:CheetahRun-v1); masked: rules out actions by the "
         "environment's own mask, as in masked:Taxi-v4."
     )
-    return [*compiled, *pooled, *hidden, *games, *goals, *bandits, *probes, *others, *atari, protocols, prefixes]
+    return [
+        *compiled,
+        *pooled,
+        *hidden,
+        *games,
+        *goals,
+        *walks,
+        *bandits,
+        *probes,
+        *others,
+        *atari,
+        protocols,
+        prefixes,
+    ]
 
 
 def _opponent_in(game: str) -> str:
@@ -415,8 +430,10 @@ def _presets() -> list[str]:
 
     lines = []
     for entry in presets():
-        proof = entry.evidence
-        known = f"IQM {proof['iqm']:g}, 95 % interval {proof['interval']}" if "iqm" in proof else "not measured"
+        proof, known = entry.evidence, "not measured"
+        for name, words in (("iqm", "IQM"), ("rms_error", "RMS error")):
+            if name in proof:
+                known = f"{words} {proof[name]:g}, 95 % interval {proof['interval']}"
         lines.append(f"{entry.algorithm:18} {entry.env:22} {entry.steps:>12,} steps  {known}")
     return lines
 

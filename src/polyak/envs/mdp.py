@@ -6,7 +6,7 @@ arrays. It is trained on and evaluated like any environment: `polyak.train("q-le
 
 import dataclasses
 from collections.abc import Callable, Sequence
-from functools import cached_property
+from functools import cache, cached_property, partial
 from typing import Any, NamedTuple
 
 import gymnasium
@@ -327,6 +327,18 @@ class MDP:
         observed: gymnasium.Space = gymnasium.spaces.Discrete(self.num_states)
         acted: gymnasium.Space = gymnasium.spaces.Discrete(self.num_actions)
         return CompiledEnv(self.id, observed, acted, limit, noise, reset, step)
+
+
+def _walk(id: str, states: int, left: float) -> MDP:
+    """A random walk under its id as an environment."""
+    return dataclasses.replace(MDP.random_walk(states, left=left), id=id)
+
+
+# The random walks of Sutton and Barto (2018): example 6.2, and example 7.1 with a loss on the left.
+WALKS: dict[str, Callable[[], MDP]] = {
+    id: cache(partial(_walk, id, states, left))
+    for id, states, left in (("random-walk/5", 5, 0.0), ("random-walk/19", 19, -1.0))
+}
 
 
 class Noise(NamedTuple):

@@ -2,10 +2,11 @@
 
 from collections.abc import Callable
 
-from polyak.envs import bandits
+from polyak.envs import bandits, mdp
 from polyak.envs.base import CompiledEnv
 from polyak.envs.bit_flipping import BIT_FLIPPING
 from polyak.envs.probes import PROBES
 from polyak.envs.tictactoe import GAMES
 
-OWN: dict[str, Callable[[], CompiledEnv]] = {**PROBES, **GAMES, **BIT_FLIPPING, **bandits.ENVS}
+WALKS: dict[str, Callable[[], CompiledEnv]] = {id: lambda id=id: mdp.WALKS[id]().compiled() for id in mdp.WALKS}
+OWN: dict[str, Callable[[], CompiledEnv]] = {**PROBES, **GAMES, **BIT_FLIPPING, **WALKS, **bandits.ENVS}

@@ -3,7 +3,7 @@
 import dataclasses
 import tomllib
 from importlib import resources
-from typing import Any
+from typing import Any, Literal
 
 from polyak.errors import BadFile
 
@@ -16,9 +16,12 @@ class Preset:
     env: str
     steps: int
     num_envs: int
-    threshold: float  # what the lower end of the interval must reach for `make learn` to pass
+    threshold: float  # for `make learn` to pass: what the lower end of returns must reach, and the upper of errors keep
     settings: dict[str, Any]
-    evidence: dict[str, Any]  # date, seeds, iqm, interval, wall_seconds, machine; empty before it is measured
+    evidence: dict[str, Any]  # date, seeds, `score`, interval, wall_seconds, machine; empty before it is measured
+    # What it is judged by: the returns of final policies, or the errors of values that predict those of a given policy,
+    # which is the root of their mean square over states.
+    score: Literal["iqm", "rms_error"] = "iqm"
 
 
 def presets() -> list[Preset]:
