@@ -186,6 +186,23 @@ def test_a_curve_is_drawn_to_scale():
     assert "mean of 2 seeds" in text and "9 to 11" in text
 
 
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [
+        (
+            {"final": {"0": 9.0}},
+            ["episode return", "environment steps", "1 seeds", "exploration", "greedy policies: 9"],
+        ),
+        ({"score": "rms_error", "final": {"0": 9.0}}, ["RMS error", "environment steps", "Errors in the end: 9"]),
+        ({"score": "regret", "problems": 1_000}, ["cumulative regret", "pulls of each problem", "1,000 problems"]),
+    ],
+)
+def test_a_curve_says_what_it_shows(kind, words):
+    lines = {"steps": [50, 100], "mean": [0.0, 10.0], "low": [0.0, 10.0], "high": [0.0, 10.0]}
+    text = curve({"algorithm": "a", "env": "e", **lines, **kind})
+    assert [one for one in words if one not in text] == []
+
+
 @pytest.mark.parametrize(("value", "text"), [(0, "0"), (-0.25, "-0.25"), (1500, "1.5k"), (2e6, "2M"), (-300, "-300")])
 def test_numbers_of_an_axis_are_short(value, text):
     assert number(value) == text

@@ -430,10 +430,10 @@ def _presets() -> list[str]:
 
     lines = []
     for entry in presets():
-        proof, known = entry.evidence, "not measured"
-        for name, words in (("iqm", "IQM"), ("rms_error", "RMS error")):
-            if name in proof:
-                known = f"{words} {proof[name]:g}, 95 % interval {proof['interval']}"
+        proof, words = entry.evidence, {"iqm": "IQM", "rms_error": "RMS error", "regret": "regret"}[entry.score]
+        known = "not measured"
+        if entry.score in proof:
+            known = f"{words} {proof[entry.score]:g}, 95 % interval {proof['interval']}"
         lines.append(f"{entry.algorithm:18} {entry.env:22} {entry.steps:>12,} steps  {known}")
     return lines
 

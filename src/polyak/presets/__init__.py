@@ -16,12 +16,12 @@ class Preset:
     env: str
     steps: int
     num_envs: int
-    threshold: float  # for `make learn` to pass: what the lower end of returns must reach, and the upper of errors keep
+    threshold: float  # for `make learn` to pass, the interval must lie above it; of errors and regret, below
     settings: dict[str, Any]
     evidence: dict[str, Any]  # date, seeds, `score`, interval, wall_seconds, machine; empty before it is measured
-    # What it is judged by: the returns of final policies, or the errors of values that predict those of a given policy,
-    # which is the root of their mean square over states.
-    score: Literal["iqm", "rms_error"] = "iqm"
+    # What it is judged by: the returns of final policies; the errors of values that predict what a given policy is
+    # worth, root of the mean square over states; or the regret on a bandit after so many steps.
+    score: Literal["iqm", "rms_error", "regret"] = "iqm"
 
 
 def presets() -> list[Preset]:
