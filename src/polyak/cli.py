@@ -264,7 +264,7 @@ def regret(
     """Measure the regret of algorithms on many problems of a bandit, and draw it.
 
     Args:
-        algorithms: names, with commas between them, each with settings if you like:
+        algorithms: names, with commas between them, each with settings if you like; a bare name takes the preset:
             exp3,action-value-bandit:exploration=ucb:2
         bandit: its id; polyak list envs has them.
         pulls: of each problem.
@@ -279,10 +279,11 @@ def regret(
     from polyak.pictures.regret import draw_regret
     from polyak.settings import algorithm_from_text
 
-    chosen = [algorithm_from_text(text) for text in re.split(",(?=[a-z])", algorithms)]
+    texts = re.split(",(?=[a-z])", algorithms)
+    chosen = {text: algorithm_from_text(text) for text in texts}  # all are read before the first is measured
     results = []
-    for algorithm in chosen:
-        results.append(measure(algorithm, bandit, pulls, problems, seed=seed))
+    for text, algorithm in chosen.items():
+        results.append(measure(algorithm if ":" in text else text, bandit, pulls, problems, seed=seed))
         print(results[-1], flush=True)
     print(f"picture: {draw_regret(results, path=out or default_name('regret', bandit))}")
 
