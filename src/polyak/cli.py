@@ -435,7 +435,7 @@ def _presets() -> list[str]:
         known = "not measured"
         if entry.score in proof:
             known = f"{words} {proof[entry.score]:g}, 95 % interval {proof['interval']}"
-        lines.append(f"{entry.algorithm:18} {entry.env:22} {entry.steps:>12,} steps  {known}")
+        lines.append(f"{entry.algorithm:22} {entry.env:24} {entry.steps:>12,} steps  {known}")
     return lines
 
 
