@@ -189,6 +189,6 @@ assert modern.scores.mean > 450 > run.scores.mean, (modern.scores, run.scores)
 #
 # The library: the loss is three lines in [algorithms/value/dqn.py](src/polyak/algorithms/value/dqn.py), `huber` is in
 # [ops/td.py](src/polyak/ops/td.py), the ring in [parts/ring.py](src/polyak/parts/ring.py), and what all networks of
-# this kind share in [parts/deep_q.py](src/polyak/parts/deep_q.py). Film it: `polyak watch` with the folder of a run.
+# this kind share in [parts/deep_q.py](src/polyak/parts/deep_q.py). `polyak.film(run)` plays a run's best policy here.
 #
 # Next: `polyak course 10`, in which DQN's values turn out too large.

@@ -99,18 +99,20 @@ pushed = check("11.3", pushed)
 # Q-learning from many environments side by side. It has neither a replay memory nor a target network, but normalises
 # the layers of its network.
 # %% tags=["train"]
-run = polyak.train("pqn", "MinAtar/Breakout-v1", steps=300_000, callbacks=[polyak.Film(every=150_000)], progress=False)
-print(run.scores)
-print("films:", *sorted(path.name for path in (run.path / "films").iterdir()))
-run.plot()
+run = polyak.train("pqn", "MinAtar/Breakout-v1", steps=300_000, callbacks=[polyak.Film(every=150_000)])
+run
+
+# %% [markdown]
+# See it play a whole game. The callback has filmed it while it learned, too: look into the folder `films` of the run.
+# %% tags=["train"]
+polyak.film(run)
 
 # %% tags=["result"]
 assert run.scores.mean > 3, run.scores
 
 # %% [markdown]
 # A random player scores 0.5 (mean of 300 games). With a million steps, `polyak train pqn MinAtar/Breakout-v1` reaches
-# 22.7 (mean of five seeds). Look at the films in the run's folder, or make one of the final policy: `polyak watch`
-# with the folder.
+# 22.7 (mean of five seeds).
 #
 # On the real game the same commands work: `polyak train dqn Pong-v5` takes an hour and a half on one core and wins by
 # 18 points.

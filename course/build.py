@@ -12,6 +12,7 @@ marks SOLUTION and END; `train`, which takes more than a moment; `result`, what 
 import argparse
 import base64
 import dataclasses
+import hashlib
 import html
 import json
 import re
@@ -179,6 +180,18 @@ def mathml(latex: str, display: str) -> str:
     return convert(latex, display=display)
 
 
+def with_files(text: str, folder: Path, stem: str) -> str:
+    """HTML whose pictures and films, which a notebook holds in itself, are files in `folder`."""
+
+    def kept(found: re.Match) -> str:
+        content = base64.b64decode(found[2])
+        file = folder / f"{stem}-{hashlib.sha256(content).hexdigest()[:8]}.{found[1]}"
+        file.write_bytes(content)
+        return f'src="{file.name}"'
+
+    return re.sub(r'src="data:\w+/(\w+);base64,([^"]*)"', kept, text)
+
+
 def with_formulas(text: str, formula: Callable[[str, str], str]) -> str:
     """Markdown whose formulas are elements of HTML; `formula` makes one from LaTeX, "block" or "inline"."""
 
@@ -222,7 +235,7 @@ def page(
                 file.write_bytes(base64.b64decode(data["image/png"]))
                 parts.append(f"![Figure {figures} of this chapter]({file.name})")
             elif "text/html" in data:
-                parts.append(data["text/html"])
+                parts.append(with_files(data["text/html"], folder, path.stem))
             elif output.get("name") != "stderr":
                 parts.append(fenced(output.get("text") or data.get("text/plain", ""), "text"))
     return "\n\n".join(parts) + "\n"

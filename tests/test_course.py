@@ -160,6 +160,14 @@ def test_links_of_a_copied_chapter_lead_to_files(tmp_path):
         course.copy("1", tmp_path)
 
 
+def test_films_and_curves_of_a_page_are_files(tmp_path):
+    film, curve = '<video src="data:video/mp4;base64,AAEC"></video>', '<img src="data:image/png;base64,iVBORw0KGgo=">'
+    page = build.with_files(f"<div>{film}{curve}</div>", tmp_path, "11_pixels")
+    film, picture = re.findall(r'src="([^"]*)"', page)
+    assert re.fullmatch(r"11_pixels-\w{8}\.mp4", film) and (tmp_path / film).read_bytes() == b"\0\1\2"
+    assert (tmp_path / picture).read_bytes() == b"\x89PNG\r\n\x1a\n" and "base64" not in page
+
+
 def test_a_page_has_tasks_solutions_and_figures_as_files(tmp_path):
     path = SOURCES["01_worlds"]
     code = [cell for cell in build.cells_of(path) if cell.kind == "code"]

@@ -133,7 +133,7 @@ def test_what_render_raises_is_told_in_a_sentence(tmp_path):
     policy = train(tmp_path, "FrozenLake-v1", steps=200).policy()
     Fades.pictures = 1
     with pytest.raises(polyak.Error, match=r"cannot be drawn: render\(\) raised RuntimeError: the lamp is broken\.$"):
-        video.film(policy, None, tmp_path, Fades)
+        video.film(policy, tmp_path / "film.gif", env=Fades)
 
 
 def test_a_film_that_fails_is_told_and_the_run_is_whole(tmp_path):

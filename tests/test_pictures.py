@@ -1,7 +1,5 @@
 """Pictures, judged by what is on their axes; how they look is for eyes."""
 
-import sys
-import types
 from typing import NamedTuple
 
 import gymnasium
@@ -22,7 +20,6 @@ from polyak.errors import BadFile, BadSetting, UnknownName
 from polyak.parts.tables import ControlState
 from polyak.pictures.board import board_of, bottom
 from polyak.pictures.path import points_of, walked
-from polyak.pictures.picture import in_notebook
 from polyak.runs import store
 from polyak.runs.about import About
 
@@ -324,29 +321,12 @@ def test_outside_a_notebook_a_picture_is_saved_and_says_where(tmp_path):
             assert image.width > 300
 
 
-def as_notebook(monkeypatch, shell: str):
-    kind = type(shell, (type("ZMQInteractiveShell", (), {}),) if shell == "Shell" else (), {})
-    monkeypatch.setitem(sys.modules, "IPython", types.SimpleNamespace(get_ipython=lambda: kind()))
-
-
 def test_in_a_notebook_a_picture_shows_itself_and_leaves_no_file(monkeypatch, tmp_path):
-    as_notebook(monkeypatch, "ZMQInteractiveShell")
+    monkeypatch.setattr("polyak.pictures.picture.in_notebook", lambda: True)
     picture = polyak.draw_values(ROOM, np.zeros(6))
     assert picture.path is None and list(tmp_path.iterdir()) == []
     assert picture._repr_png_().startswith(b"\x89PNG")
     assert picture.save("kept.png") == picture.path
-
-
-def test_a_notebook_is_known_by_its_shell(monkeypatch):
-    assert not in_notebook()
-    as_notebook(monkeypatch, "ZMQInteractiveShell")
-    assert in_notebook()
-    as_notebook(monkeypatch, "Shell")
-    assert in_notebook(), "Colab's shell descends from Jupyter's"
-    as_notebook(monkeypatch, "TerminalInteractiveShell")
-    assert not in_notebook()
-    monkeypatch.setitem(sys.modules, "IPython", types.SimpleNamespace(get_ipython=lambda: None))
-    assert not in_notebook(), "a script that merely imports IPython"
 
 
 def test_pyplot_is_not_touched():

@@ -7,6 +7,7 @@ from .errors import Error as Error
 from .evaluation import Scores as Scores, evaluate as evaluate
 from .policy import Policy as Policy, load as load
 from .run import Run as Run
+from .runs.video import Video as Video, film as film
 from .training import resume as resume, train as train
 
 # Callbacks

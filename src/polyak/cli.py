@@ -203,14 +203,14 @@ def watch(
     from polyak.policy import load
     from polyak.run import Run
     from polyak.runs.progress import episodes_bar
-    from polyak.runs.video import film
+    from polyak.runs.video import ending, film
 
     path = Path(run)
     policy = load(path) if path.is_file() else Run(path).policy(policy_seed)
-    folder = path.parent if path.is_file() else path
+    file = Path(out) if out else (path.parent if path.is_file() else path) / f"episode{ending()}"
     with _of_your_own(path), episodes_bar() as progress:
-        file, returns = film(policy, Path(out) if out else None, folder, _environment(env), episodes, seed, progress)
-    print(f"return {', '.join(f'{value:g}' for value in returns)}; film: {file}")
+        video = film(policy, file, env=_environment(env), episodes=episodes, seed=seed, progress=progress)
+    print(f"return {', '.join(f'{value:g}' for value in video.returns)}; film: {video}")
     print(f"Next: polyak evaluate {run}")
 
 

@@ -80,6 +80,20 @@ class Scores:
             f"({seeds} {'seed' if seeds == 1 else 'seeds'} x {episodes} episodes)"
         )
 
+    def _repr_html_(self) -> str:
+        from polyak.runs import notebook
+
+        (low, high), digits = self.interval, decimals(self.iqm)
+        seeds, episodes = self.returns.shape
+        return notebook.table(
+            [
+                ("mean", f"{self.mean:.{digits}f}"),
+                ("interquartile mean", f"{self.iqm:.{digits}f}"),
+                (f"95 % interval over {self.over}", f"{low:.{digits}f} to {high:.{digits}f}"),
+                ("played", f"{seeds} {'seed' if seeds == 1 else 'seeds'} x {episodes} episodes"),
+            ]
+        )
+
 
 def decimals(score: float) -> int:
     """The digits after the point of a score: two where it is small."""

@@ -1,5 +1,6 @@
 """A run, read from its folder: scores, metrics, policies, curves."""
 
+import html
 import os
 from collections.abc import Iterable
 from pathlib import Path
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from polyak.envs import EnvLike
     from polyak.pictures.picture import Picture
     from polyak.policy import Policy
+
+MOST_LINES = 10  # of notices, and of seeds stopped early, in the table that a notebook shows
 
 
 class Run:
@@ -43,6 +46,8 @@ class Run:
         returns = [self.about["returns"][str(seed)] for seed in self.seeds if str(seed) in self.about["returns"]]
         if not returns:
             raise BadFile(f"No seed of {self.path} has finished yet, so there are no scores.")
+        if len({len(row) for row in returns}) > 1:
+            raise BadFile(f"The seeds of {self.path} have scores of different numbers of episodes.")
         return Scores(np.array(returns))
 
     @property
@@ -123,6 +128,47 @@ class Run:
 
     def __repr__(self) -> str:
         return f"Run({str(self.path)!r}): {self.summary()}"
+
+    def _repr_html_(self) -> str:
+        """A table of what is known so far, and the curve beside it; no file is written."""
+        from polyak.pictures.curves import draw_curves
+        from polyak.pictures.picture import new_axes
+        from polyak.runs import notebook
+
+        about = self.about
+        try:
+            scores = str(self.scores)
+        except errors.Error:
+            scores = "no scores yet"
+        try:
+            label = f"{len(self.seeds)} seed{'' if len(self.seeds) == 1 else 's'}"  # the table says of what
+            png = draw_curves(self, labels=[label], axes=new_axes(6, 3.6))._repr_png_()
+            source = notebook.embedded("image/png", png)
+            curve = f'<img alt="return against steps" src="{source}" style="max-width: 100%; background: white">'
+        except errors.Error as error:
+            curve = f"<p>{html.escape(str(error))}</p>"
+        early = [f"seed {n} after {stop['step']:,} steps: {stop['reason']}" for n, stop in self.stopped_early.items()]
+        rows: dict[str, str | list[str]] = {
+            "algorithm": about["algorithm"],
+            "environment": about["env"],
+            "status": about["status"],
+            "steps": f"{about['steps']:,} of each seed",
+            "seeds": span(self.seeds),
+            "speed": f"{self.steps_per_second:,.0f} steps/s" if self.steps_per_second else "not measured",
+            "stopped early": _beginning(early, "stopped_early"),
+            "final policy": scores,
+            "notices": _beginning(self.notices, "notices"),
+            "folder": str(self.path),
+        }
+        table = notebook.table((heading, text) for heading, text in rows.items() if text)
+        style = "display: flex; flex-wrap: wrap; gap: 16px; align-items: flex-start"
+        return f'<div style="{style}"><div>{table}</div>{curve}</div>'
+
+
+def _beginning(lines: list[str], name: str) -> list[str]:
+    """The first of many lines, and where the others are."""
+    more = len(lines) - MOST_LINES
+    return [*lines[:MOST_LINES], *([f"and {more:,} more in run.{name}"] if more > 0 else [])]
 
 
 def span(seeds: Iterable[int]) -> str:

@@ -25,6 +25,7 @@ from polyak.runs import checkpoint, store
 from polyak.runs.about import CHECKS, MOST_PROCESSES, MOST_SEEDS, SEED, About, anything
 from polyak.runs.documents import Check, boolean, check_arguments, maybe, whole
 from polyak.runs.files import FolderLock
+from polyak.runs.notebook import in_notebook
 from polyak.runs.progress import display
 from polyak.worker import Job, train_seeds
 
@@ -364,17 +365,22 @@ def _interrupting(interrupted: threading.Event) -> Iterator[None]:
 
 
 def _farewell(run: Run, recorder: Recorder) -> str:
-    """Draws the curve of a finished run; returns the last lines: its result, its folder, the command to type next."""
+    """Draws the curve of a finished run; returns the last lines: its result, its folder, the command to type next.
+
+    A notebook shows the curve itself, in the table of the run, so there it is one line.
+    """
     from polyak.envs.tictactoe import GAMES
 
     about = recorder.about
     folder = f"{run.path} --env package.module:{about.env}" if callable(run.env) else f"{run.path}"
     if about.status != "finished":
         made, total = sum(recorder.steps.values()), about.steps * len(about.seeds)
-        return (
-            f"Stopped at {made:,} of {total:,} steps; what was learned is in {run.path}.\nGo on: polyak resume {folder}"
-        )
+        own = f", {about.env}" if callable(run.env) else ""
+        command = f"polyak.resume({str(run.path)!r}{own})" if in_notebook() else f"polyak resume {folder}"
+        return f"Stopped at {made:,} of {total:,} steps; what was learned is in {run.path}.\nGo on: {command}"
     ended = "episode_return" in store.metric_names(run.path)
     curve = f"curve: {run.plot()}" if ended else "no curve: no episode ended while it was trained"
+    if in_notebook():
+        return f"{', '.join(run.summary().splitlines())} -> {run.path}"
     next_command = "play tic-tac-toe --run" if about.env in GAMES else "watch"
     return f"{run.summary()}\n{curve}\nNext: polyak {next_command} {folder}"

@@ -259,5 +259,5 @@ def test_training_counts_whole_games_and_so_do_scores(tmp_path):
     assert policy.env == id
     (returns,) = polyak.evaluate(policy, episodes=2).returns
     assert (returns >= 0).all()
-    path, returns = film(policy, None, tmp_path)
-    assert path.stat().st_size > 1_000 and len(returns) == 1
+    video = film(policy, tmp_path / "film.gif")
+    assert video.path.stat().st_size > 1_000 and len(video.returns) == 1

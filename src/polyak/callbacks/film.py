@@ -58,4 +58,4 @@ class Film:
         from polyak.runs.video import ending, film
 
         folder = store.inner_folder(run.path, "films")
-        film(load(path), folder / f"seed-{seed}-step-{step}{ending()}", folder, run.env, self.episodes)
+        film(load(path), folder / f"seed-{seed}-step-{step}{ending()}", env=run.env, episodes=self.episodes)

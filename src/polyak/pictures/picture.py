@@ -5,7 +5,6 @@ Figures are made without pyplot, so that nothing is left open and no backend of 
 
 import io
 import os
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from matplotlib.figure import Figure
 
 from polyak.errors import BadFile, BadSetting
 from polyak.runs.files import write_atomically
+from polyak.runs.notebook import in_notebook
 from polyak.runs.store import slug
 
 ENDINGS = (".png", ".svg", ".pdf")
@@ -67,13 +67,6 @@ class Picture:
 
     def __repr__(self) -> str:
         return f"Picture({str(self.path)!r})" if self.path else "Picture()"
-
-
-def in_notebook() -> bool:
-    """Whether this is a notebook, Jupyter, Colab or alike, which shows the value of a cell."""
-    ipython = sys.modules.get("IPython")  # which a notebook has loaded
-    shell = ipython.get_ipython() if ipython else None
-    return any(kind.__name__ == "ZMQInteractiveShell" for kind in type(shell).__mro__)
 
 
 def new_axes(width: float, height: float) -> Axes:

@@ -1,8 +1,10 @@
-"""Shows how a run goes on: a live line in a terminal, a few complete lines anywhere else."""
+"""Shows how a run goes on: a live line in a terminal or a notebook, a few complete lines anywhere else."""
 
 import contextlib
+import datetime
 import sys
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
@@ -17,7 +19,14 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from polyak.runs.notebook import live_text
+
 SELDOM = 10.0  # seconds without a step before a log is told of an evaluation, and between two such lines
+RENEWED = (
+    0.25  # seconds after which the line in a notebook is renewed at the earliest: each time a message to the browser
+)
+MOST_LINES = 20  # that a notebook shows of what was said, the newest
+BAR = 24  # letters
 
 
 class Display(Protocol):
@@ -54,10 +63,21 @@ class _Pace:
         self.now = (time.perf_counter(), steps)
         self.first = self.first or self.now
 
-    def __str__(self) -> str:
+    @property
+    def rate(self) -> float:
+        """Steps per second; 0 while it is not known."""
         if self.first is None or self.now[0] <= self.first[0]:
-            return "compiling"
-        return f"{(self.now[1] - self.first[1]) / (self.now[0] - self.first[0]):,.0f} steps/s"
+            return 0.0
+        return (self.now[1] - self.first[1]) / (self.now[0] - self.first[0])
+
+    def left(self, total: int) -> str:
+        """The time that is left until so many steps, ", 0:01:05 left"; "" while it is not known, and at the end."""
+        if not self.rate or self.now[1] >= total:
+            return ""
+        return f", {datetime.timedelta(seconds=round((total - self.now[1]) / self.rate))} left"
+
+    def __str__(self) -> str:
+        return f"{self.rate:,.0f} steps/s" if self.rate else "compiling"
 
 
 class Lines:
@@ -129,10 +149,73 @@ class Bar:
         self.progress.stop()
 
 
+class Cell:
+    """For notebooks: one output of the cell, in which a line is renewed below what was said.
+
+    What is said after the end takes the place of the title and the line, so that it alone is left.
+
+    Args:
+        put: shows a text in the place of the text before.
+    """
+
+    def __init__(self, put: Callable[[str], None]) -> None:
+        self.put = put
+        self.said: deque[str] = deque(maxlen=MOST_LINES)
+        self.count = 0  # of all that was said
+        self.title = self.line = ""
+        self.shown = 0.0  # when
+        self.running = True
+
+    def start(self, title: str, total: int) -> None:
+        self.title, self.total, self.pace = title, total, _Pace()
+        self.line = self._line(0, None)
+        self._show()
+
+    def update(self, steps: int, episode_return: float | None) -> None:
+        self.pace.update(steps)
+        self.line = self._line(steps, episode_return)
+        self._renew()
+
+    def playing(self, text: str) -> None:
+        if text:
+            self.line = text
+            self._renew()
+
+    def say(self, line: str) -> None:
+        if not self.running:
+            self.title = self.line = ""
+        self.said.append(line)
+        self.count += 1
+        self._show()
+
+    def stop(self) -> None:
+        self.running = False
+        self._show()
+
+    def _line(self, steps: int, episode_return: float | None) -> str:
+        part = min(1.0, steps / self.total)
+        score = "" if episode_return is None else f", return {episode_return:.1f}"
+        bar = "█" * int(BAR * part)
+        left = self.pace.left(self.total)
+        return f"{bar:░<{BAR}} {100 * part:3.0f} %, {steps:,} of {self.total:,} steps, {self.pace}{score}{left}"
+
+    def _renew(self) -> None:
+        if time.monotonic() >= self.shown + RENEWED:
+            self._show()
+
+    def _show(self) -> None:
+        self.shown = time.monotonic()
+        more = self.count - len(self.said)
+        earlier = f"({more:,} earlier lines)" if more else ""
+        self.put("\n".join(line for line in (self.title, earlier, *self.said, self.line) if line))
+
+
 def display(progress: bool) -> Display:
-    """The display that suits where standard error goes."""
+    """The display that suits the notebook, or else the place where standard error goes."""
     if not progress:
         return Silent()
+    if put := live_text():
+        return Cell(put)
     console = Console(stderr=True)
     return Bar(console) if console.is_terminal else Lines()
 

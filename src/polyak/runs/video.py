@@ -1,15 +1,19 @@
 """Films of an agent in its Gymnasium environment."""
 
+import atexit
 import contextlib
+import dataclasses
+import html
 import importlib.util
 import itertools
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import gymnasium
 import numpy as np
@@ -18,51 +22,125 @@ from polyak.envs import EnvLike, make_original, name_of, without_import
 from polyak.envs.one import said, time_limit
 from polyak.errors import BadFile, BadSetting, EnvironmentFault
 from polyak.evaluation import LONGEST
-from polyak.policy import Policy
+from polyak.policy import Policy, load
+from polyak.runs import notebook
+from polyak.runs.store import slug
+
+if TYPE_CHECKING:
+    from polyak.run import Run
 
 HEIGHT = 420  # pixels that a film has at most, where pictures are smaller and can be enlarged: twice Atari's screen
 SIZE_FACTOR = 16  # video encoders want sides that are multiples of this
+LARGEST = 5 * 2**20  # bytes of a film that plays in a notebook: marimo shows 8 MB in base64
+
+
+@dataclasses.dataclass(frozen=True)
+class Video:
+    """A film of whole episodes; a notebook plays it in its cell.
+
+    Attributes:
+        path: the file, `.mp4` or `.gif`.
+        returns: the undiscounted return of each episode.
+    """
+
+    path: Path
+    returns: list[float]
+
+    def __str__(self) -> str:
+        return str(self.path)
+
+    def _repr_html_(self) -> str:
+        about, where = f"return {', '.join(f'{value:g}' for value in self.returns)}", html.escape(str(self.path))
+        try:
+            size = self.path.stat().st_size
+            content = self.path.read_bytes() if size <= LARGEST else None
+        except OSError as error:
+            return f"<p>{about}; the film cannot be read: {html.escape(error.strerror or str(error))}: {where}</p>"
+        if content is None:
+            return f"<p>{about}; the film, {size / 2**20:.1f} MiB, is too large to play here: {where}</p>"
+        mp4 = self.path.suffix == ".mp4"
+        source = f'style="max-width: 100%" src="{notebook.embedded("video/mp4" if mp4 else "image/gif", content)}"'
+        player = f"<video controls loop muted playsinline {source}></video>" if mp4 else f'<img alt="film" {source}>'
+        return f"<div>{player}<br><small>{about}</small></div>"
 
 
 def film(
-    policy: Policy,
-    path: Path | None,
-    folder: Path,
+    policy: "Policy | Run | str | os.PathLike",
+    path: str | os.PathLike | None = None,
+    *,
     env: EnvLike | None = None,
     episodes: int = 1,
     seed: int = 0,
     progress: Callable[[int, int], None] | None = None,
-) -> tuple[Path, list[float]]:
-    """Plays whole episodes and films them.
+) -> Video:
+    """Plays whole episodes with a policy in the Gymnasium environment and films them; a notebook plays the film.
+
+    An episode that no time limit ends is cut after 27,000 steps.
 
     Args:
-        policy: plays.
-        path: the file, `.mp4` or `.gif`; by default `episode.mp4` in `folder`, or `.gif` without the extra `video`.
-        folder: where the default goes.
-        env: an id or a function that takes `render_mode`; by default the policy's.
+        policy: plays; of a run the final policy of its best seed. A path is that of a policy file or a run folder.
+        path: the file, `.mp4` or `.gif`; one that is there is replaced. By default `episode.mp4` in the run folder or
+            beside the policy file, and `episode-CartPole-v1.mp4` in the working directory for a policy; in a notebook
+            it is a temporary file, which is gone when the notebook's process ends. Without the extra `video` these
+            are `.gif`.
+        env: an id, or a function that takes `render_mode` and returns a `gymnasium.Env`; by default the one the policy
+            was trained on.
         episodes: how many, one after the other.
         seed: of the first episode; the others follow.
         progress: called as `progress(finished, episodes)` at the start and whenever an episode has ended.
 
     Returns:
-        The path, and the return of each episode.
+        The film; `video.path` is the file, `video.returns` the return of each episode.
 
     Raises:
-        EnvironmentFault: the environment cannot be drawn.
-        BadSetting: the file's ending is neither of the two.
+        EnvironmentFault: the environment cannot be drawn, or it breaks Gymnasium's interface.
+        BadSetting: the policy does not suit the environment, or the file's ending is neither of the two.
+        BadFile: the policy cannot be read, or the film not be written.
     """
-    path = path or folder / f"episode{ending()}"
-    check_ending(path)
-    world = drawable(env if env is not None else without_import(policy.env), policy.env)
-    policy.check_actions(world.action_space, name_of(env or policy.env))
+    if episodes < 1:
+        raise BadSetting(f"episodes is {episodes}; it takes at least one.")
+    player, own_env, folder = _opened(policy)
+    if env is None:
+        env = without_import(own_env) if isinstance(own_env, str) else own_env
+    if env is None:
+        raise BadSetting(f"{folder} was trained on an environment of your own; give it: env={player.env}.")
+    file = Path(path) if path is not None else _default(player, folder)
+    check_ending(file)
+    world = drawable(env, player.env)
+    player.check_actions(world.action_space, name_of(env))
     returns: list[float] = []
     try:
         tell = progress or (lambda finished, episodes: None)
-        frames = _frames(policy, world, name_of(env or policy.env), range(seed, seed + episodes), returns, tell)
-        write_film(path, frames, int(world.metadata.get("render_fps", 30)))
+        frames = _frames(player, world, name_of(env), range(seed, seed + episodes), returns, tell)
+        write_film(file, frames, int(world.metadata.get("render_fps", 30)))
     finally:
         world.close()
-    return path, returns
+    return Video(file, returns)
+
+
+def _opened(policy: "Policy | Run | str | os.PathLike") -> "tuple[Policy, EnvLike | None, Path | None]":
+    """The policy, its environment, None where no file can hold that, and the folder in which it lies."""
+    from polyak.run import Run
+
+    if isinstance(policy, Policy):
+        return policy, policy.env, None
+    if isinstance(policy, str | os.PathLike):
+        path = Path(policy)
+        if not path.is_dir():
+            return (player := load(path)), player.env, path.parent
+        policy = Run(path)
+    if not isinstance(policy, Run):
+        raise BadSetting(f"film takes a policy, a run, or the path of one, not {type(policy).__name__}.")
+    return policy.policy(), policy.env, policy.path
+
+
+def _default(policy: Policy, folder: Path | None) -> Path:
+    """Where a film goes whose file nobody has named."""
+    if notebook.in_notebook():
+        own = Path(tempfile.mkdtemp(prefix="polyak-"))
+        atexit.register(shutil.rmtree, own, ignore_errors=True)
+        return own / f"episode{ending()}"
+    return folder / f"episode{ending()}" if folder else Path(f"episode-{slug(policy.env)}{ending()}")
 
 
 def _frames(
@@ -106,8 +184,11 @@ def write_film(path: Path, frames: Iterator[np.ndarray], rate: int) -> Path:
 
     Raises:
         BadSetting: the ending is neither .mp4 nor .gif, or needs the extra `video`.
+        BadFile: the file cannot be written.
     """
     check_ending(path)
+    if not os.access(path.parent, os.W_OK | os.X_OK):
+        raise BadFile(f"{path} cannot be written: {path.parent} is no folder that you can write to.")
     with tempfile.TemporaryDirectory(prefix=".", suffix=".part", dir=path.parent) as own:
         unfinished = Path(own) / path.name
         (_write_mp4 if path.suffix == ".mp4" else _write_gif)(unfinished, frames, rate)
