@@ -16,7 +16,8 @@ import numpy as np
 import polyak
 from benchmarks import published
 from benchmarks.tables import ROOT, Place, put, table
-from polyak.envs.mdp import WALKS
+from polyak.envs.mdp import walk
+from polyak.envs.walks import WALKS
 from polyak.pictures.curves import POINTS, summary_band
 from polyak.presets import Preset, presets
 from polyak.processes import cores
@@ -195,7 +196,7 @@ def rms_error(policy: polyak.Policy) -> float:
 
 def world(env: str) -> polyak.MDP:
     """The table of an environment that carries one."""
-    return WALKS[env]() if env in WALKS else polyak.MDP.from_gymnasium(env)
+    return walk(env) if env in WALKS else polyak.MDP.from_gymnasium(env)
 
 
 def interval_of_mean(samples: np.ndarray) -> tuple[float, float]:

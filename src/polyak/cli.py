@@ -383,7 +383,7 @@ def _envs() -> list[str]:
     from polyak.envs.bit_flipping import BIT_FLIPPING
     from polyak.envs.from_envpool import TWINS as POOLED
     from polyak.envs.hidden import HIDDEN
-    from polyak.envs.mdp import WALKS
+    from polyak.envs.walks import WALKS
 
     compiled = [f"{id:28} compiled, proved equal to Gymnasium's" for id in TWINS]
     probes = [f"{id:28} probe with a known answer" for id in PROBES]

@@ -152,7 +152,7 @@ def test_a_random_walk_moves_by_one_and_pays_at_its_ends():
     ("id", "values"), [("random-walk/5", np.arange(1, 6) / 6), ("random-walk/19", np.arange(-9, 10) / 10)]
 )
 def test_the_walks_of_the_book_are_environments(id, values):
-    env, walk = make(id), mdp.WALKS[id]()
+    env, walk = make(id), mdp.walk(id)
     assert env.id == walk.id == id and make(id) is env
     assert (int(env.observation_space.n), int(env.action_space.n)) == (len(values) + 2, 2)
     found = policy_evaluation_exact(walk, np.full((len(values) + 2, 2), 0.5), 1.0).values

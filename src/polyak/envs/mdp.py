@@ -6,7 +6,7 @@ arrays. It is trained on and evaluated like any environment: `polyak.train("q-le
 
 import dataclasses
 from collections.abc import Callable, Sequence
-from functools import cache, cached_property, partial
+from functools import cache, cached_property
 from typing import Any, NamedTuple
 
 import gymnasium
@@ -16,6 +16,7 @@ import numpy as np
 import scipy.sparse
 
 from polyak.agent import Array, Key
+from polyak.envs import walks
 from polyak.envs.base import CompiledEnv
 from polyak.envs.one import make_one, name_of
 from polyak.errors import BadSetting
@@ -329,16 +330,11 @@ class MDP:
         return CompiledEnv(self.id, observed, acted, limit, noise, reset, step)
 
 
-def _walk(id: str, states: int, left: float) -> MDP:
-    """A random walk under its id as an environment."""
+@cache  # what is made once is compiled once
+def walk(id: str) -> MDP:
+    """A random walk of `walks.WALKS`, under its id as an environment."""
+    states, left = walks.WALKS[id]
     return dataclasses.replace(MDP.random_walk(states, left=left), id=id)
-
-
-# The random walks of Sutton and Barto (2018): example 6.2, and example 7.1 with a loss on the left.
-WALKS: dict[str, Callable[[], MDP]] = {
-    id: cache(partial(_walk, id, states, left))
-    for id, states, left in (("random-walk/5", 5, 0.0), ("random-walk/19", 19, -1.0))
-}
 
 
 class Noise(NamedTuple):
