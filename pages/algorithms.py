@@ -36,6 +36,15 @@ FIRST = (
     "FrozenLake-v1",
 )  # where a page shows how an algorithm is run, if it is tuned there
 
+PROOF = {  # what is said of a table of evidence, by what is measured
+    "iqm": "The final greedy policies of presets, on seeds that they were not tuned on: see "
+    "[how scores are taken](../benchmarks/scores.md).",
+    "rms_error": "The final values of presets beside the exact ones, on seeds that they were not tuned on: see "
+    "[how errors are taken](../benchmarks/scores.md#predictions).",
+    "regret": "The regret of presets, on problems that they were not tuned on: see [how it is taken]"
+    "(../benchmarks/scores.md#bandits).",
+}
+
 
 def family_of(kind: type[Algorithm]) -> str:
     """The folder that its file lies in."""
@@ -88,7 +97,7 @@ def overview() -> str:
         rows = []
         for name in names:
             kind = ALGORITHMS[name]
-            known = [preset.env for preset in tuned(name) if "iqm" in preset.evidence]
+            known = [one.env for score in evidence.HEADS for one in evidence.measured(score, name)]
             rows.append((f"[`{name}`]({name}.md)", cell(first_line(kind)), ", ".join(known)))
         text += [f"## {heading}", table(("name", "what it is", "tuned and measured on"), rows)]
     return "\n\n".join(text) + "\n"
@@ -150,28 +159,24 @@ def at_home(name: str) -> str:
     """An environment for an algorithm without a preset."""
     from tests import small
 
-    algorithm = small.algorithm(name)
-    if family_of(ALGORITHMS[name]) == "bandits":
-        return "bandit/linear" if small.suits(algorithm, "CartPole-v1") else "bandit/bernoulli"
-    return small.world_of(algorithm)
+    return small.world_of(small.algorithm(name))
 
 
 def proof(name: str) -> Iterator[str]:
     """What its presets reach, with curves, what others published, and what its parts reach."""
-    measured = [preset for preset in tuned(name) if "iqm" in preset.evidence]
-    if not measured:
-        yield "No tuned settings of this algorithm are measured yet."
+    known = {score: evidence.measured(score, name) for score in evidence.HEADS}
+    if not any(known.values()):
+        yield evidence.WITHOUT.get(name, "No tuned settings of this algorithm are measured yet.")
         return
-    yield (
-        f"The final greedy policies of presets, on seeds that they were not tuned on: see [how scores are taken]"
-        f"(../benchmarks/scores.md). `python -m benchmarks.evidence {name}` measures them again."
-    )
-    yield table(evidence.HEAD, map(evidence.row, measured))
-    for preset in measured:
-        file = evidence.CURVES / f"{name}-{slug(preset.env)}.json"
-        if file.exists():
-            yield curves.curve(json.loads(file.read_text()))
-    if beside := published.rows(measured):
+    for score, found in known.items():
+        if found:
+            yield f"{PROOF[score]} `python -m benchmarks.evidence {name}` measures them again."
+            yield table(evidence.HEADS[score], map(evidence.row, found))
+        for preset in found:
+            file = evidence.CURVES / f"{name}-{slug(preset.env)}.json"
+            if file.exists():
+                yield curves.curve(json.loads(file.read_text()))
+    if beside := published.rows(known["iqm"]):
         yield "### Published elsewhere"
         yield f"{table(published.HEAD, beside)}\n\n{published.protocols(beside)}"
     parts_of = {row: found for row, found in family.results().items() if found["algorithm"] == name}

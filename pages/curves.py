@@ -7,9 +7,17 @@ from typing import Any
 WIDTH, HEIGHT = 640, 300
 LEFT, RIGHT, TOP, BOTTOM = 64, 24, 14, 48
 
+WORDS = {  # what a curve shows
+    "iqm": "episode return while learning",
+    "rms_error": "RMS error of the values while learning",
+    "regret": "cumulative regret",
+}
+
 
 def curve(found: dict[str, Any]) -> str:
     """Mean and interval of `docs/evidence/*.json` against environment steps."""
+    score = found.get("score", "iqm")
+    unit = "pulls of each problem" if score == "regret" else "environment steps of each seed"
     low, high = min(found["low"]), max(found["high"])
     room = 0.05 * (high - low or 1.0)
     low, high, last = low - room, high + room, found["steps"][-1]
@@ -31,8 +39,8 @@ def curve(found: dict[str, Any]) -> str:
         x, _ = point(step, low).split(",")
         marks.append(f'<text x="{x}" y="{HEIGHT - BOTTOM + 18}" text-anchor="middle">{number(step)}</text>')
     middle = (LEFT + WIDTH - RIGHT) / 2
-    marks.append(f'<text x="{middle:g}" y="{HEIGHT - 4}" text-anchor="middle">environment steps of each seed</text>')
-    title = f"{found['algorithm']} on {found['env']}: episode return while learning"
+    marks.append(f'<text x="{middle:g}" y="{HEIGHT - 4}" text-anchor="middle">{unit}</text>')
+    title = f"{found['algorithm']} on {found['env']}: {WORDS[score]}"
     return "\n".join(
         [
             '<figure class="curve">',
@@ -41,12 +49,22 @@ def curve(found: dict[str, Any]) -> str:
             f'<polygon class="band" points="{" ".join(line(found["low"]) + line(found["high"])[::-1])}"/>',
             f'<polyline class="mean" points="{" ".join(line(found["mean"]))}"/>',
             "</svg>",
-            f"<figcaption>{title}; mean of {len(found['final'])} seeds and its 95 % interval, exploration included."
-            f" Final greedy policies: {number(min(found['final'].values()))} to {number(max(found['final'].values()))}."
-            "</figcaption>",
+            f"<figcaption>{title}; {told(score, found)}.</figcaption>",
             "</figure>",
         ]
     )
+
+
+def told(score: str, found: dict[str, Any]) -> str:
+    """What a curve is the mean of, and how each seed ended."""
+    if score == "regret":
+        return f"mean of {found['problems']:,} problems and its 95 % interval"
+    finals = found["final"].values()
+    exploring, ended = (
+        (", exploration included", "Final greedy policies") if score == "iqm" else ("", "Errors in the end")
+    )
+    ends = f"{number(min(finals))} to {number(max(finals))}"
+    return f"mean of {len(finals)} seeds and its 95 % interval{exploring}. {ended}: {ends}"
 
 
 def ticks(low: float, high: float) -> list[float]:

@@ -248,6 +248,16 @@ def test_the_command_measures_several_and_draws_them(tmp_path, capsys):
     assert third == f"picture: {tmp_path / 'r.png'}" and (tmp_path / "r.png").exists()
 
 
+def test_a_bare_name_takes_the_preset_of_the_bandit_and_settings_take_none(tmp_path, capsys):
+    tuned = "gradient-bandit, learning_rate=0.5 on bandit/bernoulli"
+    assert str(polyak.regret("gradient-bandit", "bandit/bernoulli", 20, 2)).startswith(tuned)
+    assert str(polyak.regret("gradient-bandit", "bandit/gaussian", 20, 2)).startswith("gradient-bandit on bandit/")
+    sizes = ["--pulls", "20", "--problems", "2", "--out", str(tmp_path / "r.png")]
+    assert main(["regret", "gradient-bandit,gradient-bandit:baseline=true", "bandit/bernoulli", *sizes]) == 0
+    first, second, _ = capsys.readouterr().out.splitlines()
+    assert first.startswith(tuned) and second.startswith("gradient-bandit on bandit/bernoulli")
+
+
 @pytest.mark.parametrize(
     ("names", "sentence"),
     [

@@ -106,7 +106,7 @@ def test_every_algorithm_has_a_page_with_all_its_settings(name):
 
 def test_every_preset_that_was_measured_is_on_the_page_of_its_algorithm():
     for preset in evidence.presets():
-        if "iqm" in preset.evidence:
+        if preset.score in preset.evidence:
             assert (
                 tables.table((), [evidence.row(preset)]).splitlines()[-1]
                 in pages()[f"algorithms/{preset.algorithm}.md"]
@@ -223,6 +223,23 @@ def test_a_curve_is_drawn_to_scale():
     top, bottom = float(last.split(",")[1]), float(first.split(",")[1])
     assert (bottom - top) == pytest.approx(238 * 10 / 11, abs=0.2)
     assert "mean of 2 seeds" in text and "9 to 11" in text
+
+
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [
+        (
+            {"final": {"0": 9.0}},
+            ["episode return", "environment steps", "1 seeds", "exploration", "greedy policies: 9"],
+        ),
+        ({"score": "rms_error", "final": {"0": 9.0}}, ["RMS error", "environment steps", "Errors in the end: 9"]),
+        ({"score": "regret", "problems": 1_000}, ["cumulative regret", "pulls of each problem", "1,000 problems"]),
+    ],
+)
+def test_a_curve_says_what_it_shows(kind, words):
+    lines = {"steps": [50, 100], "mean": [0.0, 10.0], "low": [0.0, 10.0], "high": [0.0, 10.0]}
+    text = curve({"algorithm": "a", "env": "e", **lines, **kind})
+    assert [one for one in words if one not in text] == []
 
 
 @pytest.mark.parametrize(("value", "text"), [(0, "0"), (-0.25, "-0.25"), (1500, "1.5k"), (2e6, "2M"), (-300, "-300")])

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from polyak import settings
+from polyak import presets, settings
 from polyak.agent import Agent, Algorithm, Array, Key, PyTree, Spec, Step
 from polyak.envs.bandits import BANDITS, Bandit
 from polyak.errors import BadSetting, UnknownName
@@ -124,7 +124,7 @@ def regret(
     `pulls`.
 
     Args:
-        algorithm: a name, or an algorithm with your settings.
+        algorithm: a name, which takes the preset of that pair where there is one; or an algorithm with your settings.
         bandit: an id, `bandit/gaussian`, or a `Bandit`.
         pulls: of each problem.
         problems: how many, at least 2; as many are learnt side by side as fit into 8 MiB.
@@ -143,7 +143,8 @@ def regret(
     multi-armed bandit problems".
     """
     check_arguments(ARGUMENTS, {"pulls": pulls, "problems": problems, "seed": seed}, "regret's ")
-    played, made = _bandit(bandit), _algorithm(algorithm)
+    played = _bandit(bandit)
+    made = _algorithm(algorithm, played.id)
     game = Game.of(made, played, pulls)
     together = min(problems, max(1, BYTES // game.bytes()))
     chunks = -(-problems // together)
@@ -325,9 +326,10 @@ def _bandit(bandit: Any) -> Bandit:
     return bandit
 
 
-def _algorithm(algorithm: Any) -> Algorithm:
+def _algorithm(algorithm: Any, bandit: str) -> Algorithm:
     if isinstance(algorithm, str):
-        return settings.build(algorithm, {})
+        found = presets.preset(algorithm, bandit)
+        return settings.build(algorithm, found.settings if found else {})
     if isinstance(algorithm, type) or not hasattr(algorithm, "agent"):
         raise BadSetting(f"regret takes an algorithm, its name or one with settings, not {algorithm!r:.80}.")
     settings.check(algorithm)

@@ -274,7 +274,7 @@ def regret(
     """Measure the regret of algorithms on many problems of a bandit, and draw it.
 
     Args:
-        algorithms: names, with commas between them, each with settings if you like:
+        algorithms: names, with commas between them, each with settings if you like; a bare name takes the preset:
             exp3,action-value-bandit:exploration=ucb:2
         bandit: its id; polyak list envs has them.
         pulls: of each problem.
@@ -289,10 +289,11 @@ def regret(
     from polyak.pictures.regret import draw_regret
     from polyak.settings import algorithm_from_text
 
-    chosen = [algorithm_from_text(text) for text in re.split(",(?=[a-z])", algorithms)]
+    texts = re.split(",(?=[a-z])", algorithms)
+    chosen = {text: algorithm_from_text(text) for text in texts}  # all are read before the first is measured
     results = []
-    for algorithm in chosen:
-        results.append(measure(algorithm, bandit, pulls, problems, seed=seed))
+    for text, algorithm in chosen.items():
+        results.append(measure(algorithm if ":" in text else text, bandit, pulls, problems, seed=seed))
         print(results[-1], flush=True)
     print(f"picture: {draw_regret(results, path=out or default_name('regret', bandit))}")
 
@@ -392,12 +393,14 @@ def _envs() -> list[str]:
     from polyak.envs.bit_flipping import BIT_FLIPPING
     from polyak.envs.from_envpool import TWINS as POOLED
     from polyak.envs.hidden import HIDDEN
+    from polyak.envs.walks import WALKS
 
     compiled = [f"{id:28} compiled, proved equal to Gymnasium's" for id in TWINS]
     probes = [f"{id:28} probe with a known answer" for id in PROBES]
     hidden = [f"{id:28} {of}, velocities hidden" for id, (of, _) in HIDDEN.items()]
     games = [f"{id:28} game, {_opponent_in(id)}" for id in GAMES]
     goals = [f"{id:28} bits to flip until they are those of a goal" for id in BIT_FLIPPING]
+    walks = [f"{id:28} random walk, whose values are known" for id in WALKS]
     bandits = [f"{id:28} bandit, one problem of many" for id in BANDITS]
     atari = [f"{game}-v5, ALE/{game}-v5".ljust(28) + " Atari" for game in ATARI]
     pooled = [f"{id:28} Gymnasium, stepped by EnvPool where it is installed" for id in POOLED]
@@ -411,7 +414,20 @@ def _envs() -> list[str]:
         "EnvPool's, such as DeepMind's control suite (envpool:CheetahRun-v1); masked: rules out actions by the "
         "environment's own mask, as in masked:Taxi-v4."
     )
-    return [*compiled, *pooled, *hidden, *games, *goals, *bandits, *probes, *others, *atari, protocols, prefixes]
+    return [
+        *compiled,
+        *pooled,
+        *hidden,
+        *games,
+        *goals,
+        *walks,
+        *bandits,
+        *probes,
+        *others,
+        *atari,
+        protocols,
+        prefixes,
+    ]
 
 
 def _opponent_in(game: str) -> str:
@@ -425,9 +441,11 @@ def _presets() -> list[str]:
 
     lines = []
     for entry in presets():
-        proof = entry.evidence
-        known = f"IQM {proof['iqm']:g}, 95 % interval {proof['interval']}" if "iqm" in proof else "not measured"
-        lines.append(f"{entry.algorithm:18} {entry.env:22} {entry.steps:>12,} steps  {known}")
+        proof, words = entry.evidence, {"iqm": "IQM", "rms_error": "RMS error", "regret": "regret"}[entry.score]
+        known = "not measured"
+        if entry.score in proof:
+            known = f"{words} {proof[entry.score]:g}, 95 % interval {proof['interval']}"
+        lines.append(f"{entry.algorithm:22} {entry.env:24} {entry.steps:>12,} steps  {known}")
     return lines
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from polyak.algorithms.planning.backward_induction import expected_return
+from polyak.algorithms.planning.policy_evaluation import policy_evaluation_exact
 from polyak.envs import make, make_original, mdp
 from polyak.envs.base import CompiledEnv
 from polyak.envs.mdp import MDP, TWINS, Noise
@@ -145,6 +146,17 @@ def test_a_random_walk_moves_by_one_and_pays_at_its_ends():
     np.testing.assert_array_equal(mdp.reward[[0, -1]], 0)  # who stays at an end earns nothing more
     with pytest.raises(BadSetting, match="needs a state to walk in, not 0"):
         MDP.random_walk(0)
+
+
+@pytest.mark.parametrize(
+    ("id", "values"), [("random-walk/5", np.arange(1, 6) / 6), ("random-walk/19", np.arange(-9, 10) / 10)]
+)
+def test_the_walks_of_the_book_are_environments(id, values):
+    env, walk = make(id), mdp.walk(id)
+    assert env.id == walk.id == id and make(id) is env
+    assert (int(env.observation_space.n), int(env.action_space.n)) == (len(values) + 2, 2)
+    found = policy_evaluation_exact(walk, np.full((len(values) + 2, 2), 0.5), 1.0).values
+    np.testing.assert_allclose(found[1:-1], values, atol=1e-12)
 
 
 # Two states: from 0, action 0 stays (reward 1), action 1 ends in 1 with 3/4 (reward 8) and stays otherwise (reward 4).

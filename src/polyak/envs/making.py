@@ -15,13 +15,19 @@ from polyak.envs.from_gymnasium import GymnasiumVector
 from polyak.envs.masks import MaskActions
 from polyak.envs.mdp import MDP
 from polyak.envs.one import make_one, name_of
-from polyak.envs.own import OWN
+from polyak.envs.own import OWN as WITHOUT_TABLES
+from polyak.envs.walks import WALKS
 from polyak.envs.worker_vector import WorkerVector
 from polyak.errors import BadFile, BadSetting, UnknownName
 from polyak.spaces import has_parts, parts
 
 EnvLike = str | CompiledEnv | MDP | Callable[..., gymnasium.Env]
 
+# what is polyak's own, by its id
+OWN: dict[str, Callable[[], CompiledEnv]] = {
+    **WITHOUT_TABLES,
+    **{id: lambda id=id: mdp.walk(id).compiled() for id in WALKS},  # type: ignore[misc]
+}
 BACKENDS = ("gymnax", "envpool", "gymnasium", "masked")
 # the ids that a compiled environment stands in for, proved equal by a test
 TWINS = (*from_gymnax.TWINS, *twins.TWINS, *mdp.TWINS)

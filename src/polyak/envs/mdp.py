@@ -6,7 +6,7 @@ arrays. It is trained on and evaluated like any environment: `polyak.train("q-le
 
 import dataclasses
 from collections.abc import Callable, Sequence
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any, NamedTuple
 
 import gymnasium
@@ -16,6 +16,7 @@ import numpy as np
 import scipy.sparse
 
 from polyak.agent import Array, Key
+from polyak.envs import walks
 from polyak.envs.base import CompiledEnv
 from polyak.envs.one import make_one, name_of
 from polyak.errors import BadSetting
@@ -327,6 +328,13 @@ class MDP:
         observed: gymnasium.Space = gymnasium.spaces.Discrete(self.num_states)
         acted: gymnasium.Space = gymnasium.spaces.Discrete(self.num_actions)
         return CompiledEnv(self.id, observed, acted, limit, noise, reset, step)
+
+
+@cache  # what is made once is compiled once
+def walk(id: str) -> MDP:
+    """A random walk of `walks.WALKS`, under its id as an environment."""
+    states, left = walks.WALKS[id]
+    return dataclasses.replace(MDP.random_walk(states, left=left), id=id)
 
 
 class Noise(NamedTuple):

@@ -9,6 +9,7 @@ import gymnasium
 
 from polyak.envs import hidden
 from polyak.envs.atari import IDS, atari_game
+from polyak.envs.walks import WALKS
 from polyak.errors import EnvironmentFault, Error, UnknownName
 
 # How the ids of Gymnasium-Robotics begin.
@@ -45,7 +46,7 @@ def make_one(env: str | Callable[..., gymnasium.Env], render_mode: str | None = 
         from polyak.envs import from_envpool
         from polyak.envs.own import OWN  # with JAX, which processes that only step do without
 
-        known = {*gymnasium.registry, *OWN, *IDS, *hidden.HIDDEN}
+        known = {*gymnasium.registry, *OWN, *WALKS, *IDS, *hidden.HIDDEN}
         if from_envpool.has(str(env)):
             known = {f"envpool:{env}"}
         raise UnknownName("environment", str(env), known, "see `polyak list envs`.") from error

@@ -3,7 +3,7 @@
 import dataclasses
 import tomllib
 from importlib import resources
-from typing import Any
+from typing import Any, Literal
 
 from polyak.errors import BadFile
 
@@ -16,9 +16,12 @@ class Preset:
     env: str
     steps: int
     num_envs: int
-    threshold: float  # what the lower end of the interval must reach for `make learn` to pass
+    threshold: float  # for `make learn` to pass, the interval must lie above it; of errors and regret, below
     settings: dict[str, Any]
-    evidence: dict[str, Any]  # date, seeds, iqm, interval, wall_seconds, machine; empty before it is measured
+    evidence: dict[str, Any]  # date, seeds, `score`, interval, wall_seconds, machine; empty before it is measured
+    # What it is judged by: the returns of final policies; the errors of values that predict what a given policy is
+    # worth, root of the mean square over states; or the regret on a bandit after so many steps.
+    score: Literal["iqm", "rms_error", "regret"] = "iqm"
 
 
 def presets() -> list[Preset]:
