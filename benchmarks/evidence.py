@@ -29,7 +29,6 @@ COSTLY = "No tuned settings are measured yet: ten seeds take hours."
 WITHOUT = {  # algorithms that have no evidence, and why
     "redq": COSTLY,
     "droq": COSTLY,
-    "crossq": COSTLY,
     "recurrent-sac": COSTLY,
     "discrete-sac": "No tuned settings are measured yet: of those that were tried on CartPole, with 20,000 steps, the "
     "best reached 425 of 500, mean of three seeds.",
