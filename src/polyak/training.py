@@ -328,8 +328,12 @@ def _train(
         with _interrupting(recorder.interrupted):
             if count:
                 works = [partial(train_seeds, job) for job in jobs]
-                how = (works, about.env, about.step_timeout, bool(callbacks))
-                _follow(_placed(*how, about.cluster or "", folder) if is_placed else Workers(*how), recorder)
+                how = (about.env, about.step_timeout, bool(callbacks))
+                if is_placed:
+                    from polyak.cluster.seats import place
+
+                    works = [partial(place, works, seeds, *how, str(about.cluster), folder)]
+                _follow(Workers(works, *how), recorder, by_seed=is_placed)
             elif seeds:
                 with env_calls.alarm(about.env, about.step_timeout):
                     train_seeds(jobs[0], recorder.take, recorder.stopping, calls.asked.__contains__)
@@ -360,21 +364,17 @@ def _train(
     return run
 
 
-def _placed(works: list[Any], env: str, step_timeout: float, waits: bool, cluster: str, folder: Path) -> Transport:
-    """Workers on a cluster."""
-    from polyak.cluster.seats import Seats
+def _follow(workers: Transport, recorder: Recorder, by_seed: bool) -> None:
+    """Records what workers tell until all have ended; once one has failed, the others save what they have learned.
 
-    return Seats(works, env, step_timeout, waits, cluster, folder)
-
-
-def _follow(workers: Transport, recorder: Recorder) -> None:
-    """Records what workers tell until all have ended; once one has failed, the others save what they have learned."""
+    With `by_seed` each seed is trained by a worker of its own, behind the one that tells of it.
+    """
     try:
         while workers.running:
             if recorder.stopping():
                 workers.stop()
             for worker, event in workers.receive():
-                recorder.take(event, worker)
+                recorder.take(event, getattr(event, "seed", worker) if by_seed else worker)
                 if not recorder.stopping():
                     workers.answer(worker, recorder.calls.asked)
     finally:

@@ -105,6 +105,7 @@ def test_settings_that_are_about_actors_are_refused_without_any(tmp_path):
         polyak.train("impala", "CartPole-v1", steps=100, actors=2, workers=2, out=tmp_path)
 
 
+@pytest.mark.slow
 def test_seeds_are_placed_on_a_cluster_and_one_whose_machine_dies_goes_on_from_its_checkpoint(tmp_path):
     before = {process.pid for process in psutil.process_iter()}
     killed = []

@@ -2,7 +2,7 @@
 
 import time
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +11,40 @@ import cloudpickle
 from polyak.cluster import ray_port
 from polyak.errors import BadSetting, Error
 from polyak.processes import TURN, Work, Workers
-from polyak.runs.events import Closing, Event, Failed, Finished, Notice, Skipped, from_json, to_json
+from polyak.runs.events import Closing, Emit, Event, Failed, Finished, Notice, Skipped, from_json, to_json
 
 TRIES = 5  # machines that a worker may lose in a row, without an event in between
 PAUSE = 2.0  # seconds before it is started again
+
+
+def place(
+    works: Sequence[Work],
+    seeds: Sequence[int],
+    env: str,
+    step_timeout: float,
+    waits: bool,
+    cluster: str,
+    folder: Path,
+    emit: Emit,
+    stopping: Callable[[], bool],
+    finishing: Callable[[int], bool],
+) -> None:
+    """Has a cluster do several pieces of work, each of which trains one of the seeds, and passes on what they tell.
+
+    This is a piece of work itself, for a process of its own: Ray has to come before JAX, and may not come twice.
+    """
+    seats = Seats(works, env, step_timeout, waits, cluster, folder)
+    try:
+        while seats.running:
+            if stopping():
+                seats.stop()
+            for number, event in seats.receive():
+                if not isinstance(event, Closing):
+                    emit(event)
+                seats.answer(number, [seed for seed in seeds if finishing(seed)])
+        emit(Closing())
+    finally:
+        seats.kill()
 
 
 class _Seat:
