@@ -41,7 +41,7 @@ class A3C:
     n_steps: hyper.BlockSteps = 5
     gamma: hyper.Gamma = 0.99
     gae_lambda: hyper.GaeLambda = 1.0
-    ent_coef: hyper.EntCoef = 0.01
+    ent_coef: hyper.EntCoef = 0.0
     vf_coef: hyper.VfCoef = 0.5
     max_grad_norm: hyper.MaxGradNorm = 0.5
     anneal_learning_rate: hyper.AnnealLearningRate = True
