@@ -289,7 +289,8 @@ def test_what_is_published_acts_and_computes_gradients_as_the_whole_state_does(c
     if agent.gradient is not None:
         paid, never = jnp.ones(spec.num_envs), jnp.zeros(spec.num_envs, bool)
         step = Step(loop.obs, action, paid, never, never, loop.obs, extras)
-        block, key = jax.tree.map(lambda leaf: leaf[None], step), jax.random.key(2)
+        length, key = made(case).algorithm.block_length, jax.random.key(2)
+        block = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (length, *leaf.shape)), step)
         gradient = jax.jit(agent.gradient)
         assert_equal(gradient(shown, block, key), gradient(state, block, key))
 

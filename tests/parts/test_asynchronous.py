@@ -53,9 +53,7 @@ def counter() -> Agent:
     def policy(state):
         return Counter(state.updates, (), (), ())
 
-    return Agent(
-        init, no_memory, lambda key, shape: (), act, observe, learn, policy, gradient=gradient, apply=apply
-    )
+    return Agent(init, no_memory, lambda key, shape: (), act, observe, learn, policy, gradient=gradient, apply=apply)
 
 
 def block_of(reward: float, num_envs: int = 1) -> Step:
@@ -103,7 +101,9 @@ def test_a_gradient_comes_as_many_updates_late_as_other_workers_made_since_its_c
     for i in range(blocks):
         action, _, _ = agent.act(state, (), jnp.zeros((num_workers, 1)), (), True)
         assert action.tolist() == list(copied.values())
-        state, metrics = learn(agent.observe(state, block_of(0.5, num_workers)), block_of(0.5, num_workers), jax.random.key(i))
+        state, metrics = learn(
+            agent.observe(state, block_of(0.5, num_workers)), block_of(0.5, num_workers), jax.random.key(i)
+        )
         for worker in orders(jax.random.key(i), num_workers):
             late.append(total - copied[worker])
             total += 1
