@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import polyak
-from polyak.agent import Agent, Algorithm, Goal, Spec
+from polyak.agent import Agent, Algorithm, Goal, Spec, Step, published
 from polyak.algorithms import ALGORITHMS
 from polyak.divergence import OF_EPISODES, not_finite
 from polyak.engines.common import drawn_together
@@ -272,6 +272,27 @@ def test_a_saved_policy_acts_as_the_agent_does_and_holds_no_more_than_acting_nee
     assert not {"optimiser", "replay", "target", "rewards"} & {
         name for name in type(loaded.state)._fields if jax.tree.leaves(getattr(loaded.state, name))
     }
+
+
+@EVERY_CASE
+def test_what_is_published_acts_and_computes_gradients_as_the_whole_state_does(case):
+    """Bit for bit; of agents that act with copies of a learner, as the learner does, which is what they publish."""
+    _, _, spec, agent = made(case)
+    loop = run(compiled(case), 0, fills=(), trains=(4,))[0]
+    state, shown = learner_of(loop.agent), published(agent, loop.agent)
+    noise = agent.noise(jax.random.key(1), (spec.num_envs,))
+    inputs = loop.carry, loop.obs, noise
+    act = jax.jit(lambda state, *inputs: agent.act(state, *inputs, True))
+    chosen = action, _, extras = act(state, *inputs)
+    assert_equal(act(shown, *inputs), chosen)
+    assert not jax.tree.leaves([getattr(shown, name, ()) for name in ("optimiser", "replay", "search")])
+    if agent.gradient is not None:
+        paid, never = jnp.ones(spec.num_envs), jnp.zeros(spec.num_envs, bool)
+        step = Step(loop.obs, action, paid, never, never, loop.obs, extras)
+        length, key = made(case).algorithm.block_length, jax.random.key(2)
+        block = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (length, *leaf.shape)), step)
+        gradient = jax.jit(agent.gradient)
+        assert_equal(gradient(shown, block, key), gradient(state, block, key))
 
 
 # What else than the bad reward moves on: planning does, and the weight of a penalty on a policy that stands still.

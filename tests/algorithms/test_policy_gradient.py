@@ -11,6 +11,9 @@ import pytest
 from polyak import settings
 from polyak.agent import Spec, Step
 from polyak.algorithms.policy.a2c import A2C
+from polyak.algorithms.policy.a3c import A3C
+from polyak.algorithms.policy.appo import APPO
+from polyak.algorithms.policy.impala import IMPALA
 from polyak.algorithms.policy.ppo import PPO
 from polyak.algorithms.policy.reinforce import REINFORCE
 from polyak.algorithms.policy.trpo import TRPO
@@ -20,6 +23,7 @@ from polyak.parts.actor_critic import cut_up
 from polyak.parts.networks import MLP, Recurrent
 from polyak.parts.optimise import Adam
 from tests.algorithms.test_probes import ENDLESS, GAMMA, OTHER_ACTIONS, PPO_SMALL, learnt, train
+from tests.engines.runs import learner_of
 from tests.speeds import slow
 
 SMALL = {"learning_rate": 1e-2, "gamma": GAMMA, "network": MLP(hidden=(16,), activation="tanh")}
@@ -39,8 +43,14 @@ CASES = {
     "natural policy gradient": dataclasses.replace(TRPO_SMALL, line_search_steps=0),
     "ppo": PPO_SMALL,
     "ppo, penalised": dataclasses.replace(PPO_SMALL, kl_coef=1.0, target_kl=0.01),
+    "a3c": A3C(**SMALL, n_steps=5, max_grad_norm=10.0),
+    "impala": IMPALA(**SMALL, max_grad_norm=10.0),
+    "impala, far behind": IMPALA(**SMALL, n_steps=5, policy_lag=16, max_grad_norm=10.0),
+    "appo": APPO(**SMALL, n_steps=16, batch_size=32, max_grad_norm=10.0),
+    "appo, far behind": APPO(**SMALL, n_steps=8, batch_size=32, policy_lag=16, max_grad_norm=10.0),
 }
-FAST = ("reinforce, whitened returns", "a2c, weighed by a critic of actions", "ppo, penalised")
+FAMILY = (REINFORCE, A2C, A3C, IMPALA, TRPO, PPO, APPO)
+FAST = ("reinforce, whitened returns", "a2c, weighed by a critic of actions", "ppo, penalised", "impala, far behind")
 SEEN = jnp.array([[-1.0], [1.0]])
 
 
@@ -56,6 +66,7 @@ def test_each_learns_the_best_action_and_a_value_that_the_clock_does_not_cut(nam
     np.testing.assert_array_equal(greedy(agent, state), [0, 1])
     if isinstance(algorithm, REINFORCE) and not algorithm.baseline:
         return
+    state = learner_of(state)
     x = jnp.array([[-1.0], [0.0], [1.0]])
     if algorithm.normalize_observation:
         x = state.features.standardise(x)
@@ -188,7 +199,7 @@ def test_without_a_baseline_an_episode_that_the_block_does_not_see_to_its_end_te
     assert any((a != b).any() for a, b in zip(first, head, strict=True))
 
 
-@pytest.mark.parametrize("kind", [REINFORCE, A2C, TRPO, PPO])
+@pytest.mark.parametrize("kind", FAMILY)
 @pytest.mark.parametrize(
     ("space", "sentence"),
     [
@@ -284,7 +295,7 @@ def test_settings_that_do_not_suit_the_task_are_told_in_a_sentence(algorithm, er
         algorithm.agent(Spec(BOX, BOX, 8, None, 1000))
 
 
-@pytest.mark.parametrize("kind", [REINFORCE, A2C, TRPO, PPO])
+@pytest.mark.parametrize("kind", FAMILY)
 def test_a_noisy_network_whose_noise_would_never_be_drawn_is_refused_in_a_sentence(kind):
     algorithm = kind(network=MLP((8,), noisy=0.5))
     with pytest.raises(BadSetting, match=f"{kind.__name__} draws no noise for its network, so that noisy=0.5 would do"):

@@ -114,7 +114,7 @@ class Family(NamedTuple):
         """The agent that learns so."""
 
         def publish(state: State) -> State:
-            return state._replace(optimiser=(), rewards=())
+            return state._replace(optimiser=(), rewards=state.rewards if gradient is not None else ())
 
         needs_value = gradient is not None or self.model.start is not no_memory  # its memory steps with the policy's
         return Agent(

@@ -157,7 +157,7 @@ def agent(
     def policy(state: State) -> State:
         return state._replace(parameters=state.parameters._replace(root=()))
 
-    return Agent(init, no_memory, noise, act, observe, learn, policy)
+    return Agent(init, no_memory, noise, act, observe, learn, policy, publish=lambda state: state)
 
 
 def update(regressions: Ridge, which: Array | int, x: Array, r: Array) -> tuple[Ridge, tuple[Array, Array]]:

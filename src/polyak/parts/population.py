@@ -183,4 +183,7 @@ def agent(
     def policy(state: State) -> State:
         return state._replace(members=(), search=())
 
-    return Agent(init, no_memory, lambda key, shape: (), act, observe, learn, policy)
+    def publish(state: State) -> State:
+        return state._replace(search=())
+
+    return Agent(init, no_memory, lambda key, shape: (), act, observe, learn, policy, publish=publish)

@@ -26,6 +26,7 @@ Update = Callable[..., tuple[State, Array]]  # (state, step) -> state, TD error 
 Look = Callable[[State, Array], tuple[Array, PyTree]]  # (state, obs [...]) -> action values, visits [..., A]
 
 KEPT = ("q", "v", "w", "step")  # fields of a state that `act` reads, where it does not explore
+READ = (*KEPT, "visits", "next_action", "fresh")  # and where it does
 
 
 def control(spec: Spec, exploration: Exploration, init: Callable[[Key], State], look: Look, learn: Learn) -> Agent:
@@ -43,7 +44,7 @@ def control(spec: Spec, exploration: Exploration, init: Callable[[Key], State], 
             action = jnp.argmax(q, -1).astype(jnp.int32)
         return action + first_action, carry, ()
 
-    return Agent(init, no_memory, noise, act, _observe, learn, _policy)
+    return Agent(init, no_memory, noise, act, _observe, learn, _policy, publish=_publish)
 
 
 def control_ahead(exploration: Exploration, values: Table | Linear, update: Update, **memory: PyTree) -> Agent:
@@ -158,7 +159,15 @@ def _observe(state: State, block: Step) -> State:
 
 
 def _policy(state: State) -> State:
-    return state._replace(**{field: () for field in state._fields if field not in KEPT})
+    return _only(KEPT, state)
+
+
+def _publish(state: State) -> State:
+    return _only(READ, state)
+
+
+def _only(fields: Iterable[str], state: State) -> State:
+    return state._replace(**{field: () for field in state._fields if field not in fields})
 
 
 def _measured(errors: Array) -> Metrics:

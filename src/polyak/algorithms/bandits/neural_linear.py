@@ -149,7 +149,10 @@ class NeuralLinear:
             means = Posterior(state.posterior.regressions._replace(root=()), (), ())
             return state._replace(optimiser=(), posterior=means, replay=(), loss=())
 
-        return Agent(init, no_memory, noise, act, observe, learn, policy)
+        def publish(state: State) -> State:
+            return state._replace(optimiser=(), replay=(), loss=())
+
+        return Agent(init, no_memory, noise, act, observe, learn, policy, publish=publish)
 
 
 def deviation(shape: Array, scale: Array) -> Array:

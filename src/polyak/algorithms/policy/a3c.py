@@ -37,11 +37,11 @@ class A3C:
     normalize_observation: ClassVar[bool] = False
     normalize_reward: ClassVar[bool] = False
 
-    learning_rate: hyper.LearningRate = 7e-4
-    n_steps: hyper.BlockSteps = 5
+    learning_rate: hyper.LearningRate = 3e-4
+    n_steps: hyper.BlockSteps = 16
     gamma: hyper.Gamma = 0.99
     gae_lambda: hyper.GaeLambda = 1.0
-    ent_coef: hyper.EntCoef = 0.01
+    ent_coef: hyper.EntCoef = 0.0
     vf_coef: hyper.VfCoef = 0.5
     max_grad_norm: hyper.MaxGradNorm = 0.5
     anneal_learning_rate: hyper.AnnealLearningRate = True
@@ -49,7 +49,8 @@ class A3C:
     state_dependent_std: hyper.StateDependentStd = False
     squash: hyper.Squash = False
     optimizer: hyper.Optimizer = RMSProp(decay=0.99, eps=1e-5)
-    network: hyper.PolicyNetworkOrRecurrent = networks.MLP(hidden=(64, 64), activation="tanh")
+    # Normalised: so many steps for each worker's few samples saturated plain layers, and V was a constant ever after.
+    network: hyper.PolicyNetworkOrRecurrent = networks.MLP(hidden=(64, 64), activation="tanh", layer_norm=True)
 
     @property
     def block_length(self) -> int:

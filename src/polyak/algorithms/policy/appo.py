@@ -51,13 +51,13 @@ class APPO:
     """Asynchronous PPO: clipped updates that may learn from steps of an older policy, for all kinds of actions."""
 
     name: ClassVar[str] = "appo"
-    default_num_envs: ClassVar[int] = 32
+    default_num_envs: ClassVar[int] = 8
     starts_at_reset: ClassVar[bool] = False
     vmap_seeds: ClassVar[bool] = False
     learning_starts: ClassVar[int] = 0
     flow: ClassVar[str] = "stream"
 
-    learning_rate: Rate = 5e-4
+    learning_rate: Rate = 1e-3
     """Step size of Adam."""
     n_steps: hyper.BlockSteps = 32
     batch_size: hyper.MinibatchSize = 256

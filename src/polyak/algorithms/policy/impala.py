@@ -29,13 +29,13 @@ class IMPALA:
     """IMPALA: an actor-critic that may learn from steps of an older policy, for discrete and continuous actions."""
 
     name: ClassVar[str] = "impala"
-    default_num_envs: ClassVar[int] = 32
+    default_num_envs: ClassVar[int] = 8
     starts_at_reset: ClassVar[bool] = False
     vmap_seeds: ClassVar[bool] = False
     learning_starts: ClassVar[int] = 0
     flow: ClassVar[str] = "stream"
 
-    learning_rate: hyper.LearningRate = 6e-4
+    learning_rate: hyper.LearningRate = 1e-3
     n_steps: hyper.BlockSteps = 20
     gamma: hyper.Gamma = 0.99
     policy_lag: hyper.PolicyLag = 1
@@ -43,7 +43,7 @@ class IMPALA:
     """Weigh what an older policy did by V-trace; else it counts as if the present policy had acted."""
     clip_rho: hyper.ClipRho = 1.0
     clip_c: hyper.ClipC = 1.0
-    ent_coef: hyper.EntCoef = 0.01
+    ent_coef: hyper.EntCoef = 0.0
     vf_coef: hyper.VfCoef = 0.5
     max_grad_norm: hyper.MaxGradNorm = 0.5
     anneal_learning_rate: hyper.AnnealLearningRate = True

@@ -62,22 +62,22 @@ class AsyncQLearning:
     learning_starts: ClassVar[int] = 0
     flow: ClassVar[str] = "gradients"
 
-    learning_rate: hyper.LearningRate = 7e-4
-    n_steps: hyper.BlockSteps = 5
+    learning_rate: hyper.LearningRate = 5e-4
+    n_steps: hyper.BlockSteps = 16
     gamma: hyper.Gamma = 0.99
-    trace_lambda: Share = 1.0
+    trace_lambda: Share = 0.9
     """Lambda of the returns: 1 sums the rewards of the block (n-step), 0 trusts the value after a step (one-step)."""
     target_update_interval: hyper.TargetUpdateInterval = 1_000
     tau: hyper.Tau = 1.0
     exploration_fraction: hyper.ExplorationFraction = 0.1
     exploration_initial_eps: hyper.ExplorationInitialEps = 1.0
     exploration_final_eps: hyper.ExplorationFinalEps = 0.05
-    exploration: Exploration | None = EpsilonLadder()
+    exploration: Exploration | None = EpsilonLadder(alpha=3.0)
     """What explores: ladder, an epsilon for each worker; or default, the three above; epsilon:FIRST:LAST:SHARE, ..."""
     max_grad_norm: hyper.MaxGradNorm = 10.0
     anneal_learning_rate: hyper.AnnealLearningRate = True
     optimizer: hyper.Optimizer = RMSProp(decay=0.99, eps=1e-5)
-    network: networks.Network = networks.MLP(hidden=(64, 64))
+    network: networks.Network = networks.MLP(hidden=(128, 128), layer_norm=True)
     """The network that computes Q: mlp, minatar, nips, nature, impala."""
 
     @property
