@@ -5,12 +5,14 @@ from polyak.cluster.messages import Task
 from polyak.cluster.plan import plan
 from polyak.engines.cluster import ClusterEngine
 from polyak.envs import CompiledEnv, make
+from polyak.envs.goal_functions import GoalFunctions
 from tests.cluster.ports import InProcess
 
 
 def spec_of(env, num_envs, steps=100_000):
     known = make(env, 1)
-    return Spec(known.observation_space, known.action_space, num_envs, known.max_episode_steps, steps), known
+    goal = GoalFunctions(env, known).goal
+    return Spec(known.observation_space, known.action_space, num_envs, known.max_episode_steps, steps, goal), known
 
 
 def cluster(algorithm, env, actors, num_envs, max_staleness=None, on_fault="stop"):

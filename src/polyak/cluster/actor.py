@@ -54,9 +54,9 @@ class Actor:
         import jax
 
         if self._compute is None:
-            from polyak.cluster.shares import published_packing
+            from polyak.cluster.shares import Published
 
-            unpack, gradient = published_packing(self._agent).unpack, self._agent.gradient
+            unpack, gradient = Published(self._task, self._agent, self._share.spec).unpack, self._agent.gradient
             assert gradient is not None
             self._compute = jax.jit(lambda state, block, key: gradient(unpack(state), block, key))
         return jax.device_get(self._compute(shared, block, jax.random.fold_in(self._key, iteration)))

@@ -63,9 +63,26 @@ def share_of(task: Task) -> tuple[Agent, Share]:
     return agent, kind(task, agent, env, spec)
 
 
-def published_packing(agent: Agent) -> Packing:
-    """How what an agent publishes is packed for its way."""
-    return Packing(jax.eval_shape(lambda key: published(agent, agent.init(key)), jax.random.key(0)))
+class Published:
+    """How what an agent publishes is unpacked where only some of its environments are.
+
+    Some agents keep a number of each environment that acting needs: the next action, or traces. Their leaves are those
+    that would be longer with more environments.
+    """
+
+    def __init__(self, task: Task, agent: Agent, spec: Spec):
+        def shapes(agent: Agent) -> PyTree:
+            return jax.eval_shape(lambda key: published(agent, agent.init(key)), jax.random.key(0))
+
+        whole, twice = shapes(agent), shapes(task.algorithm.agent(spec._replace(num_envs=2 * spec.num_envs)))
+        self._packing = Packing(whole)
+        self._mine = slice(task.first, task.first + task.num_envs)
+        self._is_of_envs = jax.tree.map(lambda one, other: one.shape != other.shape, whole, twice)
+
+    def unpack(self, arrays: Packed) -> PyTree:
+        """The published state, with the rows of these environments."""
+        state = self._packing.unpack(arrays)
+        return jax.tree.map(lambda leaf, of_envs: leaf[self._mine] if of_envs else leaf, state, self._is_of_envs)
 
 
 class _Noise:
@@ -102,7 +119,7 @@ class HostShare:
         self._noise = _Noise(task, agent, spec, lambda key, shape: ())
         self._draw = jax.jit(self._noise.draw)
         mine = spec._replace(num_envs=task.num_envs)
-        self._collector = Collector(task.algorithm, agent, env, mine, published_packing(agent))
+        self._collector = Collector(task.algorithm, agent, env, mine, Published(task, agent, spec))
         self._num_envs = task.num_envs
 
     def begin(self, how: Begin) -> None:
@@ -141,7 +158,7 @@ class CompiledShare:
         self.spec, self.faults = spec, list[str]()
         self._agent, self._env, self._task = agent, env, task
         starts_at_reset = task.algorithm.starts_at_reset
-        packing = published_packing(agent)
+        state_of = Published(task, agent, spec)
 
         def env_noise(key: Key, shape: tuple[int, int]) -> PyTree:
             return env.noise(key, (shape[0] + starts_at_reset, shape[1]))
@@ -151,7 +168,7 @@ class CompiledShare:
         def block(state: Packed, moving: Moving, key: Key, iteration: Array) -> tuple[Moving, Step]:
             moving = moving._replace(episodes=moving.episodes.forget_sums())
             noise = self._noise.draw(key, iteration)
-            return rollout(agent, env, packing.unpack(state), moving, noise, starts_at_reset)
+            return rollout(agent, env, state_of.unpack(state), moving, noise, starts_at_reset)
 
         self._block = jax.jit(block)
         self._reset = jax.jit(self._first)

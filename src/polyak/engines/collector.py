@@ -1,6 +1,6 @@
 """The half of an engine that moves environments which live outside XLA: it collects blocks with a policy's state."""
 
-from typing import Any
+from typing import Any, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -8,8 +8,14 @@ import numpy as np
 
 from polyak.agent import Agent, Algorithm, Array, PyTree, Spec, Step
 from polyak.engines.common import Episodes, choose
-from polyak.engines.packing import Packed, Packing
+from polyak.engines.packing import Packed
 from polyak.envs.base import HostEnv, Score
+
+
+class Unpacking(Protocol):
+    """How a state is unpacked: a `Packing`, or one that leaves something out."""
+
+    def unpack(self, arrays: Packed) -> PyTree: ...
 
 
 class Collector:
@@ -26,7 +32,7 @@ class Collector:
         packing: of the states that `collect` is given.
     """
 
-    def __init__(self, algorithm: Algorithm, agent: Agent, env: HostEnv, spec: Spec, packing: Packing):
+    def __init__(self, algorithm: Algorithm, agent: Agent, env: HostEnv, spec: Spec, packing: Unpacking):
         self.agent, self.env, self.num_envs = agent, env, spec.num_envs
         self._length, self._starts_at_reset = algorithm.block_length, algorithm.starts_at_reset
         self._packing = packing
