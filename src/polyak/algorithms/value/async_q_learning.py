@@ -62,7 +62,7 @@ class AsyncQLearning:
     learning_starts: ClassVar[int] = 0
     flow: ClassVar[str] = "gradients"
 
-    learning_rate: hyper.LearningRate = 5e-4
+    learning_rate: hyper.LearningRate = 2e-3
     n_steps: hyper.BlockSteps = 16
     gamma: hyper.Gamma = 0.99
     trace_lambda: Share = 0.9
@@ -72,11 +72,11 @@ class AsyncQLearning:
     exploration_fraction: hyper.ExplorationFraction = 0.1
     exploration_initial_eps: hyper.ExplorationInitialEps = 1.0
     exploration_final_eps: hyper.ExplorationFinalEps = 0.05
-    exploration: Exploration | None = EpsilonLadder(alpha=3.0)
+    exploration: Exploration | None = EpsilonLadder(alpha=2.0)
     """What explores: ladder, an epsilon for each worker; or default, the three above; epsilon:FIRST:LAST:SHARE, ..."""
     max_grad_norm: hyper.MaxGradNorm = 10.0
     anneal_learning_rate: hyper.AnnealLearningRate = True
-    optimizer: hyper.Optimizer = RMSProp(decay=0.99, eps=1e-5)
+    optimizer: hyper.Optimizer = RMSProp(decay=0.99, eps=0.1)
     network: networks.Network = networks.MLP(hidden=(128, 128), layer_norm=True)
     """The network that computes Q: mlp, minatar, nips, nature, impala."""
 
