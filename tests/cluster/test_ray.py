@@ -1,5 +1,6 @@
 """Training on a real Ray of its own: once in `make test`, with the loss of an actor in the middle."""
 
+import contextlib
 import importlib.util
 import os
 import signal
@@ -18,15 +19,26 @@ LOOPBACK = {"0100007F", "00000000000000000000000001000000", "0000000000000000FFF
 LISTENS = "0A"
 
 
+RAYS = ("raylet", "gcs_server", "ray::", "ray/dashboard", "ray/_private")
+
+
 def ours(before):
-    """The processes that came since."""
-    return [process for process in psutil.process_iter(["pid", "name", "cmdline"]) if process.pid not in before]
+    """The processes that came since: those of Ray, and those that this test has started."""
+    found = {process.pid: process for process in psutil.Process().children(recursive=True)}
+    for process in psutil.process_iter(["pid", "cmdline"]):
+        if any(word in " ".join(process.info["cmdline"] or []) for word in RAYS):
+            found[process.pid] = process
+    return [process for pid, process in found.items() if pid not in before]
 
 
-def actors_of(before):
-    return [
-        process for process in ours(before) if "_Process" in " ".join(process.info["cmdline"] or [process.info["name"]])
-    ]
+def named(before, word):
+    """Those of them whose command line has a word."""
+    found = []
+    for process in ours(before):
+        with contextlib.suppress(psutil.Error):  # it has ended
+            if word in " ".join(process.cmdline()):
+                found.append(process)
+    return found
 
 
 def listeners(pids):
@@ -53,7 +65,7 @@ def test_a_run_with_a_killed_actor_ends_well_listens_on_loopback_only_and_leaves
         def on_chunk(self, run, seed, step, metrics):
             if not seen["killed"] and step > 2_000:
                 seen["listening"] = listeners([process.pid for process in ours(before)])
-                victim = actors_of(before)[0]
+                victim = named(before, "ray::_Process")[0]
                 seen["killed"].append(victim.pid)
                 os.kill(victim.pid, signal.SIGKILL)
 
@@ -73,7 +85,7 @@ def test_a_run_with_a_killed_actor_ends_well_listens_on_loopback_only_and_leaves
     assert len(seen["listening"]) > 3 and {address for _, address in seen["listening"]} <= LOOPBACK
     assert run.metrics("staleness")[1].size and run.metrics("actors")[1].max() == 2
     deadline = time.monotonic() + 30.0
-    while left := [process for process in ours(before) if "ray" in " ".join(process.info["cmdline"] or [])]:
+    while left := named(before, "ray"):
         assert time.monotonic() < deadline, left
         time.sleep(0.2)
 
@@ -112,7 +124,7 @@ def test_seeds_are_placed_on_a_cluster_and_one_whose_machine_dies_goes_on_from_i
 
     class Kill:
         def on_checkpoint(self, run, seed, step, path):
-            seats = [process for process in ours(before) if "ray::_Seat" in " ".join(process.info["cmdline"] or [])]
+            seats = named(before, "ray::_Seat")
             if not killed and seats:
                 killed.append(seed)
                 seats[0].kill()
