@@ -75,7 +75,7 @@ $(VENV)/ready-for-docs: $(SETUP)
 $(VENV)/ready-to-test: $(SETUP)
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install $(PIP) -c constraints.txt -e ".[test]"
-	touch $(VENV)/ready $(VENV)/ready-for-docs $@
+	touch $(VENV)/ready $(VENV)/ready-for-docs $(VENV)/ready-for-course $@
 
 $(VENV)/ready-to-release: $(VENV)/ready
 	$(BIN)/python -m pip install $(PIP) -c constraints.txt -e ".[release]"

@@ -228,7 +228,7 @@ def test_every_argument_of_train_is_an_option_with_its_help(tmp_path, inside):
         ("trian ppo CartPole-v1", "did you mean train?"),
         ("train", "Which algorithm"),
         ("train ppo", "On which environment?"),
-        ("train ppoo CartPole-v1", "did you mean ppo or trpo?"),
+        ("train ppoo CartPole-v1", "did you mean ppo or appo or trpo?"),
         ("train ppo CartPol-v1 --steps 100", "CartPole-v1"),
         ("train ppo gimnasium:CartPole-v1 --steps 100", "gymnasium"),
         ("train ppo CartPole-v1 --lerning-rate 1", "--learning-rate"),

@@ -64,13 +64,9 @@ class Actor:
     def _collect(self, message: Collect, shared: Any) -> Collected:
         share = self._share
         began = time.perf_counter()
-        blocks, sums = [], 0.0
-        for i in range(message.iteration, message.iteration + message.blocks):
-            block, of_episodes = share.collect(shared, i)
-            blocks.append(block)
-            sums = sums + of_episodes
+        block, sums = share.collect(shared, message.iteration)
         if self._task.computes_gradients:
-            blocks = [self._gradient(shared, block, i) for i, block in enumerate(blocks, message.iteration)]
+            block = self._gradient(shared, block, message.iteration)
         place = share.place() if message.wants_place else None
         faults = [share.faults.pop(0) for _ in range(len(share.faults))]
-        return Collected(blocks, sums, place, time.perf_counter() - began, faults)
+        return Collected(block, sums, place, time.perf_counter() - began, faults)

@@ -35,10 +35,9 @@ class Place(NamedTuple):
 
 
 class Collect(NamedTuple):
-    """Collect blocks; what acts comes beside it."""
+    """Collect a block; what acts comes beside it."""
 
-    iteration: int  # of the first block, of which its noise is a function
-    blocks: int
+    iteration: int  # of the block, of which its noise is a function
     version: int  # of what acts, in updates
     wants_place: bool
 
@@ -46,7 +45,7 @@ class Collect(NamedTuple):
 class Collected(NamedTuple):
     """What came of it."""
 
-    blocks: list[Any]  # of each a `Step` [T, b, ...], or a gradient
+    block: Any  # a `Step` [T, b, ...], or a gradient
     sums: Any  # [3] return, length and number of the episodes that ended
     place: Place | None
     seconds: float  # that the actor worked on it

@@ -211,7 +211,7 @@ class ClusterEngine:
     def _take(self, answer: Answer) -> None:
         content = answer.content
         if isinstance(content, Fault):
-            raise getattr(errors, content.kind, errors.Error)(content.message)
+            raise errors.restored(content.kind, content.message)
         if answer.message is None:  # it has begun
             self._asked[answer.slot] = 0
             if self._fresh and answer.slot in self._places:
@@ -226,13 +226,16 @@ class ClusterEngine:
             self.fleet.release(answer)
 
     def _ask_all(self, message: Callable[[int], Any]) -> dict[int, Any]:
-        """Asks every actor, and waits for all answers."""
+        """Asks every actor, and the successor of one that is lost, and waits for all answers."""
         self._answers = {}
-        everyone = range(len(self._shares))
-        self._wait(lambda: all(self.fleet.room(number) for number in everyone))
-        for number in everyone:
-            self.fleet.ask(number, message(number))
-        self._wait(lambda: len(self._answers) == len(everyone))
+
+        def look() -> bool:
+            for number in range(len(self._shares)):
+                if number not in self._answers and self.fleet.room(number):
+                    self.fleet.ask(number, message(number))
+            return len(self._answers) == len(self._shares)
+
+        self._wait(look)
         return self._answers
 
     # ---- blocks
@@ -244,7 +247,7 @@ class ClusterEngine:
         def look() -> bool:
             while self._queue:
                 answer, collected = self._queue.popleft()
-                shares[answer.slot] = answer.life, collected.blocks[0]
+                shares[answer.slot] = answer.life, collected.block
                 if collected.place is not None:
                     self._places[answer.slot] = collected.place
                 watch.take(collected, self._version - answer.message.version)
@@ -253,7 +256,7 @@ class ClusterEngine:
                 if number in shares and shares[number][0] != self.fleet.life(number):
                     del shares[number]  # what its successor does would not go on from there
                 if number not in shares and self.fleet.room(number):
-                    self.fleet.ask(number, Collect(iteration, 1, self._version, is_last), self._published(state))
+                    self.fleet.ask(number, Collect(iteration, self._version, is_last), self._published(state))
             return len(shares) == len(self._shares)
 
         self._wait(look, watch)
@@ -262,14 +265,14 @@ class ClusterEngine:
     def _streamed_block(self, state: PyTree, watch: "_Watch") -> PyTree:
         """The blocks of an update, from whichever actors have some."""
         taken = self._next(state, self._together, watch)
-        return _side_by_side([collected.blocks[0] for _, collected in taken])
+        return _side_by_side([collected.block for _, collected in taken])
 
     def _gradients(self, state: PyTree, watch: "_Watch") -> tuple[PyTree, Array]:
         """Applies as many gradients as make up a block, each as it comes."""
         history = []
         for _ in self._shares:
             ((_, collected),) = self._next(state, 1, watch)
-            state, metrics = self.learner.apply(state, collected.blocks[0])
+            state, metrics = self.learner.apply(state, collected.block)
             self._version += 1
             history.append(metrics)
         return state, jnp.stack(history).mean(0)
@@ -280,7 +283,7 @@ class ClusterEngine:
         def look() -> bool:
             for number in self.fleet.up:
                 while self.fleet.room(number):
-                    request = Collect(self._asked[number], 1, self._version, False)
+                    request = Collect(self._asked[number], self._version, False)
                     self.fleet.ask(number, request, self._published(state))
                     self._asked[number] += 1
             return len(self._queue) >= count
