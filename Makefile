@@ -16,7 +16,7 @@ demo: $(VENV)/ready
 	$(BIN)/polyak watch "$$(ls -td runs/demo/*/ | head -n 1)"
 	@echo "(first, so that this shell finds polyak: source $(BIN)/activate)"
 
-# What one runs before every commit: format, lint, types, and a test of everything that would catch a real mistake; six
+# What one runs before every commit: format, lint, types, and a test of everything that would catch a real mistake; seven
 # minutes on two cores. Types are checked beside the first tests.
 test: $(VENV)/ready-to-test
 	$(BIN)/ruff format --check .
