@@ -34,7 +34,6 @@ from polyak.engines.common import (
     draw_noise,
     drawn_together,
     initial_keys,
-    largest,
     named,
 )
 from polyak.engines.learner import Learner
@@ -86,7 +85,6 @@ class ClusterEngine:
         packing = Packing(jax.eval_shape(lambda key: published(agent, agent.init(key)), jax.random.key(0)))
         self._publish = jax.jit(lambda state: packing.pack(published(agent, self.learner.packing.unpack(state))))
         self._cut = jax.jit(lambda state, which: agent.cut(state, which))
-        self._largest = jax.jit(lambda state: largest(agent.policy(state)))
         self._ahead = plan.ahead
         self.fleet = Fleet(port, len(plan.shares), self._beginning, plan.ahead, step_timeout)
         self._seed, self._base, self._version = 0, 0, 0
@@ -131,13 +129,7 @@ class ClusterEngine:
                 state, metrics = self.learner.update(state, block, keys[i], learn)
                 self._version += 1
             history.append(metrics)
-        measured = np.stack(jax.device_get(history))  # [iterations, metrics]
-        means = dict(zip(self.learner.names[learn], measured.mean(0).tolist(), strict=True))
-        agent = self.learner.packing.unpack(state)
-        if learn:
-            means["largest_parameter"] = float(self._largest(agent))
-        sound = np.isfinite(measured).all(1)
-        made = iterations if sound.all() else 1 + int(sound.argmin())
+        agent, means, made = self.learner.finish(state, history, learn)
         episodes = Episodes(loop.episodes.running, jnp.asarray(watch.sums, jnp.float32))
         loop = loop._replace(agent=agent, episodes=episodes, iteration=loop.iteration + jnp.int32(made))
         if self._fresh:

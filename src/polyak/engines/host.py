@@ -22,7 +22,6 @@ from polyak.engines.common import (
     draw_noise,
     drawn_together,
     initial_keys,
-    largest,
     named,
 )
 from polyak.engines.learner import Learner
@@ -42,7 +41,6 @@ class HostEngine:
         self.learner = Learner(agent)
         self.collector = Collector(algorithm, agent, env, spec, self.learner.packing)
         self._noise = jax.jit(self._draw, static_argnums=2)
-        self._largest = jax.jit(lambda state: largest(agent.policy(state)))
 
     def init(self, seed: int) -> Loop:
         agent_key, _, key = initial_keys(seed)
@@ -62,13 +60,7 @@ class HostEngine:
             scores.points[i], scores.over[i] = score
             state, metrics = self.learner.update(state, block, noise.learn[i], learn)
             history.append(metrics)
-        measured = np.stack(jax.device_get(history))  # [iterations, metrics]
-        means = dict(zip(self.learner.names[learn], measured.mean(0).tolist(), strict=True))
-        agent = self.learner.packing.unpack(state)
-        if learn:
-            means["largest_parameter"] = float(self._largest(agent))
-        sound = np.isfinite(measured).all(1)
-        made = iterations if sound.all() else 1 + int(sound.argmin())
+        agent, means, made = self.learner.finish(state, history, learn)
         episodes = self.collector.count(loop.episodes.forget_sums(), scores, iterations)
         loop = Loop(agent, (), obs, carry, episodes, loop.key, loop.iteration + jnp.int32(made))
         return loop, jax.device_get(named(episodes, {}, 1)) | means

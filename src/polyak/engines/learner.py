@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from polyak.agent import Agent, Array, Key, PyTree, Step
+from polyak.engines.common import Metrics, largest
 from polyak.engines.packing import Packed, Packing
 
 
@@ -27,6 +28,7 @@ class Learner:
         self.packing = Packing(jax.eval_shape(agent.init, jax.random.key(0)))
         self.names: dict[bool, tuple[str, ...]] = {}
         self._init = jax.jit(agent.init)
+        self._largest = jax.jit(lambda state: largest(agent.policy(state)))
         self._apply = jax.jit(self._apply_gradient, donate_argnums=0)
         self._update = {
             learn: jax.jit(partial(self._observe_and_learn, learn=learn), donate_argnums=0) for learn in (False, True)
@@ -49,6 +51,26 @@ class Learner:
             The new state, and the metrics in the order of `names[learn]`.
         """
         return self._update[learn](state, block, key_data)
+
+    def finish(self, state: Packed, history: list[Array], learn: bool) -> tuple[PyTree, Metrics, int]:
+        """What a chunk has come to.
+
+        Args:
+            state: the agent's, packed, after the last block.
+            history: the metrics of each block, as `update` and `apply` return them.
+            learn: whether the blocks were learnt from.
+
+        Returns:
+            The agent's state, the means of the metrics, and how many blocks there were up to the first with a metric
+            that is not finite.
+        """
+        measured = np.stack(jax.device_get(history))  # [blocks, metrics]
+        means = dict(zip(self.names[learn], measured.mean(0).tolist(), strict=True))
+        agent = self.packing.unpack(state)
+        if learn:
+            means["largest_parameter"] = float(self._largest(agent))
+        sound = np.isfinite(measured).all(1)
+        return agent, means, len(history) if sound.all() else 1 + int(sound.argmin())
 
     def apply(self, state: Packed, gradient: PyTree) -> tuple[Packed, Array]:
         """Applies what `Agent.gradient` returned elsewhere; returns the new state and the metrics, as `update` does."""

@@ -15,7 +15,7 @@ from polyak.agent import Agent, Array, Key, PyTree, Spec, Step, forget, no_memor
 from polyak.ops import returns, td
 from polyak.parts import policy_and_value
 from polyak.parts.normalise import Moments
-from polyak.parts.optimise import Optimizer
+from polyak.parts.optimise import Gradient, Optimizer
 from polyak.parts.policy_and_value import Inputs, Model, Parameters
 from polyak.parts.reader import reader
 from polyak.parts.schedules import linear_schedule
@@ -130,14 +130,6 @@ class Family(NamedTuple):
             gradient,
             apply,
         )
-
-
-class Gradient(NamedTuple):
-    """What `Agent.gradient` hands to `Agent.apply`."""
-
-    parameters: PyTree  # the loss's derivative by each of them
-    loss: Array  # []
-    metrics: dict[str, Array]
 
 
 Loss = Callable[[Parameters, Rollout], tuple[Array, dict[str, Array]]]  # -> loss [], metrics []

@@ -20,6 +20,14 @@ from polyak.parts.text import part_from_text
 BETA1 = 0.9  # of Adam, unless another is given
 
 
+class Gradient(NamedTuple):
+    """What `Agent.gradient` hands to `Agent.apply`."""
+
+    parameters: PyTree  # the loss's derivative by each of them
+    loss: Array  # []
+    metrics: dict[str, Array]
+
+
 class GradientMoments(NamedTuple):
     """The moments of the gradients that a rule keeps; `first` and `second` have the shape of the parameters."""
 

@@ -26,7 +26,7 @@ from polyak.ops import returns, td
 from polyak.parts import deep_q, hyper, networks, off_policy
 from polyak.parts.asynchronous import asynchronous
 from polyak.parts.exploration import EpsilonLadder, Exploration
-from polyak.parts.optimise import RMSProp
+from polyak.parts.optimise import Gradient, RMSProp
 from polyak.parts.q_network import acting, first_action, num_actions, q_network
 from polyak.parts.ranges import Share
 from polyak.parts.reader import reader
@@ -41,14 +41,6 @@ class State(NamedTuple):
     optimiser: PyTree  # what its rule keeps; checkpoints have it by this name
     features: tuple[()]
     step: Array  # [] int32, environment steps of all workers
-
-
-class Gradient(NamedTuple):
-    """What a worker computed at its copy of the parameters."""
-
-    parameters: PyTree  # the loss's derivative by each of them
-    loss: Array  # []
-    metrics: dict[str, Array]
 
 
 @dataclasses.dataclass(frozen=True)
