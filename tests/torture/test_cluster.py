@@ -24,12 +24,14 @@ SHARE = 0.3  # of the actors that are killed each minute
 KILLS = max(3, round(MINUTES * 5 / 3))  # of the learner
 
 
-def processes(word):
-    """Those whose command line has it."""
+def processes(word, sessions=None):
+    """Those whose command line has it, of these sessions alone where they are given: others may run beside the test."""
     found = []
     for process in psutil.process_iter(["cmdline"]):
-        if word in " ".join(process.info["cmdline"] or []) and process.status() != psutil.STATUS_ZOMBIE:
-            found.append(process)
+        with contextlib.suppress(psutil.Error, ProcessLookupError):
+            is_meant = word in " ".join(process.info["cmdline"] or []) and process.status() != psutil.STATUS_ZOMBIE
+            if is_meant and (sessions is None or os.getsid(process.pid) in sessions):
+                found.append(process)
     return found
 
 
@@ -79,7 +81,7 @@ def test_a_run_survives_the_deaths_of_actors_and_nodes_and_tells_of_each(cluster
         began, killed, next_node = time.monotonic(), 0, seconds / 4
         while training.poll() is None and time.monotonic() - began < seconds + 300:
             time.sleep(5)
-            for actor in processes("ray::_Process"):
+            for actor in processes("ray::_Process", {os.getsid(0)}):
                 if chance.random() < SHARE * 5 / 60:
                     actor.send_signal(signal.SIGKILL)
                     killed += 1
@@ -99,9 +101,10 @@ def test_a_run_survives_the_deaths_of_actors_and_nodes_and_tells_of_each(cluster
 def test_a_learner_that_is_killed_again_and_again_goes_on_and_leaves_nobody_behind(tmp_path):
     limits = ["--steps", 100_000_000, "--checkpoint-every", EVERY, "--num-envs", 8, "--final-episodes", 5]
     command = ["train", "impala", "CartPole-v1", "--actors", 2, *limits, "--out", tmp_path / "runs"]
-    log, chance, lost = tmp_path / "log", random.Random(1), []
+    log, chance, lost, sessions = tmp_path / "log", random.Random(1), [], set()
     for _ in range(KILLS):
         with polyak_process(log, *command) as training:
+            sessions.add(training.pid)
             goes_on(training, tmp_path / "runs", log)
             time.sleep(chance.uniform(0.0, 2.0))
             (folder,) = (tmp_path / "runs").iterdir()
@@ -109,6 +112,7 @@ def test_a_learner_that_is_killed_again_and_again_goes_on_and_leaves_nobody_behi
         lost.append(last_step(folder) - checkpoint.newest_step(checkpoint.folder_of(folder, 0)))
         command = ["resume", folder]
     with polyak_process(log, *command) as training:
+        sessions.add(training.pid)
         goes_on(training, tmp_path / "runs", log)
         training.send_signal(signal.SIGINT)
         training.wait(120)
@@ -116,7 +120,7 @@ def test_a_learner_that_is_killed_again_and_again_goes_on_and_leaves_nobody_behi
     print(f"{KILLS} kills of the learner; steps lost: {lost}")
     assert max(lost) <= 2 * EVERY  # a checkpoint that was being written is none yet
     deadline = time.monotonic() + 120
-    while left := processes(str(tmp_path)) + processes("ray::_Process"):
+    while left := processes(str(tmp_path)) + processes("ray::", sessions):
         assert time.monotonic() < deadline, left
         time.sleep(1)
 
