@@ -39,6 +39,29 @@ class Goal(NamedTuple):
     """achieved [..., *goal], desired [..., *goal] -> whether the MDP ended [...] bool; None: goals do not decide."""
 
 
+class Position(NamedTuple):
+    """What `Agent.act` sees where its algorithm says `plans = True`: the observation, and the state that it is one of.
+
+    `Spec.simulator` goes on from there.
+    """
+
+    obs: PyTree  # [B, ...]
+    state: PyTree  # leaves [B, ...]
+
+
+class Simulator(Protocol):
+    """A task as pure functions, to plan with; a `CompiledEnv` is one."""
+
+    @property
+    def noise(self) -> Callable[[Key, tuple[int, ...]], PyTree]: ...
+    @property
+    def reset(self) -> Callable[[PyTree], tuple[PyTree, PyTree]]: ...
+    @property
+    def step(self) -> Callable[[PyTree, PyTree, PyTree], tuple[PyTree, PyTree, Array, Array, Array]]: ...
+    @property
+    def turns(self) -> bool: ...
+
+
 class Spec(NamedTuple):
     """The task, as an algorithm knows it before it begins."""
 
@@ -48,6 +71,7 @@ class Spec(NamedTuple):
     max_episode_steps: int | None  # the time limit; None where there is none
     total_steps: int  # the budget of one seed, in environment steps: what schedules are stretched over
     goal: Goal | None = None  # None where there are no goals, or it is not known what they are worth: in policy files
+    simulator: Simulator | None = None  # to plan with; None where environments are stepped from Python
 
 
 class Agent(NamedTuple):
@@ -88,7 +112,7 @@ class Algorithm(Protocol):
     starts_at_reset: ClassVar[bool]  # whether every block begins with fresh episodes (Monte Carlo, evolution)
     vmap_seeds: ClassVar[bool]  # whether it is so small that seeds run faster in one program, on a CPU too
     # One that may learn from steps of an older policy says besides how they come from other machines, as a class
-    # variable `flow`: see `polyak.engines.cluster`.
+    # variable `flow`: see `polyak.engines.cluster`. One whose agents want a `Position` says `plans = True`.
 
     @property
     def block_length(self) -> int:

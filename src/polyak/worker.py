@@ -110,7 +110,15 @@ def _train_seeds(job: Job, emit: Emit, stopping: Callable[[], bool], finishing: 
     for space in (env.observation_space, env.action_space):
         check_can_be_kept(space)
     goals = GoalFunctions(job.env, env)
-    spec = Spec(env.observation_space, env.action_space, about.num_envs, env.max_episode_steps, about.steps, goals.goal)
+    spec = Spec(
+        observation_space=env.observation_space,
+        action_space=env.action_space,
+        num_envs=about.num_envs,
+        max_episode_steps=env.max_episode_steps,
+        total_steps=about.steps,
+        goal=goals.goal,
+        simulator=env if isinstance(env, envs.CompiledEnv) else None,
+    )
     agent, policy = job.algorithm.agent(spec), Policy(job.algorithm, spec, (), about.env)
     block = job.algorithm.block_length * about.num_envs
     chunk = max(1, min(about.steps // CHUNKS, CHUNK_STEPS) // block)

@@ -56,8 +56,9 @@ def share_of(task: Task) -> tuple[Agent, Share]:
     from polyak import envs
 
     env = envs.make_share(task.env, task.num_envs, task.first, task.of, task.name, task.on_fault)
-    goal = env.goal if isinstance(env, CompiledEnv) else None
-    spec = Spec(env.observation_space, env.action_space, task.block_envs, env.max_episode_steps, task.total_steps, goal)
+    spec = Spec(env.observation_space, env.action_space, task.block_envs, env.max_episode_steps, task.total_steps)
+    if isinstance(env, CompiledEnv):
+        spec = spec._replace(goal=env.goal, simulator=env)
     agent = task.algorithm.agent(spec)
     kind: Any = CompiledShare if isinstance(env, CompiledEnv) else HostShare
     return agent, kind(task, agent, env, spec)
@@ -168,7 +169,7 @@ class CompiledShare:
         def block(state: Packed, moving: Moving, key: Key, iteration: Array) -> tuple[Moving, Step]:
             moving = moving._replace(episodes=moving.episodes.forget_sums())
             noise = self._noise.draw(key, iteration)
-            return rollout(agent, env, state_of.unpack(state), moving, noise, starts_at_reset)
+            return rollout(task.algorithm, agent, env, state_of.unpack(state), moving, noise)
 
         self._block = jax.jit(block)
         self._reset = jax.jit(self._first)

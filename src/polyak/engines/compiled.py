@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from polyak.agent import Agent, Algorithm, Array, PyTree, Spec, Step
+from polyak.agent import Agent, Algorithm, Array, Position, PyTree, Spec, Step
 from polyak.engines.common import (
     ChunkNoise,
     Episodes,
@@ -34,7 +34,8 @@ class CompiledEngine:
     def __init__(
         self, algorithm: Algorithm, agent: Agent, env: CompiledEnv, spec: Spec, chunk: int, batched: bool = False
     ):
-        self.agent, self.env, self.num_envs, self.batched = agent, env, spec.num_envs, batched
+        self.algorithm, self.agent, self.env = algorithm, agent, env
+        self.num_envs, self.batched = spec.num_envs, batched
         self.length = algorithm.block_length
         self.block_size = self.length * spec.num_envs
         self.starts_at_reset = algorithm.starts_at_reset
@@ -99,7 +100,7 @@ class CompiledEngine:
 
     def _iteration(self, loop: Loop, noise: ChunkNoise, learn: bool) -> tuple[Loop, dict[str, Array]]:
         moving = Moving(loop.env, loop.obs, loop.carry, loop.episodes)
-        moving, block = rollout(self.agent, self.env, loop.agent, moving, noise, self.starts_at_reset)
+        moving, block = rollout(self.algorithm, self.agent, self.env, loop.agent, moving, noise)
         state = self.agent.observe(loop.agent, block)
         state, metrics = self.agent.learn(state, block, noise.learn) if learn else (state, {})
         return Loop(state, *moving, loop.key, loop.iteration + 1), metrics
@@ -115,20 +116,20 @@ class Moving(NamedTuple):
 
 
 def rollout(
-    agent: Agent, env: CompiledEnv, state: PyTree, moving: Moving, noise: ChunkNoise, starts_at_reset: bool
+    algorithm: Algorithm, agent: Agent, env: CompiledEnv, state: PyTree, moving: Moving, noise: ChunkNoise
 ) -> tuple[Moving, Step]:
     """Acts through one block [T, B, ...].
 
     Args:
+        algorithm: says whether the block begins with fresh episodes, and what its agent sees.
         agent: acts.
         env: the environment.
         state: the agent's, or as much of it as acting needs.
         moving: where the block begins.
         noise: of the block; where it starts at a reset, that of the environments has one more row, for the reset.
-        starts_at_reset: whether it does.
     """
-    env_noise = noise.env
-    if starts_at_reset:
+    env_noise, plans = noise.env, getattr(algorithm, "plans", False)
+    if algorithm.starts_at_reset:
         world, obs = jax.vmap(env.reset)(jax.tree.map(lambda leaf: leaf[-1], env_noise))
         env_noise = jax.tree.map(lambda leaf: leaf[:-1], env_noise)
         carry = agent.start(moving.episodes.running.shape[-1])
@@ -136,7 +137,8 @@ def rollout(
 
     def step(now: Moving, noise: tuple[PyTree, PyTree]) -> tuple[Moving, Step]:
         agent_noise, env_noise = noise
-        action, carry, extras = agent.act(state, now.carry, now.obs, agent_noise, True)
+        seen = Position(now.obs, now.env) if plans else now.obs
+        action, carry, extras = agent.act(state, now.carry, seen, agent_noise, True)
         world, next_obs, reward, terminated, truncated = jax.vmap(env.step)(now.env, action, env_noise)
         fresh_world, fresh_obs = jax.vmap(env.reset)(env_noise)
         over = terminated | truncated
