@@ -89,6 +89,8 @@ from .algorithms.search.ars import ARS as ARS
 from .algorithms.search.deep_cem import DeepCEM as DeepCEM
 from .algorithms.search.cma_es import CMAES as CMAES
 from .algorithms.search.nelder_mead import NelderMead as NelderMead
+from .algorithms.tree_search.mcts import MCTS as MCTS
+from .algorithms.tree_search.alphazero import AlphaZero as AlphaZero
 
 # Bandits with contexts
 from .algorithms.bandits.lin_greedy import LinGreedy as LinGreedy

@@ -49,6 +49,15 @@ class Position(NamedTuple):
     state: PyTree  # leaves [B, ...]
 
 
+class Symmetries(NamedTuple):
+    """The K ways in which a game may be turned and mirrored, the first of them as it is: entry i of what is turned is
+    entry [k, i] of what is not.
+    """
+
+    obs: Any  # [K, n] int, of the n numbers of an observation
+    actions: Any  # [K, A] int
+
+
 class Simulator(Protocol):
     """A task as pure functions, to plan with; a `CompiledEnv` is one."""
 
@@ -60,6 +69,8 @@ class Simulator(Protocol):
     def step(self) -> Callable[[PyTree, PyTree, PyTree], tuple[PyTree, PyTree, Array, Array, Array]]: ...
     @property
     def turns(self) -> bool: ...
+    @property
+    def symmetries(self) -> Symmetries | None: ...
 
 
 class Spec(NamedTuple):

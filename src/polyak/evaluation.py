@@ -140,6 +140,9 @@ def evaluate(
     if env is None:
         raise BadSetting("evaluate needs to know the environment: evaluate(policy, env).")
 
+    if isinstance(policy, Policy) and policy.plans:
+        return Scores(_play_planner(policy, env, episodes, seed, progress or (lambda finished, episodes: None))[None])
+
     def opened(count: int) -> GymnasiumVector:
         return GymnasiumVector(lambda: make_original(env), count, name_of(env))
 
@@ -158,6 +161,48 @@ def evaluate(
         return Scores(play(player, vector, episodes, seed, progress or (lambda finished, episodes: None))[None])
     finally:
         vector.close()
+
+
+def _play_planner(
+    policy: "Policy", env: "EnvLike", episodes: int, seed: int, progress: Callable[[int, int], None]
+) -> np.ndarray:
+    """Returns [episodes] of a policy that plans, in a compiled environment, whose states it is shown.
+
+    All episodes are played side by side, and what is random falls by the seed and the number of them.
+    """
+    import jax
+
+    from polyak.agent import Position
+    from polyak.envs import make_judge
+
+    judge = make_judge(env)
+    policy.check_spaces(judge.observation_space, judge.action_space, judge.id)
+    policy.check_simulates(judge)
+    agent = policy.agent
+
+    def begin(key: jax.Array) -> tuple[Any, Any]:
+        return jax.vmap(judge.reset)(judge.noise(key, (episodes,)))
+
+    def move(state: Any, carry: Any, world: Any, obs: Any, key: jax.Array) -> tuple[Any, ...]:
+        act_key, world_key = jax.random.split(key)
+        noise = agent.noise(act_key, (episodes,))
+        action, carry, _ = agent.act(state, carry, Position(obs, world), noise, False)
+        world, obs, reward, terminated, truncated = jax.vmap(judge.step)(
+            world, action, judge.noise(world_key, (episodes,))
+        )
+        return carry, world, obs, reward, terminated | truncated
+
+    move, key = jax.jit(move), jax.random.key(seed)
+    world, obs = jax.jit(begin)(key)
+    carry, returns, active = agent.start(episodes), np.zeros(episodes), np.ones(episodes, bool)
+    for time_step in range(max(judge.max_episode_steps or 0, LONGEST)):
+        carry, world, obs, reward, over = move(policy.state, carry, world, obs, jax.random.fold_in(key, time_step))
+        returns += np.where(active, reward, 0.0)
+        active &= ~np.asarray(over)
+        progress(episodes - int(active.sum()), episodes)
+        if not active.any():
+            break
+    return returns
 
 
 def _is_light(opened: Callable[[int], "GymnasiumVector"]) -> bool:

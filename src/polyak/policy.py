@@ -13,8 +13,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from polyak import settings
-from polyak.agent import Algorithm, PyTree, Spec
+from polyak.agent import Algorithm, Position, PyTree, Spec
 from polyak.engines.common import choose
+from polyak.envs import own_environment
 from polyak.errors import BadFile, BadSetting, Error, printable
 from polyak.runs import tensors
 from polyak.runs.documents import mapping, maybe, one_of, record, setting, text, whole
@@ -54,23 +55,37 @@ class Policy:
     def __init__(self, algorithm: Algorithm, spec: Spec, state: PyTree, env: str):
         self.algorithm, self.spec, self.env = algorithm, spec, env
         self.state = state
-        self._agent = agent = algorithm.agent(spec)
+        self.plans: bool = getattr(algorithm, "plans", False)
+        self.agent = agent = algorithm.agent(spec)
 
-        def step(state: PyTree, carry: PyTree, obs: PyTree, first: jax.Array) -> tuple[PyTree, PyTree]:
-            noise = agent.noise(jax.random.key(0), (BLOCK,))  # a greedy policy has no use for it
+        def step(state: PyTree, carry: PyTree, seen: PyTree, first: jax.Array) -> tuple[PyTree, PyTree]:
+            noise = agent.noise(jax.random.key(0), (BLOCK,))  # a greedy policy has no use for it, and a search enough
 
             def act(block: tuple[PyTree, PyTree, jax.Array]) -> tuple[PyTree, PyTree]:
-                carry, obs, first = block
-                action, carry, _ = agent.act(state, choose(first, agent.start(BLOCK), carry), obs, noise, False)
+                carry, seen, first = block
+                action, carry, _ = agent.act(state, choose(first, agent.start(BLOCK), carry), seen, noise, False)
                 return action, carry
 
             rows = len(first)
             shape = -(-rows // BLOCK), BLOCK
-            blocks = jax.tree.map(lambda leaf: jnp.resize(leaf, (*shape, *leaf.shape[1:])), (carry, obs, first))
+            blocks = jax.tree.map(lambda leaf: jnp.resize(leaf, (*shape, *leaf.shape[1:])), (carry, seen, first))
             found = jax.lax.map(act, blocks)
             return jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:])[:rows], found)
 
         self._step = jax.jit(step)
+
+    def with_settings(self, **changes: Any) -> "Policy":
+        """The policy with other settings of its algorithm: `with_settings(num_simulations=800)` searches longer.
+
+        Raises:
+            BadSetting: there is no such setting, or what is learnt does not fit it.
+        """
+        algorithm = settings.build(self.algorithm.name, settings.describe(self.algorithm) | changes)
+        like = jax.eval_shape(partial(_policy_state, algorithm, self.spec), jax.random.key(0))
+        shapes, given = (jax.tree.map(np.shape, tree) for tree in (like, self.state))
+        if shapes != given:
+            raise BadSetting(f"What {self.algorithm.name} learnt does not fit {', '.join(changes)}.")
+        return Policy(algorithm, self.spec, self.state, self.env)
 
     def with_state(self, state: PyTree) -> "Policy":
         """The policy with another state of the same training; both share what is compiled."""
@@ -82,16 +97,31 @@ class Policy:
         """The action for one observation, or the actions for a batch of them (one more axis in front).
 
         Observations and actions of Dict and Tuple spaces are dictionaries and tuples of arrays, each with that axis. A
-        policy with a memory acts as at the beginning of an episode; `player` remembers.
+        policy with a memory acts as at the beginning of an episode; `player` remembers. One that plans is given a
+        `Position` instead: the observation and the state of a compiled environment.
 
         Raises:
             BadSetting: the observation has another shape than those it was trained on.
         """
-        obs = self.rows(obs)
-        if obs.shape == row_shape(self.spec.observation_space):
-            return self.actions(self.player(1)(obs[None], np.ones(1, bool))[0])
-        batch = len(obs) if obs.ndim else 0
-        return self.actions(self.player(batch)(obs, np.ones(batch, bool)))
+        seen, world = self._split(obs)
+        rows = self.rows(seen)
+        is_one = rows.shape == row_shape(self.spec.observation_space)
+        if is_one:
+            rows, world = jax.tree.map(lambda leaf: np.asarray(leaf)[None], (rows, world))
+        batch = len(rows) if rows.ndim else 0
+        answers = self.player(batch)(Position(rows, world) if self.plans else rows, np.ones(batch, bool))
+        return self.actions(answers[0] if is_one else answers)
+
+    def _split(self, seen: Any) -> tuple[Any, PyTree]:
+        """What is seen as an observation and a state; the state is () for policies that do not plan."""
+        if not self.plans:
+            return seen, ()
+        if not isinstance(seen, Position):
+            raise BadSetting(
+                f"{self.algorithm.name} plans, so its policy is given a polyak.Position(obs, state) of a compiled "
+                "environment; polyak.evaluate does so by itself."
+            )
+        return seen
 
     def rows(self, obs: Any) -> np.ndarray:
         """An observation, or a batch of them, as `player` takes them: see `polyak.spaces`."""
@@ -111,19 +141,21 @@ class Policy:
 
         Returns:
             (obs [episodes, ...], first [episodes] bool, where an episode begins) -> the actions [episodes, ...]; rows
-            where spaces have parts. It raises `BadSetting` for observations of another shape than those of training.
+            where spaces have parts. It raises `BadSetting` for observations of another shape than those of training. Of
+            a policy that plans obs is a `Position`.
         """
-        space, carry = self.spec.observation_space, self._agent.start(episodes)
+        space, carry = self.spec.observation_space, self.agent.start(episodes)
         shape = row_shape(space)
 
-        def play(obs: Any, first: np.ndarray) -> np.ndarray:
+        def play(seen: Any, first: np.ndarray) -> np.ndarray:
             nonlocal carry
+            obs, world = self._split(seen)
             obs = np.asarray(obs, storage_type(space))
             if obs.shape != (episodes, *shape):
                 raise BadSetting(
                     f"The policy reads observations of shape {shape}, or a batch of them, not {obs.shape}."
                 )
-            action, carry = self._step(self.state, carry, obs, first)
+            action, carry = self._step(self.state, carry, Position(obs, world) if self.plans else obs, first)
             return np.asarray(action)
 
         return play
@@ -203,6 +235,8 @@ def load(path: str | os.PathLike) -> Policy:
         if states * actions > max(SMALL_TABLE, 64 * size):
             raise ValueError(f"its file is too small for {states:,} states and {actions:,} actions")
         spec = Spec(observed, acted, about["num_envs"], about["max_episode_steps"], about["total_steps"])
+        if getattr(algorithm, "plans", False):
+            spec = spec._replace(simulator=own_environment(about["env"]))
         like = jax.eval_shape(partial(_policy_state, algorithm, spec), jax.random.key(0))
     except Error as error:
         raise BadFile(f"{path} does not describe a policy that can be: {_reason(error)}.") from error

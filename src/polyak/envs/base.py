@@ -11,7 +11,7 @@ import numpy as np
 from polyak.spaces import from_rows, has_parts, to_rows
 
 if TYPE_CHECKING:
-    from polyak.agent import Array, Goal, Key, PyTree
+    from polyak.agent import Array, Goal, Key, PyTree, Symmetries
 
 BATCH = 64  # seeds drawn at once
 
@@ -36,6 +36,8 @@ class CompiledEnv(NamedTuple):
     turns: bool = False
     """Whether each step is a move of the player whose turn it is: the reward is the mover's, and the next observation
     the other player's, so that its value counts with the opposite sign."""
+    observe: Callable[[PyTree], PyTree] | None = None  # state -> obs, where a state is all that is observed
+    symmetries: Symmetries | None = None  # of a game, which agents may learn from
 
 
 class Score(NamedTuple):

@@ -187,6 +187,31 @@ def _is_for_envpool(id: str) -> bool:
     return fast and from_envpool.is_installed()
 
 
+def own_environment(id: str) -> CompiledEnv | None:
+    """The compiled environment that polyak itself has by that id; None where it has none. Nothing is imported for it
+    that the id names.
+    """
+    if id in OWN:
+        return OWN[id]()
+    if id in hidden.HIDDEN or id in from_gymnax.TWINS or id in twins.TWINS or id in mdp.TWINS:
+        found = make(id)
+        return found if isinstance(found, CompiledEnv) else None
+    return None
+
+
+def make_judge(env: EnvLike) -> CompiledEnv:
+    """The compiled environment in which a policy that plans is evaluated; of self-play, the game against its judge.
+
+    Raises:
+        BadSetting: there is no compiled one.
+    """
+    found = make(JUDGES.get(env, env) if isinstance(env, str) else env)
+    if isinstance(found, CompiledEnv):
+        return found
+    found.close()
+    raise BadSetting(f"{found.id} is stepped from Python, and a policy that plans goes on from states it is shown.")
+
+
 def make_original(env: EnvLike, render_mode: str | None = None) -> gymnasium.Env:
     """One environment in Gymnasium, for evaluating and watching, so that no compiled twin can flatter a policy.
 

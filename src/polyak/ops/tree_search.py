@@ -153,16 +153,15 @@ def uct(
         returns = weights @ end.rewards
         last = end.nodes[end.depth - 1], end.actions[end.depth - 1]
         is_new = (tree.children[last] == 0) & (~end.over | (end.time > end.depth))
-        first = returns[0] if task.discount >= 0 else jnp.abs(returns[0])
-        low = jnp.minimum(tree.bounds[0], returns[0] if task.discount >= 0 else -first)
+        seen = returns[0] * jnp.array([1.0, jnp.sign(task.discount)])  # by the one player and by the other
         return Tree(
             tree.children.at[last].set(jnp.where(is_new, number + 1, tree.children[last])),
             tree.visits.at[end.nodes, end.actions].add(1, mode="drop"),
             tree.totals.at[end.nodes, end.actions].add(returns, mode="drop"),
-            jnp.stack([low, jnp.maximum(tree.bounds[1], first)]) if task.bounds is None else tree.bounds,
+            tree.bounds if task.bounds else jnp.stack([jnp.min(seen, initial=tree.bounds[0]), jnp.max(seen, initial=tree.bounds[1])]),
         )
 
-    bounds = jnp.array([jnp.inf, -jnp.inf] if task.bounds is None else task.bounds, jnp.float32)
+    bounds = jnp.array(task.bounds or (jnp.inf, -jnp.inf), jnp.float32)
     empty = Tree(jnp.zeros(shape, jnp.int32), jnp.zeros(shape, jnp.int32), jnp.zeros(shape), bounds)
     return jax.lax.fori_loop(0, simulations, simulate, empty)
 

@@ -1,0 +1,138 @@
+"""A task to plan in, and the searches in it: what algorithms that look ahead make of `Spec.simulator`."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Literal, NamedTuple
+
+import gymnasium
+import jax
+import jax.numpy as jnp
+
+from polyak.agent import Array, Key, Position, PyTree, Simulator, Spec
+from polyak.errors import BadSetting
+from polyak.ops.tree_search import Task, Tree
+from polyak.parts.distributions import RULED_OUT
+from polyak.spaces import mask_of, row_shape
+
+Guide = Callable[[PyTree, Array], tuple[Array, Array]]
+"""parameters, observations [B, ...] -> logits [B, A] of what looks good, and values [B]"""
+
+
+def simulator_of(spec: Spec, name: str) -> Simulator:
+    """The simulator of a task, for an algorithm of that name.
+
+    Raises:
+        BadSetting: there is none, or actions cannot be counted.
+    """
+    if spec.simulator is None:
+        raise BadSetting(
+            f"{name} plans, so it needs an environment that goes on from any state it is given: a compiled one, such "
+            "as connect-four or CartPole-v1, and not one that is stepped from Python."
+        )
+    if not isinstance(spec.action_space, gymnasium.spaces.Discrete):
+        raise BadSetting(f"{name} needs actions that can be counted (Discrete), not {spec.action_space}.")
+    return spec.simulator
+
+
+def legal_of(space: gymnasium.Space, obs: Array, num_actions: int) -> Array:
+    """Which actions there are [..., A] bool where that is observed: those of the mask, or all."""
+    where = mask_of(space)
+    if where is None:
+        return jnp.ones((*obs.shape[: obs.ndim - len(row_shape(space))], num_actions), bool)
+    return obs[..., where] != 0
+
+
+def task_of(spec: Spec, simulator: Simulator, gamma: float) -> Task:
+    """What `ops.tree_search` searches in."""
+    space = spec.action_space
+    assert isinstance(space, gymnasium.spaces.Discrete)
+    num_actions, start = int(space.n), int(space.start)
+
+    def step(state: PyTree, action: Array, key: Key) -> tuple[PyTree, Array, Array, Array]:
+        state, obs, reward, terminated, truncated = simulator.step(state, action + start, simulator.noise(key, ()))
+        return state, legal_of(spec.observation_space, obs, num_actions), reward, terminated | truncated
+
+    return Task(step, *((-gamma, num_actions, (-1.0, 1.0)) if simulator.turns else (gamma, num_actions, None)))
+
+
+class Found(NamedTuple):
+    """What a search found; leaves [B, ...]."""
+
+    action: Array  # counted from 0
+    weights: Array  # [B, A] what a policy should learn from it
+    value: Array  # of the root
+    tree: Tree
+
+
+def guided_search(
+    spec: Spec,
+    simulator: Simulator,
+    guide: Guide,
+    discount: float,
+    simulations: int,
+    kind: Literal["gumbel", "puct"],
+    earned: Callable[[PyTree, Array, Array], Array] = lambda parameters, reward, terminated: reward,
+) -> Callable[[PyTree, Position, Key, bool], Found]:
+    """Makes a search that a network guides, by DeepMind's mctx.
+
+    Args:
+        spec: the task.
+        simulator: goes on from positions.
+        guide: the network; moves that are not legal are ruled out here.
+        discount: of what follows a step; negative where it is the other player's.
+        simulations: how many, one at least.
+        kind: "gumbel" (Danihelka et al., 2022) or "puct" (Silver et al., 2018).
+        earned: parameters, rewards [B], whether they were the last [B] -> the rewards that count.
+
+    Returns:
+        (parameters, position [B, ...], key, whether it explores) -> what it found.
+
+    Raises:
+        BadSetting: mctx is not installed.
+    """
+    try:
+        import mctx
+    except ImportError:
+        raise BadSetting("A search with a network needs mctx: pip install 'polyak[games]'.") from None
+    space = spec.action_space
+    assert isinstance(space, gymnasium.spaces.Discrete)
+    num_actions, start = int(space.n), int(space.start)
+
+    def look(parameters: PyTree, obs: Array) -> tuple[Array, Array, Array]:
+        legal = legal_of(spec.observation_space, obs, num_actions)
+        logits, value = guide(parameters, obs)
+        return jnp.where(legal, logits, RULED_OUT), value, legal
+
+    def expand(parameters: PyTree, key: Key, action: Array, state: PyTree) -> tuple[Any, PyTree]:
+        noise = simulator.noise(key, action.shape)
+        state, obs, reward, terminated, _ = jax.vmap(simulator.step)(state, action + start, noise)
+        logits, value, _ = look(parameters, obs)
+        follows = jnp.where(terminated, 0.0, discount)
+        reward = earned(parameters, reward, terminated)
+        return mctx.RecurrentFnOutput(reward=reward, discount=follows, prior_logits=logits, value=value), state
+
+    def search(parameters: PyTree, position: Position, key: Key, explore: bool) -> Found:
+        logits, value, legal = look(parameters, position.obs)
+        root = mctx.RootFnOutput(prior_logits=logits, value=value, embedding=position.state)
+        if kind == "gumbel":
+            plan = partial(mctx.gumbel_muzero_policy, gumbel_scale=float(explore))
+        else:
+            noise = {"dirichlet_fraction": 0.25 * explore, "dirichlet_alpha": 10 / num_actions}
+            plan = partial(mctx.muzero_policy, temperature=float(explore), **noise)
+        made = plan(parameters, key, root, expand, simulations, invalid_actions=~legal)
+        return Found(made.action, made.action_weights, made.search_tree.node_values[:, 0], _tree(made.search_tree))
+
+    return search
+
+
+def _tree(made: Any) -> Tree:
+    """mctx's tree, leaves [B, N, A], as ours."""
+    visits = made.children_visits
+    values = made.children_rewards + made.children_discounts * made.children_values
+    lowest, highest = made.node_values.min(-1), made.node_values.max(-1)
+    return Tree(jnp.maximum(made.children_index, 0), visits, visits * values, jnp.stack([lowest, highest], -1))
+
+
+def key_of(words: Array) -> Key:
+    """A key from its two words, as which keys are kept in noise."""
+    return jax.random.wrap_key_data(words)
