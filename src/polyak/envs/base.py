@@ -33,6 +33,9 @@ class CompiledEnv(NamedTuple):
     step: Callable[[PyTree, PyTree, PyTree], tuple[PyTree, PyTree, Array, Array, Array]]
     """state, action, noise -> state, obs, reward [], terminated [], truncated []; never resets by itself."""
     goal: Goal | None = None  # what steps are worth under any goal, where observations have goals
+    turns: bool = False
+    """Whether each step is a move of the player whose turn it is: the reward is the mover's, and the next observation
+    is the other player's, so that its value counts with the opposite sign."""
 
 
 class Score(NamedTuple):
