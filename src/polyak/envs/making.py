@@ -32,8 +32,8 @@ OWN: dict[str, Callable[[], CompiledEnv]] = {
 BACKENDS = ("gymnax", "envpool", "gymnasium", "masked")
 # the ids that a compiled environment stands in for, proved equal by a test
 TWINS = (*from_gymnax.TWINS, *twins.TWINS, *mdp.TWINS)
-# A return of self-play tells only that somebody won; its policies are scored against an opponent: a perfect one, where 0
-# is the best return, or else one at random.
+# A return of self-play tells only that somebody won; its policies are scored against an opponent: a perfect one, where
+# 0 is the best return, or else one at random.
 JUDGES = {"tic-tac-toe": "tic-tac-toe/perfect", **{id: f"{id}/random" for id in SELF_PLAY}}
 
 

@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from typing import NamedTuple
 
-import gymnasium
 import jax
 import jax.numpy as jnp
 

@@ -4,9 +4,9 @@ A board is a number, written in base three with a digit a cell, as the player se
 cell, 1 one's own, 2 the other's. So a move always writes a 1; then the board is turned, and the other player sees 1 and
 2 exchanged. There are 3^9 = 19,683 boards, of which 5,478 come up in games.
 
-A player observes planes of its own and of the other's marks, which moves are allowed, and where they lead: for each cell
-the board after a move there, called an afterstate, and -1 where no move is allowed. Moves from different boards that lead
-to the same afterstate have the same value.
+A player observes planes of its own and of the other's marks, which moves are allowed, and where they lead: for each
+cell the board after a move there, called an afterstate, and -1 where no move is allowed. Moves from different boards
+that lead to the same afterstate have the same value.
 """
 
 from collections.abc import Callable
