@@ -142,7 +142,8 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
 }
 
 # What each world shows and what it is given; an algorithm is tested in the first that suits it.
-STATES, BOARDS = gymnasium.spaces.Discrete(16), gymnasium.spaces.Box(-1, 3**9 - 1, (9,), np.int32)
+STATES = gymnasium.spaces.Discrete(16)
+BOARDS = gymnasium.spaces.Dict({"afterstates": gymnasium.spaces.Box(-1, 3**9 - 1, (9,), np.int32)})
 BITS = gymnasium.spaces.MultiBinary(5)
 GOALS = gymnasium.spaces.Dict({"observation": BITS, "achieved_goal": BITS, "desired_goal": BITS})
 VECTORS, NUMBERS = gymnasium.spaces.Box(-1.0, 1.0, (4,)), gymnasium.spaces.Box(-2.0, 2.0, (1,))

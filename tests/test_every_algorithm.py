@@ -45,7 +45,7 @@ LONGEST = 8  # steps of an episode: were the cut taken for an end, WAIT would be
 
 VECTORS = gymnasium.spaces.Box(-1.0, 1.0, (2,), np.float32)
 NUMBERS = gymnasium.spaces.Discrete(4)
-AFTERSTATES = gymnasium.spaces.Box(-1, 7, (2,), np.int32)
+AFTERSTATES = gymnasium.spaces.Dict({"afterstates": gymnasium.spaces.Box(-1, 7, (2,), np.int32)})
 GOALS = gymnasium.spaces.Dict({"achieved_goal": VECTORS, "desired_goal": VECTORS})  # WAIT is desired
 CHOICES, AMOUNTS = gymnasium.spaces.Discrete(2), gymnasium.spaces.Box(-1.0, 1.0, (1,), np.float32)
 
@@ -58,7 +58,7 @@ def world(observed: gymnasium.Space, acted: gymnasium.Space) -> CompiledEnv:
         if observed == NUMBERS:
             return place
         if observed == AFTERSTATES:
-            return 2 * place + jnp.arange(2)
+            return jnp.float32(2 * place + jnp.arange(2))
         vector = jnp.array([[-1.0, 0.0], [1.0, 0.0], [0.0, 0.0], [0.0, 1.0]])[place]
         return jnp.concatenate([vector, jnp.zeros(2)]) if observed == GOALS else vector
 

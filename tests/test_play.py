@@ -64,7 +64,7 @@ class FirstFreeCell:
         self.blind = blind
 
     def __call__(self, obs):
-        return 0 if self.blind else np.argmax(obs >= 0)
+        return 0 if self.blind else np.argmax(obs["action_mask"])
 
 
 def test_who_completes_a_line_wins():

@@ -8,7 +8,7 @@ from typing import TextIO
 import numpy as np
 
 from polyak import training
-from polyak.envs.tictactoe import AFTER, CELLS, EMPTY, FREE, GAMES, LEGAL, OVER, OWN, TURNED, WON
+from polyak.envs.tictactoe import AFTER, CELLS, EMPTY, FREE, GAMES, LEGAL, OVER, OWN, TURNED, WON, seen
 from polyak.errors import BadSetting, UnknownName
 from polyak.policy import Policy, load
 from polyak.run import Run
@@ -94,7 +94,7 @@ def _play_once(policy: Policy, values: np.ndarray | None, your_turn: bool, read:
             sorry = f"That is no free cell; type {_either(free)}, or q to leave."
             cell = int(_ask(read, write, "Your move: ", free, sorry)) - 1
         else:
-            cell = int(policy(AFTER[board]))
+            cell = int(policy(seen(board)))
             _say(write, f"polyak takes {cell + 1}.")
             if not LEGAL[board, cell]:
                 _say(write, "That cell is taken, and who makes such a move loses.")

@@ -16,6 +16,7 @@ from gymnasium.spaces import Box, Dict, Discrete, MultiBinary, MultiDiscrete, Tu
 ARRAYS = (Box, Discrete, MultiDiscrete, MultiBinary)  # the spaces without parts that polyak takes
 EXACT = 2**24  # up to here float32, and so a row, holds every whole number
 MASK = "action_mask"  # the part of a Dict observation that says which actions there are, as PettingZoo calls it
+AFTERSTATES = "afterstates"  # the part that says which afterstate each action leads to, by its number
 ACHIEVED, DESIRED = "achieved_goal", "desired_goal"  # the parts that hold goals, as Gymnasium-Robotics calls them
 
 
@@ -193,6 +194,27 @@ def mask_of(space: gymnasium.Space) -> slice | None:
         return None
     of_mask = [part for part in parts(space) if part.path[0] == MASK]
     return slice(of_mask[0].begin, of_mask[-1].end) if of_mask else None
+
+
+def afterstates_of(space: gymnasium.Space) -> Part | None:
+    """The part of a row that holds the numbers of afterstates; None where there is none."""
+    if not isinstance(space, Dict):
+        return None
+    return next((part for part in parts(space) if part.path == (AFTERSTATES,)), None)
+
+
+def for_networks(space: gymnasium.Space) -> list[Part]:
+    """The parts of a space that networks read: all but those that are read by their name, a mask and afterstates."""
+    if not isinstance(space, Dict):
+        return parts(space)
+    return [part for part in parts(space) if part.path[0] not in (MASK, AFTERSTATES)]
+
+
+def in_row(space: Dict, member: Mapping[str, Any]) -> Any:
+    """The row [n] float32 of a member of a Dict space whose parts are arrays of JAX, in compiled code too."""
+    import jax.numpy as jnp  # processes that only step do without
+
+    return jnp.concatenate([jnp.ravel(member[key]).astype(jnp.float32) for key in space.spaces])
 
 
 def goals_of(space: gymnasium.Space) -> tuple[Part, Part] | None:

@@ -21,7 +21,14 @@ from polyak.settings import build
 from tests.envs.contests import by_chance, by_policy, contest, in_every_way
 
 ACTIONS, AFTERSTATES = 3, 20
-SPACES = gymnasium.spaces.Box(-1, AFTERSTATES - 1, (ACTIONS,), np.int32), gymnasium.spaces.Discrete(ACTIONS)
+
+
+def shown(low: int, high: int, count: int) -> gymnasium.spaces.Dict:
+    """The space of observations that show afterstates."""
+    return gymnasium.spaces.Dict({"afterstates": gymnasium.spaces.Box(low, high, (count,), np.int32)})
+
+
+SPACES = shown(-1, AFTERSTATES - 1, ACTIONS), gymnasium.spaces.Discrete(ACTIONS)
 
 
 def random_steps(length: int = 300) -> list[tuple]:
@@ -41,7 +48,7 @@ def learnt_from(algorithm: AfterstateTD, steps: list[tuple]):
     agent = algorithm.agent(Spec(*SPACES, 1, None, len(steps)))
     state = agent.init(jax.random.key(0))
     learn = jax.jit(lambda state, block: agent.learn(agent.observe(state, block), block, jax.random.key(0))[0])
-    kinds = (np.int32, np.int32, np.float32, bool, bool, np.int32)
+    kinds = (np.float32, np.int32, np.float32, bool, bool, np.float32)
     for step in steps:
         leaves = [np.asarray(leaf, kind)[None, None] for leaf, kind in zip(step, kinds, strict=True)]
         state = learn(state, Step(*leaves, ()))
@@ -177,15 +184,11 @@ def test_a_seed_among_others_learns_what_it_learns_alone():
 
 def test_an_environment_without_afterstates_is_refused():
     box, nine = gymnasium.spaces.Box(-1.0, 1.0, (9,), np.float32), gymnasium.spaces.Discrete(9)
-    whole = gymnasium.spaces.Box(-1, 8, (9,), np.int32)
-    for observed in (
-        box,
-        nine,
-        gymnasium.spaces.Box(-1, 8, (4,), np.int32),
-        gymnasium.spaces.Box(-2, 8, (9,), np.int32),
-    ):
+    fractions = gymnasium.spaces.Dict({"afterstates": gymnasium.spaces.Box(-1.0, 8.0, (9,), np.float32)})
+    unnamed = gymnasium.spaces.Box(-1, 8, (9,), np.int32)
+    for observed in (box, nine, unnamed, fractions, shown(-1, 8, 4), shown(-2, 8, 9)):
         with pytest.raises(BadSetting, match="number of the afterstate that each action leads to"):
             AfterstateTD().agent(Spec(observed, nine, 1, None, 100))
     for acted in (box, gymnasium.spaces.Discrete(9, start=1)):
         with pytest.raises(BadSetting, match="needs discrete actions, numbered from 0"):
-            AfterstateTD().agent(Spec(whole, acted, 1, None, 100))
+            AfterstateTD().agent(Spec(shown(-1, 8, 9), acted, 1, None, 100))

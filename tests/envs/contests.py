@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from polyak.envs.tictactoe import AFTER, EMPTY, LEGAL, NUMBERS, OVER, TURNED, WON
+from polyak.envs.tictactoe import AFTER, EMPTY, LEGAL, NUMBERS, OVER, ROWS, TURNED, WON
 from polyak.errors import BadSetting
 
 Player = Callable[[np.ndarray], np.ndarray]  # boards [M], as the player sees them -> afterstates [M], or more of them
@@ -44,13 +44,13 @@ def by_chance(moves: np.ndarray, seed: int) -> Player:
 
 
 def by_policy(policy: Callable[[np.ndarray], np.ndarray]) -> Player:
-    """One who follows a greedy policy, from observations [M, 9] to moves [M].
+    """One who follows a greedy policy, from rows of what is seen [M, 36] to moves [M].
 
     Raises:
         BadSetting: it makes a move that is not allowed.
     """
     moves = np.full(len(NUMBERS), -1)
-    moves[~OVER] = policy(AFTER[~OVER])  # asked once about every board
+    moves[~OVER] = policy(ROWS[~OVER].astype(np.float32))  # asked once about every board
 
     def play(boards: np.ndarray) -> np.ndarray:
         allowed = LEGAL[boards, moves[boards]]

@@ -155,7 +155,7 @@ def test_a_mask_of_any_shape_has_an_entry_for_each_action():
 
 
 def test_what_gives_no_mask_cannot_be_had_with_one():
-    with pytest.raises(BadSetting, match="tic-tac-toe gives no mask"):
+    with pytest.raises(BadSetting, match="take it as tic-tac-toe, not as masked:tic-tac-toe"):
         make("masked:tic-tac-toe")
     with pytest.raises(UnknownName, match="did you mean Taxi"):
         make("masked:Txai-v4")

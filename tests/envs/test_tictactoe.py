@@ -10,8 +10,9 @@ from hypothesis import given, settings, strategies as st
 
 from polyak.envs import make, make_original
 from polyak.envs.base import CompiledEnv
-from polyak.envs.tictactoe import AFTER, EMPTY, LEGAL, OPPONENTS, OVER, TURNED, minimax, perfect_moves
+from polyak.envs.tictactoe import AFTER, EMPTY, LEGAL, OPPONENTS, OVER, SEEN, TURNED, minimax, perfect_moves
 from polyak.errors import BadSetting, UnknownName
+from polyak.spaces import from_rows, mask_of
 from tests.envs.contests import Record, by_chance, by_policy, contest, in_every_way
 
 # ---- the game on paper: nine letters, of which X moves first
@@ -45,11 +46,23 @@ def is_over(paper: str) -> bool:
 
 
 def choices(paper: str) -> list[int]:
-    """What the player to move observes."""
+    """The afterstates that the player to move observes."""
     if is_over(paper):
         return [-1] * 9
     player = to_move(paper)
     return [number(with_mark(paper, cell), player) if paper[cell] == " " else -1 for cell in range(9)]
+
+
+def planes(paper: str) -> list[list[list[int]]]:
+    """The marks that the player to move observes, [3, 3, 2]: its own and the other's."""
+    player = to_move(paper)
+    marks = [[int(mark == player), int(mark not in (player, " "))] for mark in paper]
+    return [marks[start : start + 3] for start in (0, 3, 6)]
+
+
+def sees(row) -> str:
+    """The board on paper whose mover sees this row."""
+    return BOARDS_OF[tuple(from_rows(SEEN, np.asarray(row))["afterstates"].tolist())]
 
 
 @cache
@@ -80,12 +93,15 @@ def jitted(id: str):
 @settings(max_examples=60, deadline=None)
 @given(st.permutations(range(9)))
 def test_a_game_by_self_play_is_the_game_on_paper(cells):
-    """Players alternate, each sees its own choices, is paid for its own win, and nothing else ends a game."""
+    """Players alternate, each sees its own marks and choices, is paid for its own win, and nothing else ends a game."""
     env, step = make("tic-tac-toe"), jitted("tic-tac-toe")
     state, obs = env.reset(jnp.zeros(()))
     paper = " " * 9
     for cell in cells:
-        assert obs.tolist() == choices(paper)
+        found = from_rows(SEEN, np.asarray(obs))
+        assert found["observation"].tolist() == planes(paper)
+        assert found["action_mask"].tolist() == [mark == " " for mark in paper]
+        assert found["afterstates"].tolist() == choices(paper)
         paper = with_mark(paper, cell)
         state, obs, reward, terminated, truncated = step(state, cell, jnp.zeros(()))
         assert reward == (winner(paper) is not None)
@@ -93,7 +109,8 @@ def test_a_game_by_self_play_is_the_game_on_paper(cells):
         assert not truncated
         if terminated:
             break
-    assert obs.tolist() == [-1] * 9
+    found = from_rows(SEEN, np.asarray(obs))
+    assert found["afterstates"].tolist() == [-1] * 9 and found["action_mask"].tolist() == [1] * 9
 
 
 def test_every_position_has_the_afterstates_of_the_game_on_paper():
@@ -116,7 +133,7 @@ def test_a_move_that_is_not_allowed_loses():
     assert reward == 0 and not terminated
     _, obs, reward, terminated, _ = jitted("tic-tac-toe")(state, 4, jnp.zeros(()))
     assert reward == -1 and terminated
-    assert obs.tolist() == [-1] * 9
+    assert from_rows(SEEN, np.asarray(obs))["afterstates"].tolist() == [-1] * 9
 
 
 # ---- opponents
@@ -161,7 +178,7 @@ def played(env: CompiledEnv, steps: int):
 
         def one(now, drawn):
             (state, obs), (noise, ties) = now, drawn
-            cell = jnp.argmax(jnp.where(obs >= 0, ties, -1.0))
+            cell = jnp.argmax(jnp.where(obs[mask_of(SEEN)] > 0, ties, -1.0))
             after, next_obs, reward, terminated, _ = env.step(state, cell, noise)
             going_on = jax.tree.map(lambda a, b: jnp.where(terminated, a, b), env.reset(noise), (after, next_obs))
             return going_on, (obs, cell, reward, terminated, next_obs)
@@ -178,7 +195,7 @@ BOARDS_OF = {tuple(choices(paper)): paper for paper in positions() if not is_ove
 def test_an_opponent_answers_by_the_rules_and_with_its_own_moves(name):
     moves, fresh, starts = OPPONENTS[name](), True, []
     for obs, cell, reward, terminated, next_obs in zip(*played(make(f"tic-tac-toe/{name}"), 2_000), strict=True):
-        paper = BOARDS_OF[tuple(obs)]
+        paper = sees(obs)
         if fresh:
             starts.append(paper)
         mine = with_mark(paper, cell)
@@ -192,7 +209,7 @@ def test_an_opponent_answers_by_the_rules_and_with_its_own_moves(name):
                 assert reward in ends
             else:
                 assert reward == 0
-                assert BOARDS_OF[tuple(next_obs)] in answers
+                assert sees(next_obs) in answers
         fresh = terminated
     empty = " " * 9
     assert set(starts) == {empty, *(with_mark(empty, cell) for cell in range(9))}
@@ -216,7 +233,7 @@ def test_players_at_random_win_as_often_as_the_rules_give():
 
 
 def test_one_who_takes_the_first_free_cell_can_be_beaten():
-    first_free = by_policy(lambda obs: (obs >= 0).argmax(-1))
+    first_free = by_policy(lambda obs: obs[:, mask_of(SEEN)].argmax(-1))
     assert contest(first_free, in_every_way, 1).second_won > 0
     assert contest(in_every_way, first_free, 1).first_won > 0
 
@@ -231,7 +248,7 @@ def test_a_policy_that_makes_a_move_that_is_not_allowed_is_told_so():
 
 def test_self_play_is_judged_against_a_perfect_player():
     judge = make_original("tic-tac-toe")
-    openings = {tuple(judge.reset(seed=seed)[0].tolist()) for seed in range(8)}
+    openings = {tuple(judge.reset(seed=seed)[0]["afterstates"].tolist()) for seed in range(8)}
     assert len(openings) > 1, "it may begin"
     assert make("tic-tac-toe").id == "tic-tac-toe"
 
@@ -239,8 +256,8 @@ def test_self_play_is_judged_against_a_perfect_player():
 def test_games_are_found_by_name_and_behind_gymnasiums_interface():
     vector = make("gymnasium:tic-tac-toe/perfect", 3)
     obs = vector.reset(seed=0)
-    assert obs.shape == (3, 9) and obs.dtype == np.int32
-    cells = (obs >= 0).argmax(-1)
+    assert obs.shape == (3, 36) and obs.dtype == np.float32
+    cells = obs[:, mask_of(SEEN)].argmax(-1)
     outcome = vector.step(cells)
     assert not outcome.terminated.any() and (outcome.reward == 0).all()
     outcome = vector.step(cells)

@@ -15,6 +15,7 @@ from polyak.algorithms.tabular.td import TD
 from polyak.parts import tables, traces
 from polyak.parts.schedules import StepSize
 from polyak.parts.tables import action_values, added, state_values
+from polyak.spaces import row_shape
 
 FIVE, THREE = gymnasium.spaces.Discrete(5, start=2), gymnasium.spaces.Discrete(3, start=1)
 SPEC = Spec(FIVE, THREE, 1, None, 100)
@@ -111,7 +112,8 @@ FIELDS = {
 @pytest.mark.parametrize("name", FIELDS)
 def test_states_have_the_names_that_files_hold(name):
     """What is called otherwise cannot be read from the policies and checkpoints of before."""
-    spaces = {"afterstate-td": gymnasium.spaces.Box(np.int32(-1), np.int32(8), (2,), np.int32)}
+    places = gymnasium.spaces.Box(np.int32(-1), np.int32(8), (2,), np.int32)
+    spaces: dict[str, gymnasium.Space] = {"afterstate-td": gymnasium.spaces.Dict({"afterstates": places})}
     spaces |= dict.fromkeys(("linear-sarsa", "linear-q-learning"), gymnasium.spaces.Box(0.0, 1.0, (2,), np.float32))
     spec = Spec(spaces.get(name, FIVE), gymnasium.spaces.Discrete(2), 3, None, 100)
     algorithm = ALGORITHMS[name]()
@@ -120,7 +122,7 @@ def test_states_have_the_names_that_files_hold(name):
     agent = algorithm.agent(spec)
     state = jax.eval_shape(agent.init, jax.random.key(0))
     assert [jax.tree_util.keystr(place)[1:] for place, _ in jax.tree.leaves_with_path(state)] == FIELDS[name].split()
-    policy, obs = jax.eval_shape(agent.policy, state), jnp.zeros((3, *spec.observation_space.shape), jnp.int32)
+    policy, obs = jax.eval_shape(agent.policy, state), jnp.zeros((3, *row_shape(spec.observation_space)), jnp.int32)
     kept = {jax.tree_util.keystr(place)[1:] for place, _ in jax.tree.leaves_with_path(policy)}
     assert kept <= {"q", "v", "w", "pi", "step"}
     noise = agent.noise(jax.random.key(0), (3,))

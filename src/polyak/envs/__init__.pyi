@@ -13,5 +13,5 @@ from .making import (
 )
 from .mdp import MDP as MDP
 from .one import name_of as name_of
+from .own import GAMES as GAMES
 from .probes import PROBES as PROBES
-from .tictactoe import GAMES as GAMES

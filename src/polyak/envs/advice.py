@@ -8,7 +8,7 @@ from gymnasium.spaces import Box, Dict, OneOf
 
 from polyak.envs.values import short
 from polyak.errors import EnvironmentFault
-from polyak.spaces import ARRAYS, EXACT, MASK, Part, has_parts, parts, whole_range
+from polyak.spaces import ARRAYS, EXACT, Part, for_networks, has_parts, parts, whole_range
 
 TRANSFORM = {"observation": "TransformObservation", "action": "TransformAction"}
 PICTURE = 32 * 32  # numbers of two or three axes, from which on they are better read by convolutions
@@ -38,7 +38,7 @@ def refusal(kind: str, space: gymnasium.Space) -> str | None:
 
 def caution(space: gymnasium.Space) -> str | None:
     """The price of taking such observations, and what to do about it; None where there is none."""
-    read = [part for part in parts(space) if part.path[:1] != (MASK,)]
+    read = for_networks(space)
     pictures = [part for part in read if _is_picture(part.space)]
     if len(read) < 2 or not pictures:
         return None

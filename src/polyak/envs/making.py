@@ -12,6 +12,7 @@ from polyak.envs.base import AsGymnasium, CompiledEnv, HostEnv
 from polyak.envs.calls import STEP_TIMEOUT, Restarts, check_timeout
 from polyak.envs.from_ale import make_game
 from polyak.envs.from_gymnasium import GymnasiumVector
+from polyak.envs.games.from_pgx import GAMES as SELF_PLAY
 from polyak.envs.masks import MaskActions
 from polyak.envs.mdp import MDP
 from polyak.envs.one import make_one, name_of
@@ -31,8 +32,9 @@ OWN: dict[str, Callable[[], CompiledEnv]] = {
 BACKENDS = ("gymnax", "envpool", "gymnasium", "masked")
 # the ids that a compiled environment stands in for, proved equal by a test
 TWINS = (*from_gymnax.TWINS, *twins.TWINS, *mdp.TWINS)
-# Self-play ends in draws; its policies are scored against a perfect opponent, where 0 is the best return.
-JUDGES = {"tic-tac-toe": "tic-tac-toe/perfect"}
+# A return of self-play tells only that somebody won; its policies are scored against an opponent: a perfect one, where
+# 0 is the best return, or else one at random.
+JUDGES = {"tic-tac-toe": "tic-tac-toe/perfect", **{id: f"{id}/random" for id in SELF_PLAY}}
 
 
 def split(env: str) -> tuple[str | None, str]:
@@ -162,7 +164,7 @@ def _find(env: EnvLike, num_envs: int, vector: Callable[..., HostEnv], pool: boo
         return vector(env)
     backend, id = split(env)
     if backend == "masked" and id in OWN:
-        raise BadSetting(f"{id} gives no mask, so it cannot be had as {env}.")
+        raise BadSetting(f"{id} is polyak's own, and shows a mask where it has one; take it as {id}, not as {env}.")
     if id in OWN:
         own = OWN[id]()  # once, so that its copies share what is compiled
         return own if backend is None else vector(lambda: AsGymnasium(own), id)
@@ -216,8 +218,8 @@ def make_original(env: EnvLike, render_mode: str | None = None) -> gymnasium.Env
     """One environment in Gymnasium, for evaluating and watching, so that no compiled twin can flatter a policy.
 
     Environments that Gymnasium does not have (probes, games, gymnax's own, EnvPool's own) are put behind its interface;
-    they cannot be drawn. What was learnt by self-play is evaluated against a perfect player. An Atari game is a whole
-    one here, and its rewards are its own.
+    they cannot be drawn. What was learnt by self-play is evaluated against an opponent, its judge. An Atari game is a
+    whole one here, and its rewards are its own.
     """
     if isinstance(env, str):
         backend, id = split(env)

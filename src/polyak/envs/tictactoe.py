@@ -4,13 +4,13 @@ A board is a number, written in base three with a digit a cell, as the player se
 cell, 1 one's own, 2 the other's. So a move always writes a 1; then the board is turned, and the other player sees 1 and
 2 exchanged. There are 3^9 = 19,683 boards, of which 5,478 come up in games.
 
-A player observes its choices: for each cell the board after a move there, called an afterstate, and -1 where no move is
-allowed. Moves from different boards that lead to the same afterstate have the same value.
+A player observes planes of its own and of the other's marks, which moves are allowed, and where they lead: for each
+cell the board after a move there, called an afterstate, and -1 where no move is allowed. Moves from different boards
+that lead to the same afterstate have the same value.
 """
 
 from collections.abc import Callable
 from functools import cache, partial
-from typing import NamedTuple
 
 import gymnasium
 import jax
@@ -19,6 +19,8 @@ import numpy as np
 
 from polyak.agent import Array, Key
 from polyak.envs.base import CompiledEnv
+from polyak.envs.opponents import Opponent, against
+from polyak.spaces import AFTERSTATES, MASK, to_rows
 
 FREE, OWN, OTHER = 0, 1, 2
 EMPTY = 0  # the board of that number
@@ -36,6 +38,44 @@ LEGAL = (CELLS == FREE) & ~OVER[:, None]  # [N, 9] whether a move there is allow
 AFTER = np.where(
     LEGAL, NUMBERS[:, None] + OWN * POWERS, -1
 )  # [N, 9] the board after it, as the player who made it sees it
+
+
+# ---- what a player sees
+
+SEEN = gymnasium.spaces.Dict(
+    {
+        "observation": gymnasium.spaces.Box(np.int8(0), np.int8(1), (3, 3, 2), np.int8),
+        MASK: gymnasium.spaces.MultiBinary(9),
+        AFTERSTATES: gymnasium.spaces.Box(-1, len(NUMBERS) - 1, (9,), np.int32),
+    }
+)
+
+
+def seen(board: np.ndarray | int) -> dict[str, np.ndarray]:
+    """What the player to move observes, a member of `SEEN`.
+
+    Args:
+        board: a number, or numbers [M] for M members at once.
+
+    Returns:
+        `observation` [3, 3, 2], one's own marks and the other's; `action_mask` [9], 1 for a move that is allowed, and
+        all 1 where the game is over, as pgx has it, so that something is left to choose; `afterstates` [9].
+    """
+    cells = CELLS[board]
+    planes = np.stack([cells == OWN, cells == OTHER], -1)
+    return {
+        "observation": planes.reshape(*planes.shape[:-2], 3, 3, 2).astype(np.int8),
+        MASK: (LEGAL[board] | OVER[board, None]).astype(np.int8),
+        AFTERSTATES: AFTER[board],
+    }
+
+
+ROWS = to_rows(SEEN, seen(NUMBERS)).astype(np.int16)  # [N, 36] what is seen of each board
+
+
+def row(board: Array) -> Array:
+    """The observation [36] of the player to move, a row of `SEEN`."""
+    return jnp.asarray(ROWS)[board].astype(jnp.float32)
 
 
 # ---- opponents: each is a table [N, 9] of the moves among which it chooses at random
@@ -102,11 +142,6 @@ def move(board: Array, cell: Array) -> tuple[Array, Array, Array]:
     return jnp.asarray(TURNED)[after], reward, ~allowed | jnp.asarray(OVER)[after]
 
 
-def choices(board: Array) -> Array:
-    """The observation [9] int32 of the player to move."""
-    return jnp.asarray(AFTER)[board]
-
-
 def self_play() -> CompiledEnv:
     """Self-play: each step is a move of the player whose turn it is, and its reward is that player's.
 
@@ -118,57 +153,33 @@ def self_play() -> CompiledEnv:
         return jnp.zeros(shape)  # nothing is left to chance
 
     def reset(noise: Array) -> tuple[Array, Array]:
-        return jnp.int32(EMPTY), choices(jnp.int32(EMPTY))
+        return jnp.int32(EMPTY), row(jnp.int32(EMPTY))
 
     def step(board: Array, cell: Array, noise: Array):
         board, reward, over = move(board, cell)
-        return board, choices(board), reward, over, jnp.bool_(False)
+        return board, row(board), reward, over, jnp.bool_(False)
 
-    return _environment("tic-tac-toe", noise, reset, step)
+    return CompiledEnv("tic-tac-toe", SEEN, gymnasium.spaces.Discrete(9), None, noise, reset, step, turns=True)
 
 
-def against(name: str) -> CompiledEnv:
-    """One side, against an opponent that answers within the step; who begins is random. Win 1, draw 0, loss -1."""
-    moves = OPPONENTS[name]()
+def by_table(moves: np.ndarray) -> Opponent:
+    """The opponent that chooses at random among its moves [N, 9] of a board."""
     count = moves.sum(-1)  # [N] how many moves it considers
     listed = np.argsort(~moves, axis=-1, kind="stable")  # [N, 9] those cells first
-    opened = TURNED[AFTER[EMPTY, moves[EMPTY]]]  # the boards after its first moves
 
-    def answer(board: Array, draw: Array) -> Array:
-        return jnp.asarray(listed)[board, jnp.int32(draw * jnp.asarray(count)[board])]
+    def move(board: Array, obs: Array, uniform: Array) -> Array:
+        return jnp.asarray(listed)[board, jnp.int32(uniform * jnp.asarray(count)[board])]
 
-    def noise(key: Key, shape: tuple[int, ...]) -> Noise:
-        draw_key, opened_key, coin_key = jax.random.split(key, 3)
-        begun = jax.random.choice(opened_key, opened, shape)
-        start = jnp.where(jax.random.bernoulli(coin_key, shape=shape), jnp.int32(EMPTY), begun)
-        return Noise(jax.random.uniform(draw_key, shape), start)
-
-    def reset(noise: Noise) -> tuple[Array, Array]:
-        return noise.start, choices(noise.start)
-
-    def step(board: Array, cell: Array, noise: Noise):
-        theirs, reward, over = move(board, cell)
-        ours, their_reward, over_too = move(theirs, answer(theirs, noise.draw))
-        board = jnp.where(over, theirs, ours)
-        return board, choices(board), jnp.where(over, reward, -their_reward), over | over_too, jnp.bool_(False)
-
-    return _environment(f"tic-tac-toe/{name}", noise, reset, step)
+    return Opponent(jax.random.uniform, move)
 
 
-class Noise(NamedTuple):
-    """The randomness of one step against an opponent."""
-
-    draw: Array  # [] uniform in [0, 1): the opponent's choice among the moves that it considers
-    start: Array  # [] int32: the first board of a fresh game, should one begin here
-
-
-def _environment(id: str, noise: Callable, reset: Callable, step: Callable) -> CompiledEnv:
-    observed = gymnasium.spaces.Box(-1, len(NUMBERS) - 1, (9,), np.int32)
-    return CompiledEnv(id, observed, gymnasium.spaces.Discrete(9), None, noise, reset, step)
+def against_table(name: str) -> CompiledEnv:
+    """One side, against one of `OPPONENTS`; who begins is random. Win 1, draw 0, loss -1."""
+    return against(self_play(), by_table(OPPONENTS[name]()), name)
 
 
 # What is made once is compiled once, however many copies are stepped side by side.
 GAMES: dict[str, Callable[[], CompiledEnv]] = {
     "tic-tac-toe": cache(self_play),
-    **{f"tic-tac-toe/{name}": cache(partial(against, name)) for name in OPPONENTS},
+    **{f"tic-tac-toe/{name}": cache(partial(against_table, name)) for name in OPPONENTS},
 }

@@ -15,6 +15,7 @@ from polyak.ops import td
 from polyak.parts.exploration import Exploration
 from polyak.parts.finite import usable
 from polyak.parts.schedules import StepSize, step_size
+from polyak.spaces import AFTERSTATES, afterstates_of
 
 SMALL = 1_024  # entries
 
@@ -49,7 +50,7 @@ class Rows(NamedTuple):
 
     num_states: int
     num_actions: int
-    state: Callable[[Array], Array]  # observation [...] -> row [...]
+    state: Callable[[Array], Array]  # observation [...] -> row [...], or rows [..., A] of afterstates
     first_action: int  # the environment's number of the table's action 0
 
 
@@ -67,18 +68,21 @@ def rows_of(spec: Spec, algorithm: str) -> Rows:
 def afterstate_rows_of(spec: Spec, algorithm: str) -> Rows:
     """The rows for a task that shows what each action leads to, as a number or -1; `BadSetting` for any other.
 
-    Afterstates take the place of states: an observation [A] is A rows, -1 for an action that is not allowed.
+    Afterstates take the place of states: an observation shows A rows, -1 for an action that is not allowed, in its part
+    `afterstates`.
     """
     observed, acted = spec.observation_space, spec.action_space
     if not isinstance(acted, gymnasium.spaces.Discrete) or acted.start != 0:
         raise BadSetting(f"{algorithm} needs discrete actions, numbered from 0, and this environment's are {acted}.")
-    whole = observed.shape == (acted.n,) and np.issubdtype(observed.dtype, np.integer)
-    if not whole or not isinstance(observed, gymnasium.spaces.Box) or observed.low.min() < -1:
+    part = afterstates_of(observed)
+    shown = part.space if part else None
+    whole = isinstance(shown, gymnasium.spaces.Box) and np.issubdtype(shown.dtype, np.integer)
+    if part is None or not whole or shown.shape != (acted.n,) or shown.low.min() < -1:
         raise BadSetting(
             f"{algorithm} needs to observe the number of the afterstate that each action leads to, {acted.n} whole "
-            f"numbers from -1, as in tic-tac-toe, not {observed}."
+            f"numbers from -1 in a part {AFTERSTATES!r}, as in tic-tac-toe, not {observed}."
         )
-    return Rows(int(observed.high.max()) + 1, int(acted.n), lambda obs: obs, 0)
+    return Rows(int(shown.high.max()) + 1, int(acted.n), lambda obs: part.of(obs).astype(jnp.int32), 0)
 
 
 class PredictionSettings(Protocol):

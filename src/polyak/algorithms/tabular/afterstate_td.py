@@ -29,7 +29,8 @@ from polyak.parts.tables import PredictionState, afterstate_values, look_up
 class AfterstateTD:
     """TD on afterstates: a table of their values, with one step of look-ahead, by self-play or against others.
 
-    It needs to observe, for each action, the number of the afterstate it leads to, or -1 where it is not allowed.
+    It needs to observe, for each action, the number of the afterstate it leads to, or -1 where it is not allowed: the
+    part `afterstates` of a Dict observation. It reads no other part.
     """
 
     name: ClassVar[str] = "afterstate-td"
@@ -53,17 +54,19 @@ class AfterstateTD:
         table = afterstate_values(self, spec, "Afterstate TD")
         gamma = -self.gamma if self.self_play else self.gamma
 
-        def look_ahead(v: Array, obs: Array) -> Array:
-            """The value of the afterstate of each action; -inf where it is not allowed."""
-            return jnp.where(obs >= 0, v[obs], -jnp.inf)
+        def look_ahead(v: Array, x: Array) -> Array:
+            """The value of the afterstate x [A] of each action; -inf where it is not allowed."""
+            return jnp.where(x >= 0, v[x], -jnp.inf)
 
         def look(state: PredictionState, obs: Array) -> tuple[Array, PyTree]:
-            return look_ahead(state.v, obs), look_up(state.visits, obs)
+            x = table.rows.state(obs)
+            return look_ahead(state.v, x), look_up(state.visits, x)
 
         def update(state: PredictionState, step: Step) -> tuple[PredictionState, Array]:
-            q_tm1 = look_ahead(state.v, step.obs)
-            q_t = jnp.where(step.terminated, 0.0, look_ahead(state.v, step.next_obs))  # at an end nothing is allowed
+            x_tm1, x_t = table.rows.state(step.obs), table.rows.state(step.next_obs)
+            q_tm1 = look_ahead(state.v, x_tm1)
+            q_t = jnp.where(step.terminated, 0.0, look_ahead(state.v, x_t))  # at an end nothing is allowed
             error = td.q_learning(q_tm1, step.action, step.reward, td.discount(step.terminated, gamma), q_t)
-            return table.corrected(state, (step.obs[step.action],), error)
+            return table.corrected(state, (x_tm1[step.action],), error)
 
         return tabular.control(spec, self.exploration, table.init, look, tabular.after_each_step(update))

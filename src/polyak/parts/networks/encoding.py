@@ -11,11 +11,11 @@ from gymnasium.spaces import Box, Discrete, MultiBinary, MultiDiscrete
 
 from polyak.agent import Array
 from polyak.errors import BadSetting
-from polyak.spaces import MASK, Part, has_parts, mask_of, parts
+from polyak.spaces import Part, for_networks, has_parts
 
 
 def read_space(space: gymnasium.Space) -> gymnasium.Space:
-    """The space of what networks read: of a Dict or Tuple with a single part besides a mask, that part."""
+    """The space of what networks read: of a Dict or Tuple of which they read a single part, that part."""
     read = _read_parts(space)
     return read[0].space if len(read) == 1 else space
 
@@ -35,7 +35,8 @@ def encode(space: gymnasium.Space) -> Callable[[Array], Array]:
 
     Choices become one-hot vectors, everything else is flattened as it is, to float32. Bytes stay bytes: networks divide
     them by 255 where they are needed, and a quarter of the memory is moved to get them there; in rows of several parts
-    they are divided here. Of rows all parts are read, but for a mask of actions.
+    they are divided here. Of rows all parts are read, but for those that have another use by
+    their name: see `spaces.for_networks`.
     """
     read = _read_parts(space)
     encoders = [_encoder(part.space) for part in read]
@@ -51,8 +52,7 @@ def encode(space: gymnasium.Space) -> Callable[[Array], Array]:
 
 
 def _read_parts(space: gymnasium.Space) -> list[Part]:
-    masked = mask_of(space) is not None
-    read = [part for part in parts(space) if not masked or part.path[0] != MASK]
+    read = for_networks(space)
     if not read or not all(isinstance(part.space, Box | Discrete | MultiBinary | MultiDiscrete) for part in read):
         raise BadSetting(
             f"Observations of {space} are not supported; polyak reads Box, Discrete, MultiDiscrete and MultiBinary "

@@ -1,0 +1,94 @@
+"""One side of a game of two players, against an opponent that answers within the step."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from polyak.agent import Array, Key, PyTree
+from polyak.envs.base import CompiledEnv
+from polyak.spaces import mask_of
+
+
+class Opponent(NamedTuple):
+    """A player as pure, unbatched functions."""
+
+    noise: Callable[[Key, tuple[int, ...]], PyTree]  # key, shape -> noise of moves, leaves [*shape, ...]
+    move: Callable[[PyTree, Array, PyTree], Array]  # state and observation of the game, noise -> action []
+
+
+class Noise(NamedTuple):
+    """The randomness of one step against an opponent."""
+
+    opponent: PyTree  # of its move
+    first: Array  # [] int32: among the moves that begin a game, the one that the opponent makes, should one begin here
+    begins: Array  # [] bool: whether the learner begins instead
+    env: tuple[PyTree, PyTree]  # of the game: the learner's move, and the opponent's
+
+
+def against(env: CompiledEnv, opponent: Opponent, name: str) -> CompiledEnv:
+    """One side of a game, `GAME/name`. Who begins is random; the reward is the learner's.
+
+    Where the opponent begins, its first move is any that is allowed: a fresh game is computed at every step, also where
+    none begins, so that it must cost little.
+
+    Args:
+        env: the game by self-play (`turns`), with a mask of actions, all of whose games begin alike.
+        opponent: who answers.
+        name: what it is called.
+    """
+    start, seen = env.reset(jax.tree.map(jnp.asarray, env.noise(jax.random.key(0), ())))
+    there = mask_of(env.observation_space)
+    (opening,) = jnp.nonzero(seen[there])  # the moves that begin a game
+    none = env.noise(jax.random.key(0), ())
+    opened = jax.jit(jax.vmap(env.step, (None, 0, None)))(start, opening, none)[:2]  # what is there after each
+
+    def noise(key: Key, shape: tuple[int, ...]) -> Noise:
+        move_key, first_key, coin_key = jax.random.split(key, 3)
+        game = tuple(env.noise(jax.random.fold_in(key, place), shape) for place in range(2))
+        first = jax.random.randint(first_key, shape, 0, len(opening))
+        return Noise(opponent.noise(move_key, shape), first, jax.random.bernoulli(coin_key, shape=shape), game)
+
+    def reset(noise: Noise) -> tuple[PyTree, Array]:
+        return jax.tree.map(
+            lambda fresh, begun: jnp.where(noise.begins, fresh, begun[noise.first]), (start, seen), opened
+        )
+
+    def step(state: PyTree, action: Array, noise: Noise):
+        mine, their_obs, reward, over, _ = env.step(state, action, noise.env[0])
+        answer = opponent.move(mine, their_obs, noise.opponent)
+        theirs, obs, their_reward, over_too, _ = env.step(mine, answer, noise.env[1])
+        state, obs = jax.tree.map(lambda a, b: jnp.where(over, a, b), (mine, their_obs), (theirs, obs))
+        return state, obs, jnp.where(over, reward, -their_reward), over | over_too, jnp.bool_(False)
+
+    return env._replace(id=f"{env.id}/{name}", noise=noise, reset=reset, step=step, turns=False)
+
+
+def at_random(env: CompiledEnv) -> Opponent:
+    """One who makes any move that the mask allows, each with the same probability."""
+    there = mask_of(env.observation_space)
+
+    def move(state: PyTree, obs: Array, uniform: Array) -> Array:
+        return chosen(obs[there] != 0, uniform)
+
+    return Opponent(jax.random.uniform, move)
+
+
+def chosen(allowed: Array, uniform: Array) -> Array:
+    """One of the actions that are allowed, each with the same probability.
+
+    Args:
+        allowed: [A] bool, at least one.
+        uniform: [] in [0, 1).
+
+    Returns:
+        [] int32, from 0.
+    """
+    number = jnp.cumsum(allowed.astype(jnp.int32))  # of those allowed, up to each action
+    place = jnp.minimum((uniform * number[-1]).astype(jnp.int32), number[-1] - 1)
+    return jnp.argmax(number > place).astype(jnp.int32)
+
+
+# What an opponent is called, and the function that makes it for a game.
+OPPONENTS: dict[str, Callable[[CompiledEnv], Opponent]] = {"random": at_random}
