@@ -20,7 +20,7 @@ MAY_IMPORT = {
     "algorithms": {"agent", "errors", "spaces", "ops", "parts"},
     "algorithms/planning": {"errors", "envs.mdp", "algorithms.planning"},  # a model is all that it works on
     "lazy": set(),
-    "envs": {"agent", "errors", "lazy", "spaces", "envs"},
+    "envs": {"agent", "errors", "lazy", "spaces", "envs", "ops.tree_search"},  # by which an opponent moves
     "pictures": {
         "errors",
         "envs",

@@ -167,6 +167,12 @@ class Policy:
             raise BadSetting(f"The policy reads observations of {own}, and those of {env} are {observed}.")
         self.check_actions(acted, env)
 
+    def check_simulates(self, env: Any) -> None:
+        """Raises `BadSetting` unless a policy that plans can go on from the states of a compiled environment."""
+        own: Any = self.spec.simulator
+        if _state_shapes(own) != _state_shapes(env):
+            raise BadSetting(f"The policy plans in {self.env}, whose states are not those of {env.id}.")
+
     def check_actions(self, space: gymnasium.Space, env: str) -> None:
         """Raises `BadSetting` unless its actions suit such a space."""
         own = self.spec.action_space
@@ -243,6 +249,13 @@ def load(path: str | os.PathLike) -> Policy:
     except Exception as error:  # of whatever kind: how an impossible agent fails is not foreseen
         raise BadFile(f"{path} does not describe a policy: {_reason(error)}.") from error
     return Policy(algorithm, spec, tensors.load(path, like), about["env"])
+
+
+def _state_shapes(env: Any) -> PyTree:
+    """The shapes and types of a compiled environment's state."""
+    state = jax.eval_shape(lambda key: env.reset(env.noise(key, ()))[0], jax.random.key(0))
+    leaves, structure = jax.tree.flatten(state)
+    return structure, [(leaf.shape, leaf.dtype) for leaf in leaves]
 
 
 def _policy_state(algorithm: Algorithm, spec: Spec, key: jax.Array) -> PyTree:

@@ -6,8 +6,10 @@ from .making import (
     TWINS as TWINS,
     EnvLike as EnvLike,
     make as make,
+    make_judge as make_judge,
     make_original as make_original,
     make_share as make_share,
+    own_environment as own_environment,
     split as split,
     without_import as without_import,
 )

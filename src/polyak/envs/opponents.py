@@ -1,6 +1,7 @@
 """One side of a game of two players, against an opponent that answers within the step."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -8,7 +9,10 @@ import jax.numpy as jnp
 
 from polyak.agent import Array, Key, PyTree
 from polyak.envs.base import CompiledEnv
+from polyak.ops.tree_search import most_visited, pick, task_of, uct
 from polyak.spaces import mask_of
+
+EXPLORATION, HORIZON = 1.0, 500  # of searches: c of UCB1, and moves after which a rollout counts as a draw
 
 
 class Opponent(NamedTuple):
@@ -70,25 +74,29 @@ def at_random(env: CompiledEnv) -> Opponent:
     there = mask_of(env.observation_space)
 
     def move(state: PyTree, obs: Array, uniform: Array) -> Array:
-        return chosen(obs[there] != 0, uniform)
+        return pick(obs[there] != 0, uniform)
 
     return Opponent(jax.random.uniform, move)
 
 
-def chosen(allowed: Array, uniform: Array) -> Array:
-    """One of the actions that are allowed, each with the same probability.
+def by_search(simulations: int, env: CompiledEnv) -> Opponent:
+    """One who makes the move that so many random rollouts speak for; see `ops.tree_search`."""
+    there, num_actions = mask_of(env.observation_space), int(env.action_space.n)  # type: ignore[attr-defined]
+    task = task_of(env, there, num_actions, 0, 1.0)
 
-    Args:
-        allowed: [A] bool, at least one.
-        uniform: [] in [0, 1).
+    def noise(key: Key, shape: tuple[int, ...]) -> Array:
+        return jax.random.bits(key, (*shape, 2), jnp.uint32)
 
-    Returns:
-        [] int32, from 0.
-    """
-    number = jnp.cumsum(allowed.astype(jnp.int32))  # of those allowed, up to each action
-    place = jnp.minimum((uniform * number[-1]).astype(jnp.int32), number[-1] - 1)
-    return jnp.argmax(number > place).astype(jnp.int32)
+    def move(state: PyTree, obs: Array, words: Array) -> Array:
+        legal, key = obs[there] != 0, jax.random.wrap_key_data(words)
+        tree = uct(task, state, legal, key, simulations=simulations, exploration=EXPLORATION, horizon=HORIZON)
+        return most_visited(tree.visits[0], tree.values[0], legal)
+
+    return Opponent(noise, move)
 
 
 # What an opponent is called, and the function that makes it for a game.
-OPPONENTS: dict[str, Callable[[CompiledEnv], Opponent]] = {"random": at_random}
+OPPONENTS: dict[str, Callable[[CompiledEnv], Opponent]] = {
+    "random": at_random,
+    **{f"mcts-{count}": partial(by_search, count) for count in (100, 1_000, 10_000)},
+}

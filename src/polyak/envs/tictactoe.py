@@ -19,6 +19,7 @@ import numpy as np
 
 from polyak.agent import Array, Key
 from polyak.envs.base import CompiledEnv
+from polyak.envs.games.symmetries import symmetries
 from polyak.envs.opponents import Opponent, against
 from polyak.spaces import AFTERSTATES, MASK, to_rows
 
@@ -159,7 +160,18 @@ def self_play() -> CompiledEnv:
         board, reward, over = move(board, cell)
         return board, row(board), reward, over, jnp.bool_(False)
 
-    return CompiledEnv("tic-tac-toe", SEEN, gymnasium.spaces.Discrete(9), None, noise, reset, step, turns=True)
+    return CompiledEnv(
+        "tic-tac-toe",
+        SEEN,
+        gymnasium.spaces.Discrete(9),
+        None,
+        noise,
+        reset,
+        step,
+        turns=True,
+        observe=row,
+        symmetries=symmetries(SEEN, 9, "square"),
+    )
 
 
 def by_table(moves: np.ndarray) -> Opponent:

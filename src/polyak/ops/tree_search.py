@@ -19,7 +19,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from polyak.agent import Array, Key, PyTree
+from polyak.agent import Array, Key, PyTree, Simulator
 
 MOST_DEPTH = 64  # actions; what lies deeper is played at random
 
@@ -48,10 +48,36 @@ class Task(NamedTuple):
     bounds: tuple[float, float] | None  # of returns, where they are known
 
 
+def task_of(simulator: Simulator, mask: slice | None, num_actions: int, first_action: int, gamma: float) -> Task:
+    """A task in which a simulator is searched.
+
+    Args:
+        simulator: steps it.
+        mask: where an observation says which actions are legal; None where all are, always.
+        num_actions: A.
+        first_action: the number of the first of them.
+        gamma: the discount per step.
+    """
+
+    def step(state: PyTree, action: Array, key: Key) -> tuple[PyTree, Array, Array, Array]:
+        noise = simulator.noise(key, ())
+        state, obs, reward, terminated, truncated = simulator.step(state, action + first_action, noise)
+        legal = jnp.ones(num_actions, bool) if mask is None else obs[mask] != 0
+        return state, legal, reward, terminated | truncated
+
+    return Task(step, *((-gamma, num_actions, (-1.0, 1.0)) if simulator.turns else (gamma, num_actions, None)))
+
+
 def pick(mask: Array, draw: Array) -> Array:
-    """The index of one of the true entries of a mask [A], each as likely as the others, by a number in [0, 1)."""
+    """The index [] int32 of one of the true entries of a mask [A], each as likely as the others.
+
+    Args:
+        mask: bool, at least one of them true.
+        draw: [] uniform in [0, 1).
+    """
     counted = jnp.cumsum(mask)
-    return jnp.argmax(counted > jnp.int32(draw * counted[-1]))
+    place = jnp.minimum(jnp.int32(draw * counted[-1]), counted[-1] - 1)
+    return jnp.argmax(counted > place).astype(jnp.int32)
 
 
 def upper_bounds(visits: Array, values: Array, bounds: Array, exploration: float) -> Array:

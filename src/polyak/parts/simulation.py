@@ -10,7 +10,7 @@ import jax.numpy as jnp
 
 from polyak.agent import Array, Key, Position, PyTree, Simulator, Spec
 from polyak.errors import BadSetting
-from polyak.ops.tree_search import Task, Tree
+from polyak.ops.tree_search import Tree
 from polyak.parts.distributions import RULED_OUT
 from polyak.spaces import mask_of, row_shape
 
@@ -40,19 +40,6 @@ def legal_of(space: gymnasium.Space, obs: Array, num_actions: int) -> Array:
     if where is None:
         return jnp.ones((*obs.shape[: obs.ndim - len(row_shape(space))], num_actions), bool)
     return obs[..., where] != 0
-
-
-def task_of(spec: Spec, simulator: Simulator, gamma: float) -> Task:
-    """What `ops.tree_search` searches in."""
-    space = spec.action_space
-    assert isinstance(space, gymnasium.spaces.Discrete)
-    num_actions, start = int(space.n), int(space.start)
-
-    def step(state: PyTree, action: Array, key: Key) -> tuple[PyTree, Array, Array, Array]:
-        state, obs, reward, terminated, truncated = simulator.step(state, action + start, simulator.noise(key, ()))
-        return state, legal_of(spec.observation_space, obs, num_actions), reward, terminated | truncated
-
-    return Task(step, *((-gamma, num_actions, (-1.0, 1.0)) if simulator.turns else (gamma, num_actions, None)))
 
 
 class Found(NamedTuple):

@@ -7,10 +7,11 @@ import jax
 import jax.numpy as jnp
 
 from polyak.agent import Agent, Array, Key, Position, PyTree, Spec, Step, no_memory
-from polyak.ops.tree_search import most_visited, uct
+from polyak.ops.tree_search import most_visited, task_of, uct
 from polyak.parts import hyper
 from polyak.parts.ranges import Count, NotNegative
-from polyak.parts.simulation import key_of, legal_of, simulator_of, task_of
+from polyak.parts.simulation import key_of, legal_of, simulator_of
+from polyak.spaces import mask_of
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,7 +36,8 @@ class MCTS:
 
     def agent(self, spec: Spec) -> Agent:
         simulator = simulator_of(spec, "MCTS")
-        task = task_of(spec, simulator, self.gamma)
+        num_actions, first_action = int(spec.action_space.n), int(spec.action_space.start)  # type: ignore[attr-defined]
+        task = task_of(simulator, mask_of(spec.observation_space), num_actions, first_action, self.gamma)
 
         def search(state: PyTree, legal: Array, words: Array) -> tuple[Array, Array]:
             tree = uct(
@@ -57,9 +59,9 @@ class MCTS:
             return jax.random.bits(key, (*shape, 2), jnp.uint32)
 
         def act(state: State, carry: PyTree, seen: Position, noise: Array, explore: bool):
-            legal = legal_of(spec.observation_space, seen.obs, task.num_actions)
+            legal = legal_of(spec.observation_space, seen.obs, num_actions)
             action, value = jax.vmap(search)(seen.state, legal, noise)
-            return action + spec.action_space.start, carry, value  # type: ignore[attr-defined]
+            return action + first_action, carry, value
 
         def observe(state: State, block: Step) -> State:
             return State(state.step + block.reward.size)

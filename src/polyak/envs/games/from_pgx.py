@@ -19,6 +19,7 @@ import numpy as np
 
 from polyak.agent import Array, Key, PyTree
 from polyak.envs.base import CompiledEnv
+from polyak.envs.games.symmetries import Symmetry, symmetries
 from polyak.errors import EnvironmentFault
 from polyak.spaces import MASK, in_row
 
@@ -42,6 +43,7 @@ class Game(NamedTuple):
     colour: str | None = None  # the field that says whose turn it is, as `State.player` does
     legal: Callable[[dict[str, Array]], Array] | None = None  # the rules' part -> mask [A], where it tells it at once
     recent: tuple[str, ...] = ()  # histories of which the last `REPEATS` entries are enough
+    symmetry: Symmetry | None = None  # how its board may be turned and mirrored
 
 
 def _connect_four_legal(rules: dict[str, Array]) -> Array:
@@ -53,8 +55,8 @@ def _hex_legal(rules: dict[str, Array]) -> Array:
 
 
 GAMES = {
-    "connect-four": Game("connect_four", {"board": np.int8}, "color", _connect_four_legal),
-    "othello": Game("othello", {"board": np.int8, "passed": np.bool_}, "turn"),
+    "connect-four": Game("connect_four", {"board": np.int8}, "color", _connect_four_legal, symmetry="mirror"),
+    "othello": Game("othello", {"board": np.int8, "passed": np.bool_}, "turn", symmetry="square"),
     "hex": Game("hex", {"board": np.int8, "step_count": np.int8}, legal=_hex_legal),
     "go-9x9": Game(
         "go_9x9",
@@ -66,6 +68,7 @@ GAMES = {
             "ko": np.int8,
             "step_count": np.int16,
         },
+        symmetry="square",
     ),
     "gardner-chess": Game(
         "gardner_chess",
@@ -132,7 +135,16 @@ def make(id: str) -> CompiledEnv:
         return rules.pack(after), see(after), after.rewards[state.player], after.terminated, jnp.bool_(False)
 
     return CompiledEnv(
-        id, space, gymnasium.spaces.Discrete(actions), None, noise, reset, step, turns=True, observe=observe
+        id,
+        space,
+        gymnasium.spaces.Discrete(actions),
+        None,
+        noise,
+        reset,
+        step,
+        turns=True,
+        observe=observe,
+        symmetries=symmetries(space, actions, game.symmetry) if game.symmetry else None,
     )
 
 
