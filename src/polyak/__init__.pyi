@@ -115,6 +115,9 @@ from .algorithms.planning.policy_iteration import (
 from .algorithms.planning.prioritised_sweeping import prioritised_sweeping as prioritised_sweeping
 from .algorithms.planning.value_iteration import value_iteration as value_iteration
 
+# Planning from one state
+from .searching import Search as Search, mcts as mcts
+
 # Parts of algorithms
 from .parts.action_noise import GaussianNoise as GaussianNoise, OrnsteinUhlenbeckNoise as OrnsteinUhlenbeckNoise
 from .parts.exploration import (
@@ -151,4 +154,4 @@ from .pictures.regret import draw_regret as draw_regret
 from .pictures.values import draw_values as draw_values
 
 # What an algorithm of your own is made of
-from .agent import Agent as Agent, Algorithm as Algorithm, Goal as Goal, Spec as Spec, Step as Step
+from .agent import Agent as Agent, Algorithm as Algorithm, Goal as Goal, Position as Position, Spec as Spec, Step as Step, Symmetries as Symmetries

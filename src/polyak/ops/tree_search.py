@@ -43,9 +43,9 @@ class Task(NamedTuple):
 
     step: Callable[[PyTree, Array, Key], tuple[PyTree, Array, Array, Array]]
     """state, action, key -> state, which actions are legal there [A], reward [], whether the episode is over []"""
-    discount: float  # of what follows a step; negative where the other player gains it
+    discount: Array | float  # of what follows a step; negative where the other player gains it
     num_actions: int
-    bounds: tuple[float, float] | None  # of returns, where they are known
+    bounds: tuple[float, float] | None  # of returns, where they are known, as in games
 
 
 def task_of(simulator: Simulator, mask: slice | None, num_actions: int, first_action: int, gamma: float) -> Task:
@@ -65,7 +65,9 @@ def task_of(simulator: Simulator, mask: slice | None, num_actions: int, first_ac
         legal = jnp.ones(num_actions, bool) if mask is None else obs[mask] != 0
         return state, legal, reward, terminated | truncated
 
-    return Task(step, *((-gamma, num_actions, (-1.0, 1.0)) if simulator.turns else (gamma, num_actions, None)))
+    if simulator.turns:
+        return Task(step, -gamma, num_actions, (-1.0, 1.0))
+    return Task(step, gamma, num_actions, None)
 
 
 def pick(mask: Array, draw: Array) -> Array:
@@ -138,7 +140,7 @@ def uct(
     shape = simulations + 1, task.num_actions
     # how much a reward counts for the return of each step [D, D + 1]
     ahead = jnp.arange(most + 1) - jnp.arange(most)[:, None]
-    weights = jnp.where(ahead >= 0, jnp.float32(task.discount) ** jnp.maximum(ahead, 0), 0.0)
+    weights = jnp.where(ahead >= 0, jnp.asarray(task.discount, jnp.float32) ** jnp.maximum(ahead, 0), 0.0)
 
     def simulate(number: Array, tree: Tree) -> Tree:
         of_simulation = jax.random.fold_in(key, number)

@@ -24,6 +24,7 @@ visits throughout a game.
 """
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any, ClassVar, Literal, NamedTuple
 
 import jax
@@ -40,7 +41,7 @@ from polyak.parts.optimise import Adam, polyak_average
 from polyak.parts.ranges import Decay, PositiveShare, Share, Whole
 from polyak.parts.ring import Replay, Ring, take
 from polyak.parts.schedules import linear_schedule
-from polyak.parts.simulation import guided_search, key_of, legal_of, simulator_of
+from polyak.parts.simulation import Found, guided_search, key_of, legal_of, simulator_of
 from polyak.spaces import row_shape
 
 RANKED = 250  # last returns that a new one is ranked among
@@ -88,6 +89,38 @@ class AlphaZero:
     def block_length(self) -> int:
         return self.n_steps
 
+    def planner(self, spec: Spec) -> Callable[["Player", Position, Key, bool], Found]:
+        """The search: (what guides it, positions, key, whether it explores) -> what it found; see `guided_search`."""
+        simulator = simulator_of(spec, "AlphaZero")
+        answers = self._answers(spec, simulator)
+        return guided_search(
+            spec,
+            simulator,
+            lambda player, obs: answers(player.network, obs),
+            -self.gamma if simulator.turns else self.gamma,
+            max(1, self.num_simulations),
+            self.search,
+            self._earned,
+        )
+
+    def _answers(self, spec: Spec, simulator: Simulator) -> Callable[[Any, Array], tuple[Array, Array]]:
+        """(network, observations [..., n]) -> the logits of the moves [..., A], and the values [...]."""
+        encoded = networks.encode(spec.observation_space)
+        is_bounded = simulator.turns or self.ranked_rewards is not None
+
+        def answers(network: Any, obs: Array) -> tuple[Array, Array]:
+            found = network(encoded(obs))
+            value = found[..., -1]
+            return found[..., :-1], jnp.tanh(value) if is_bounded else value
+
+        return answers
+
+    def _earned(self, player: "Player", reward: Array, terminated: Array) -> Array:
+        """The rewards that count."""
+        if self.ranked_rewards is None:
+            return reward
+        return jnp.where(terminated, jnp.where(reward >= player.threshold, 1.0, -1.0), 0.0)
+
     def agent(self, spec: Spec) -> Agent:
         networks.refuse_noisy("AlphaZero", self.network)
         simulator = simulator_of(spec, "AlphaZero")
@@ -96,31 +129,10 @@ class AlphaZero:
         space, num_actions = spec.observation_space, int(spec.action_space.n)  # type: ignore[attr-defined]
         block_size = self.n_steps * spec.num_envs
         discount = -self.gamma if simulator.turns else self.gamma
-        is_bounded = simulator.turns or self.ranked_rewards is not None
-        encoded = networks.encode(space)
+        answers, search = self._answers(spec, simulator), self.planner(spec)
         rule = self.optimizer.rule(self.max_grad_norm)
         ring, ranked = Ring.of(self.buffer_size, block_size), Ring(max(RANKED, block_size), 1)
         symmetric = _symmetries(simulator, self.symmetries)
-
-        def answers(network: Any, obs: Array) -> tuple[Array, Array]:
-            found = network(encoded(obs))
-            value = found[..., -1]
-            return found[..., :-1], jnp.tanh(value) if is_bounded else value
-
-        def earned(player: Player, reward: Array, terminated: Array) -> Array:
-            if self.ranked_rewards is None:
-                return reward
-            return jnp.where(terminated, jnp.where(reward >= player.threshold, 1.0, -1.0), 0.0)
-
-        search = guided_search(
-            spec,
-            simulator,
-            lambda player, obs: answers(player.network, obs),
-            discount,
-            max(1, self.num_simulations),
-            self.search,
-            earned,
-        )
 
         def init(key: Key) -> State:
             network = self.network.init(
@@ -157,7 +169,7 @@ class AlphaZero:
             v_t = jnp.where(last | over, v_next, jnp.roll(extras.value, -1, 0))
             trusts = jnp.roll(extras.random, -1, 0) | over | last  # what was played from there on tells nothing
             found = jax.vmap(returns.lambda_return, (1, 1, 1, 1, None), 1)(
-                earned(state.player, block.reward, block.terminated),
+                self._earned(state.player, block.reward, block.terminated),
                 jnp.where(block.terminated, 0.0, discount),
                 v_t,
                 1.0 - trusts,
