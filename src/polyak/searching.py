@@ -106,6 +106,8 @@ def mcts(
             raise BadSetting(f"{name} is {value}; a search takes at least one.")
     if isinstance(env, MDP) and isinstance(state, int | np.integer):
         state = MDPState(int(state), 0)  # type: ignore[arg-type]
+    if compiled.hidden:
+        raise BadSetting(f"A state of {compiled.id} holds what its players do not see, so that searching it cheats.")
     state = _checked(compiled, state)
     mask, count, start = mask_of(compiled.observation_space), int(space.n), int(space.start)
     obs = compiled.observe(state) if compiled.observe else None
@@ -118,7 +120,7 @@ def mcts(
     if policy is not None:
         tree = _guided(policy, compiled, obs, state, key, simulations)
     else:
-        steps = _Steps(compiled.noise, compiled.reset, compiled.step, compiled.turns)
+        steps = _Steps(compiled.noise, compiled.reset, compiled.step, compiled.turns, compiled.chance)
         search = _searcher(steps, mask and (mask.start, mask.stop), count, start, simulations, horizon)
         tree = search(state, jnp.asarray(legal), key, exploration, gamma)
     return _told(jax.device_get(tree), start, compiled.id)
@@ -155,6 +157,8 @@ class _Steps(NamedTuple):
     reset: Callable
     step: Callable
     turns: bool
+    chance: bool
+    hidden: bool = False
     symmetries: None = None
 
 

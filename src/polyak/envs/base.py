@@ -36,6 +36,10 @@ class CompiledEnv(NamedTuple):
     turns: bool = False
     """Whether each step is a move of the player whose turn it is: the reward is the mover's, and the next observation
     the other player's, so that its value counts with the opposite sign."""
+    chance: bool = False
+    """Of a game of two players: whether cards or dice decide too, so that games begin or go on as the noise has it."""
+    hidden: bool = False
+    """Of a game of two players: whether a state holds what its mover does not see, so that planning with it cheats."""
     observe: Callable[[PyTree], PyTree] | None = None  # state -> obs, where a state is all that is observed
     symmetries: Symmetries | None = None  # of a game, which agents may learn from
 

@@ -26,9 +26,11 @@ class Noise(NamedTuple):
     """The randomness of one step against an opponent."""
 
     opponent: PyTree  # of its move
-    first: Array  # [] int32: among the moves that begin a game, the one that the opponent makes, should one begin here
+    first: (
+        Array  # []: the opponent's first move, should a game begin here; its number, or where chance decides, uniform
+    )
     begins: Array  # [] bool: whether the learner begins instead
-    env: tuple[PyTree, PyTree]  # of the game: the learner's move, and the opponent's
+    env: tuple[PyTree, PyTree, PyTree]  # of the game: the learner's move, the opponent's, and its first one
 
 
 def against(env: CompiledEnv, opponent: Opponent, name: str) -> CompiledEnv:
@@ -38,26 +40,33 @@ def against(env: CompiledEnv, opponent: Opponent, name: str) -> CompiledEnv:
     none begins, so that it must cost little.
 
     Args:
-        env: the game by self-play (`turns`), with a mask of actions, all of whose games begin alike.
+        env: the game by self-play (`turns`), with a mask of actions.
         opponent: who answers.
         name: what it is called.
     """
-    start, seen = env.reset(jax.tree.map(jnp.asarray, env.noise(jax.random.key(0), ())))
     there = mask_of(env.observation_space)
-    (opening,) = jnp.nonzero(seen[there])  # the moves that begin a game
-    none = env.noise(jax.random.key(0), ())
-    opened = jax.jit(jax.vmap(env.step, (None, 0, None)))(start, opening, none)[:2]  # what is there after each
+    if not env.chance:  # all games begin alike
+        nothing = env.noise(jax.random.key(0), ())
+        start, seen = env.reset(nothing)
+        (opening,) = jnp.nonzero(seen[there])  # the moves that begin a game
+        opened = jax.jit(jax.vmap(env.step, (None, 0, None)))(start, opening, nothing)[:2]  # what is there after each
 
     def noise(key: Key, shape: tuple[int, ...]) -> Noise:
         move_key, first_key, coin_key = jax.random.split(key, 3)
-        game = tuple(env.noise(jax.random.fold_in(key, place), shape) for place in range(2))
-        first = jax.random.randint(first_key, shape, 0, len(opening))
-        return Noise(opponent.noise(move_key, shape), first, jax.random.bernoulli(coin_key, shape=shape), game)
+        first = jax.random.uniform(first_key, shape)
+        if not env.chance:
+            first = jax.random.randint(first_key, shape, 0, len(opening))
+        own = [env.noise(jax.random.fold_in(key, place), shape) for place in range(3)]
+        coin = jax.random.bernoulli(coin_key, shape=shape)
+        return Noise(opponent.noise(move_key, shape), first, coin, (own[0], own[1], own[2]))
 
     def reset(noise: Noise) -> tuple[PyTree, Array]:
-        return jax.tree.map(
-            lambda fresh, begun: jnp.where(noise.begins, fresh, begun[noise.first]), (start, seen), opened
-        )
+        if env.chance:
+            fresh = env.reset(noise.env[0])
+            begun = env.step(fresh[0], pick(fresh[1][there] != 0, noise.first), noise.env[2])[:2]
+        else:
+            fresh, begun = (start, seen), jax.tree.map(lambda leaf: leaf[noise.first], opened)
+        return jax.tree.map(lambda a, b: jnp.where(noise.begins, a, b), fresh, begun)
 
     def step(state: PyTree, action: Array, noise: Noise):
         mine, their_obs, reward, over, _ = env.step(state, action, noise.env[0])

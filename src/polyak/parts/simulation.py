@@ -22,7 +22,7 @@ def simulator_of(spec: Spec, name: str) -> Simulator:
     """The simulator of a task, for an algorithm of that name.
 
     Raises:
-        BadSetting: there is none, or actions cannot be counted.
+        BadSetting: there is none, actions cannot be counted, or a state holds what its player does not see.
     """
     if spec.simulator is None:
         raise BadSetting(
@@ -31,6 +31,8 @@ def simulator_of(spec: Spec, name: str) -> Simulator:
         )
     if not isinstance(spec.action_space, gymnasium.spaces.Discrete):
         raise BadSetting(f"{name} needs actions that can be counted (Discrete), not {spec.action_space}.")
+    if spec.simulator.hidden:
+        raise BadSetting(f"{name} plans on the state of a game, which holds what players do not see: it would cheat.")
     return spec.simulator
 
 

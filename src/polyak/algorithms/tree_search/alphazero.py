@@ -124,6 +124,8 @@ class AlphaZero:
     def agent(self, spec: Spec) -> Agent:
         networks.refuse_noisy("AlphaZero", self.network)
         simulator = simulator_of(spec, "AlphaZero")
+        if simulator.chance:
+            raise BadSetting("AlphaZero's tree has one position for each move, and chance would make it many.")
         if simulator.turns and self.ranked_rewards is not None:
             raise BadSetting("Ranked rewards are for one player alone; in a game of two leave ranked_rewards out.")
         space, num_actions = spec.observation_space, int(spec.action_space.n)  # type: ignore[attr-defined]

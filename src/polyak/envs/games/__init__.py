@@ -5,6 +5,7 @@ from functools import cache, partial
 
 from polyak.envs.base import CompiledEnv
 from polyak.envs.games import from_pgx
+from polyak.envs.games.positions import Positions as Positions, connect_four_positions as connect_four_positions
 from polyak.envs.opponents import OPPONENTS, against
 
 

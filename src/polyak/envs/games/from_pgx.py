@@ -6,8 +6,13 @@ each of pgx's steps. A mask of actions that is costly to find is kept as bits.
 
 Player 0 begins. pgx's own limits are rules here as there: a game that reaches one has `terminated`, with the result
 that stands on the board (chess after 512 moves, Gardner chess after 256: a draw; Go after 162: counted).
+
+Players alternate in every game. Where the rules let one move twice (a turn of backgammon is up to four moves, and each
+round of Leduc poker begins with the same player), the other must *wait* in between, which is one more action, the last.
+Rewards of poker are chips, of backgammon points; of all other games 1, 0 and -1.
 """
 
+import math
 from collections.abc import Callable
 from functools import cache
 from typing import Any, NamedTuple
@@ -24,6 +29,7 @@ from polyak.errors import EnvironmentFault
 from polyak.spaces import MASK, in_row
 
 REPEATS = 109  # positions: a game ends 100 after a move that cannot be undone, and repeats are shown of the last 8
+CHECKERS = 15  # of each player of backgammon
 
 
 class State(NamedTuple):
@@ -33,6 +39,7 @@ class State(NamedTuple):
     over: Array  # [] bool; a game that is over stays as it is, and its steps are worth 0
     legal: PyTree  # [ceil(A / 8)] uint8, a bit for each action; () where the rules' part tells it at once
     rules: dict[str, Array]  # what pgx's rules need besides, by its names
+    waits: PyTree = ()  # [] bool, whether the other one must wait before `player` moves again; () where none ever must
 
 
 class Game(NamedTuple):
@@ -44,6 +51,9 @@ class Game(NamedTuple):
     legal: Callable[[dict[str, Array]], Array] | None = None  # the rules' part -> mask [A], where it tells it at once
     recent: tuple[str, ...] = ()  # histories of which the last `REPEATS` entries are enough
     symmetry: Symmetry | None = None  # how its board may be turned and mirrored
+    chance: bool = False  # see `CompiledEnv`
+    hidden: bool = False  # the same
+    waits: bool = False  # whether one may move twice
 
 
 def _connect_four_legal(rules: dict[str, Array]) -> Array:
@@ -98,7 +108,37 @@ GAMES = {
         "color",
         recent=("hash_history",),
     ),
+    "kuhn-poker": Game(
+        "kuhn_poker", {"cards": np.int8, "last_action": np.int8, "pot": np.int8}, chance=True, hidden=True
+    ),
+    "leduc-poker": Game(
+        "leduc_holdem",
+        {
+            "cards": np.int8,
+            "chips": np.int8,
+            "first_player": np.int8,
+            "last_action": np.int8,
+            "raise_count": np.int8,
+            "round": np.int8,
+        },
+        chance=True,
+        hidden=True,
+        waits=True,
+    ),
+    "backgammon": Game(
+        "backgammon",
+        {"board": np.int8, "dice": np.int8, "playable_dice": np.int8, "played_dice_num": np.int8},
+        chance=True,
+        waits=True,
+    ),
 }
+
+
+class Chance(NamedTuple):
+    """The randomness of one step of a game with cards or dice."""
+
+    deal: State  # how a fresh game begins, should one begin here
+    roll: Key  # of the dice
 
 
 @cache  # what is made once is compiled once, however many copies are played
@@ -110,49 +150,86 @@ def make(id: str) -> CompiledEnv:
     """
     game = GAMES[id]
     rules = rules_of(game)
-    planes = rules.first.observation
-    kind, high = (np.int8, 1) if planes.dtype == np.bool_ else (np.float32, 1.0)
-    observed = gymnasium.spaces.Box(kind(0), kind(high), planes.shape, kind)
-    actions = len(rules.first.legal_action_mask)
-    space = gymnasium.spaces.Dict({"observation": observed, MASK: gymnasium.spaces.MultiBinary(actions)})
-    start = rules.pack(rules.first)
+    env, first = rules.env, rules.first
+    moves = len(first.legal_action_mask)
+    space = gymnasium.spaces.Dict(
+        {"observation": _box(first.observation), MASK: gymnasium.spaces.MultiBinary(moves + game.waits)}
+    )
+    start = rules.pack(first)
 
-    def see(state: Any) -> Array:
-        return in_row(space, {"observation": state.observation, MASK: state.legal_action_mask})
+    def see(state: Any, waits: PyTree) -> Array:
+        """The row of the player to move, or to wait."""
+        planes, mask = state.observation, state.legal_action_mask
+        if game.waits:
+            planes = jnp.where(waits, env._observe(state, 1 - state.current_player), planes)
+            mask = jnp.append(mask & (~waits | state.terminated), waits | state.terminated)
+        return in_row(space, {"observation": planes, MASK: mask})
 
     def observe(state: State) -> Array:
         whole = rules.unpack(state)
-        return see(whole.replace(observation=rules.env.observe(whole)))
+        return see(whole.replace(observation=env.observe(whole)), state.waits)
 
-    def noise(key: Key, shape: tuple[int, ...]) -> Array:
-        return jnp.zeros(shape)  # nothing is left to chance
+    def noise(key: Key, shape: tuple[int, ...]) -> PyTree:
+        if not game.chance:
+            return jnp.zeros(shape)
+        deal_key, roll_key = jax.random.split(key)
+        deals = jax.vmap(lambda key: rules.pack(rules.begin(key)))(jax.random.split(deal_key, math.prod(shape)))
+        deals = jax.tree.map(lambda leaf: leaf.reshape(*shape, *leaf.shape[1:]), deals)
+        return Chance(deals, jax.random.split(roll_key, shape))
 
-    def reset(noise: Array) -> tuple[State, Array]:
-        return start, see(rules.first)
+    def reset(noise: PyTree) -> tuple[State, Array]:
+        if not game.chance:
+            return start, see(first, ())
+        begun = rules.unpack(noise.deal)
+        return noise.deal, see(begun.replace(observation=env.observe(begun)), noise.deal.waits)
 
-    def step(state: State, action: Array, noise: Array):
-        after = rules.env.step(rules.unpack(state), action)
-        return rules.pack(after), see(after), after.rewards[state.player], after.terminated, jnp.bool_(False)
+    def step(state: State, action: Array, noise: PyTree):
+        before = rules.unpack(state)
+        after = env.step(before, action, noise.roll if game.chance else None)
+        moved = rules.pack(after)
+        reward = after.rewards[state.player]
+        if game.waits:  # either it is a move and one is made, or it is not and none is
+            wrong = (state.waits != (action == moves)) & ~state.over
+            moved = jax.tree.map(lambda a, b: jnp.where(state.waits | wrong, a, b), state, moved)
+            waits = ~state.waits & (after.current_player == before.current_player) & ~moved.over
+            moved = moved._replace(over=moved.over | wrong, waits=waits & ~wrong)
+            reward = jnp.where(wrong, env._illegal_action_penalty, jnp.where(state.waits, 0.0, reward))
+            after = rules.unpack(moved)
+            after = after.replace(observation=env.observe(after))
+        return moved, see(after, moved.waits), reward, after.terminated, jnp.bool_(False)
 
+    actions = gymnasium.spaces.Discrete(moves + game.waits)
     return CompiledEnv(
         id,
         space,
-        gymnasium.spaces.Discrete(actions),
+        actions,
         None,
         noise,
         reset,
         step,
         turns=True,
+        chance=game.chance,
+        hidden=game.hidden,
         observe=observe,
-        symmetries=symmetries(space, actions, game.symmetry) if game.symmetry else None,
+        symmetries=symmetries(space, moves, game.symmetry) if game.symmetry else None,
     )
+
+
+def _box(seen: Array) -> gymnasium.spaces.Box:
+    """The space of what a player observes: planes of 0 and 1, shares, or checkers and dice."""
+    if seen.dtype == np.bool_:
+        return gymnasium.spaces.Box(np.int8(0), np.int8(1), seen.shape, np.int8)
+    if seen.dtype == np.float32:
+        return gymnasium.spaces.Box(0.0, 1.0, seen.shape, np.float32)
+    return gymnasium.spaces.Box(np.int8(-CHECKERS), np.int8(CHECKERS), seen.shape, np.int8)
 
 
 class Rules(NamedTuple):
     """A pgx game, and the way from its states to ours and back."""
 
     env: Any  # pgx.Env
-    first: Any  # pgx.State, where player 0 begins
+    first: Any  # pgx.State, how games begin that all begin alike
+    begin: Callable[[Key], Any]  # how one begins that chance decides; player 0 begins
     pack: Callable[[Any], State]
     unpack: Callable[[State], Any]  # all but observation and rewards is there again
 
@@ -165,8 +242,9 @@ def rules_of(game: Game) -> Rules:
         raise EnvironmentFault("pgx is not installed; `pip install polyak[games]` brings it.") from None
 
     env = pgx.make(game.pgx_id)
-    first: Any = env.init(jax.random.key(0))
-    nested = hasattr(first, "_x")  # most games keep what their rules need in a part of its own
+    nested = hasattr(
+        jax.eval_shape(env.init, jax.random.key(0)), "_x"
+    )  # most keep what rules need in a part of its own
     names = {name: name if nested else f"_{name}" for name in (*game.kept, *filter(None, [game.colour]))}
 
     def part(state: Any) -> Any:
@@ -176,32 +254,38 @@ def rules_of(game: Game) -> Rules:
         fields = {names[name]: value for name, value in rules.items()}
         return state.replace(_x=state._x._replace(**fields)) if nested else state.replace(**fields)
 
-    first = jax.tree.map(jnp.asarray, first).replace(current_player=jnp.int32(0))
-    if hasattr(first, "_player_order"):
-        first = first.replace(_player_order=jnp.arange(2))
-    first = changed(first, {name: getattr(part(first), names[name])[:REPEATS] for name in game.recent})
-    first = first.replace(observation=env.observe(first))
+    def begin(key: Key) -> Any:
+        state: Any = env.init(key)
+        zero = {name: jnp.int32(0) for name in ("current_player", "_first_player") if hasattr(state, name)}
+        state = state.replace(**zero)
+        if hasattr(state, "_player_order"):
+            state = state.replace(_player_order=jnp.arange(2))
+        state = changed(state, {name: getattr(part(state), names[name])[:REPEATS] for name in game.recent})
+        return jax.tree.map(jnp.asarray, state.replace(observation=env.observe(state)))
+
+    first = jax.jit(begin)(jax.random.key(0))  # one program in place of many small ones
     kinds = {name: getattr(part(first), names[name]).dtype for name in names}
-    actions = len(first.legal_action_mask)
+    moves = len(first.legal_action_mask)
 
     def pack(state: Any) -> State:
         kept = {name: getattr(part(state), names[name]).astype(kind) for name, kind in game.kept.items()}
         legal = jnp.packbits(state.legal_action_mask) if game.legal is None else ()
-        return State(state.current_player.astype(jnp.int8), state.terminated, legal, kept)
+        waits = jnp.bool_(False) if game.waits else ()
+        return State(state.current_player.astype(jnp.int8), state.terminated, legal, kept, waits)
 
     def unpack(state: State) -> Any:
         rules = {name: value.astype(kinds[name]) for name, value in state.rules.items()}
         if game.colour:
             rules[game.colour] = state.player.astype(kinds[game.colour])
         if game.legal is None:
-            legal = jnp.unpackbits(state.legal, count=actions).astype(bool)
+            legal = jnp.unpackbits(state.legal, count=moves).astype(bool)
         else:
             legal = game.legal(state.rules) | state.over
         whole = changed(first, rules).replace(
             current_player=state.player.astype(jnp.int32), terminated=state.over, legal_action_mask=legal
         )
-        if hasattr(part(whole), "legal_action_mask"):  # chess keeps it twice
+        if nested and hasattr(whole._x, "legal_action_mask"):  # chess keeps it twice
             whole = whole.replace(_x=whole._x._replace(legal_action_mask=legal))
         return whole
 
-    return Rules(env, first, pack, unpack)
+    return Rules(env, first, begin, pack, unpack)
