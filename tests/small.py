@@ -13,6 +13,7 @@ import numpy as np
 
 from polyak.agent import Algorithm, Spec
 from polyak.algorithms import ALGORITHMS
+from polyak.envs import make
 from polyak.errors import BadSetting
 from polyak.settings import build
 
@@ -91,6 +92,10 @@ SMALL: dict[str, dict[str, Any]] = {
     | MEMORY
     | {"gradient_steps": 2, "batch_size": 16, "network": "mlp:16+gru:16"},
     "deep-cem": ACTOR_CRITIC | {"session_length": 16, "batch_size": 8, "n_epochs": 4},
+    "alphazero": RATE
+    | MLP
+    | BLOCKS
+    | {"num_simulations": 8, "buffer_size": 2_000, "batch_size": 64, "gradient_steps": 8, "average": 0.9},
     "linucb": {"alpha": 2.0},  # the rewards of the known world are not linear, so that bounds must be wide
     "neural-linear": {
         "learning_rate": 1e-2,
@@ -101,6 +106,9 @@ SMALL: dict[str, dict[str, Any]] = {
         "network": "mlp:16",
     },
 }
+
+# What learns nothing, and is tested beside its equations alone.
+ONLY_PLANS = ("mcts",)
 
 # What is left to `make test-all`: SAC goes the same way through the code, and each of these takes half a minute to
 # compile.
@@ -138,6 +146,7 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "gradient-bandit, no baseline": ("gradient-bandit", {"baseline": False, "learning_rate": "1:0.1"}),
     "thompson-sampling, normal": ("thompson-sampling", {"prior": "normal"}),
     "ppo, penalised": ("ppo", {"kl_coef": 1.0, "target_kl": 0.01}),
+    "alphazero, upper bounds": ("alphazero", {"tree_policy": "puct", "trace_lambda": 0.9}),
     "deep-cem, none kept": ("deep-cem", {"keep_rounds": 0, "normalize_observation": True, "ent_coef": 0.01}),
 }
 
@@ -172,11 +181,19 @@ def few_envs(algorithm: Algorithm) -> int:
 
 def suits(algorithm: Algorithm, world: str) -> bool:
     """Whether an algorithm takes what a world shows, and is taken by it."""
+    spec = Spec(*WORLDS[world], few_envs(algorithm), None, 1_000)
+    if plans(algorithm):
+        spec = spec._replace(simulator=make(world))
     try:
-        algorithm.agent(Spec(*WORLDS[world], few_envs(algorithm), None, 1_000))
+        algorithm.agent(spec)
     except BadSetting:
         return False
     return True
+
+
+def plans(algorithm: Algorithm) -> bool:
+    """Whether its agents see a `Position`, so that it is only had in compiled environments."""
+    return getattr(algorithm, "plans", False)
 
 
 def world_of(algorithm: Algorithm) -> str:

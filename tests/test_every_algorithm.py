@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import polyak
-from polyak.agent import Agent, Algorithm, Goal, Spec, Step, published
+from polyak.agent import Agent, Algorithm, Goal, Position, Spec, Step, published
 from polyak.algorithms import ALGORITHMS
 from polyak.divergence import OF_EPISODES, not_finite
 from polyak.engines.common import drawn_together
@@ -27,10 +27,13 @@ from tests import small
 from tests.engines.runs import SameNoise, assert_close, assert_equal, learner_of, parameters_of, run
 
 # One case after the other, so that its programs are compiled once and then let go.
-ONES = [pytest.param(case, marks=[pytest.mark.slow] * (case in small.SLOW)) for case in ALGORITHMS]
+LEARNING = [case for case in ALGORITHMS if case not in small.ONLY_PLANS]
+ONES = [pytest.param(case, marks=[pytest.mark.slow] * (case in small.SLOW)) for case in LEARNING]
 VARIANTS = [pytest.param(case, marks=pytest.mark.slow) for case in small.VARIANTS]
+HOSTED = [one for one in (*ONES, *VARIANTS) if not small.plans(small.algorithm(one.values[0]))]
 EVERY = pytest.mark.parametrize("case", ONES, scope="module")
 EVERY_CASE = pytest.mark.parametrize("case", [*ONES, *VARIANTS], scope="module")
+EVERY_HOSTED_CASE = pytest.mark.parametrize("case", HOSTED, scope="module")
 once_a_case = lru_cache(maxsize=1)
 
 
@@ -124,6 +127,8 @@ class Made(NamedTuple):
     @classmethod
     def of(cls, algorithm: Algorithm, env: CompiledEnv, num_envs: int) -> "Made":
         spec = Spec(env.observation_space, env.action_space, num_envs, env.max_episode_steps, STEPS, env.goal)
+        if small.plans(algorithm):
+            spec = spec._replace(simulator=env)
         return cls(algorithm, env, spec, algorithm.agent(spec))
 
     def compiled(self, batched: bool = False) -> CompiledEngine:
@@ -167,6 +172,13 @@ def places(env: CompiledEnv):
     return jnp.stack([env.reset(jnp.int32(place))[1] for place in range(4)])
 
 
+def shown(algorithm: Algorithm, env: CompiledEnv, obs):
+    """What an agent is shown in each of the four: observations, or positions if it plans."""
+    if not small.plans(algorithm):
+        return obs
+    return Position(obs, jax.vmap(env.reset)(jnp.arange(4, dtype=jnp.int32))[0])
+
+
 def members(env: CompiledEnv, obs):
     """Observations as users give them."""
     space = env.observation_space
@@ -181,7 +193,8 @@ def test_the_known_values_and_the_best_actions_are_learnt(case):
     algorithm, env, _, agent = made(case)
     state, metrics = learnt(case)
     prediction = hasattr(algorithm, "policy")  # that of chance
-    action = np.asarray(agent.act(state, agent.start(4), places(env), (), False)[0])
+    noise = agent.noise(jax.random.key(0), (4,))
+    action = np.asarray(agent.act(state, agent.start(4), shown(algorithm, env, places(env)), noise, False)[0])
     if env.id == "known bandit":
         assert action.tolist() == [1] * 4
         if hasattr(state, "q"):
@@ -211,7 +224,7 @@ def values_of(algorithm, state, env):
     return None
 
 
-@EVERY_CASE
+@EVERY_HOSTED_CASE
 def test_both_engines_make_the_same_run(case):
     assert assert_same_run(compiled(case), host(case)) > 0  # an end of an episode was among the steps
 
@@ -234,6 +247,8 @@ def assert_same_run(compiled, host):
 @EVERY_CASE
 @pytest.mark.parametrize("engine", [compiled, host], ids=["compiled", "host"])
 def test_a_run_depends_on_its_seed_and_not_on_the_size_of_its_chunks(engine, case):
+    if engine is host and small.plans(made(case).algorithm):
+        pytest.skip("it plans, which takes a compiled environment")
     whole, pieces, other = (
         run(engine(case), seed, fills=(), trains=trains)[0]
         for seed, trains in ((5, (4, 3)), (5, (1, 2, 4)), (6, (4, 3)))
@@ -244,7 +259,7 @@ def test_a_run_depends_on_its_seed_and_not_on_the_size_of_its_chunks(engine, cas
     assert any((a != b).any() for a, b in learnt)
 
 
-@EVERY_CASE
+@EVERY_HOSTED_CASE
 def test_no_program_is_compiled_twice(case):
     for engine in (compiled(case), host(case)):
         run(engine, 0, fills=(), trains=(4, 1, 3))
@@ -262,12 +277,15 @@ def test_a_saved_policy_acts_as_the_agent_does_and_holds_no_more_than_acting_nee
     state = run(compiled(case), 0, fills=(), trains=(4,))[0].agent
     policy = polyak.Policy(algorithm, spec, agent.policy(state), env.id)
     policy.save(tmp_path / "p")
-    loaded = polyak.load(tmp_path / "p")
+    loaded = polyak.load(tmp_path / "p", env if policy.plans else None)
     assert loaded.algorithm == algorithm and loaded.spec == spec._replace(goal=None)
     obs = places(env)
-    seen = members(env, obs)
+    seen = shown(algorithm, env, members(env, obs))
     np.testing.assert_array_equal(loaded(seen), policy(seen))
-    action = agent.act(state, agent.start(4), obs, (), False)[0]  # uncompiled, one operation after the other
+    noise = agent.noise(jax.random.key(0), (4,))
+    action = agent.act(state, agent.start(4), shown(algorithm, env, obs), noise, False)[
+        0
+    ]  # uncompiled, one operation after the other
     np.testing.assert_allclose(loaded(seen), action, rtol=1e-5, atol=1e-7)
     assert not {"optimiser", "replay", "target", "rewards"} & {
         name for name in type(loaded.state)._fields if jax.tree.leaves(getattr(loaded.state, name))
@@ -279,20 +297,20 @@ def test_what_is_published_acts_and_computes_gradients_as_the_whole_state_does(c
     """Bit for bit; of agents that act with copies of a learner, as the learner does, which is what they publish."""
     _, _, spec, agent = made(case)
     loop = run(compiled(case), 0, fills=(), trains=(4,))[0]
-    state, shown = learner_of(loop.agent), published(agent, loop.agent)
+    state, public = learner_of(loop.agent), published(agent, loop.agent)
     noise = agent.noise(jax.random.key(1), (spec.num_envs,))
-    inputs = loop.carry, loop.obs, noise
+    inputs = loop.carry, Position(loop.obs, loop.env) if small.plans(made(case).algorithm) else loop.obs, noise
     act = jax.jit(lambda state, *inputs: agent.act(state, *inputs, True))
     chosen = action, _, extras = act(state, *inputs)
-    assert_equal(act(shown, *inputs), chosen)
-    assert not jax.tree.leaves([getattr(shown, name, ()) for name in ("optimiser", "replay", "search")])
+    assert_equal(act(public, *inputs), chosen)
+    assert not jax.tree.leaves([getattr(public, name, ()) for name in ("optimiser", "replay", "search")])
     if agent.gradient is not None:
         paid, never = jnp.ones(spec.num_envs), jnp.zeros(spec.num_envs, bool)
         step = Step(loop.obs, action, paid, never, never, loop.obs, extras)
         length, key = made(case).algorithm.block_length, jax.random.key(2)
         block = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (length, *leaf.shape)), step)
         gradient = jax.jit(agent.gradient)
-        assert_equal(gradient(shown, block, key), gradient(state, block, key))
+        assert_equal(gradient(public, block, key), gradient(state, block, key))
 
 
 # What else than the bad reward moves on: planning does, and the weight of a penalty on a policy that stands still.
@@ -314,7 +332,7 @@ class Poisoned:
         return outcome._replace(reward=reward)
 
 
-@EVERY_CASE
+@EVERY_HOSTED_CASE
 @pytest.mark.parametrize("reward", [np.inf, -np.inf, np.nan, 3e38])
 def test_an_update_that_would_spoil_what_was_learnt_is_not_made(reward, case):
     for all_of_them in (False, True):
@@ -381,7 +399,7 @@ def test_learning_moves_what_is_learnt_and_filling_does_not(case):
 
 
 @pytest.mark.slow
-@EVERY_CASE
+@EVERY_HOSTED_CASE
 def test_both_engines_make_the_same_run_in_a_world_of_gymnasiums(case):
     # so that tables change before the first reward, and episodes end within a session
     algorithm = small.algorithm(case, initial_value=1.0, session_length=16)

@@ -154,4 +154,12 @@ from .pictures.regret import draw_regret as draw_regret
 from .pictures.values import draw_values as draw_values
 
 # What an algorithm of your own is made of
-from .agent import Agent as Agent, Algorithm as Algorithm, Goal as Goal, Position as Position, Spec as Spec, Step as Step, Symmetries as Symmetries
+from .agent import (
+    Agent as Agent,
+    Algorithm as Algorithm,
+    Goal as Goal,
+    Position as Position,
+    Spec as Spec,
+    Step as Step,
+    Symmetries as Symmetries,
+)

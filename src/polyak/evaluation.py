@@ -15,6 +15,7 @@ from polyak.spaces import from_rows, has_parts, row_shape, to_rows
 if TYPE_CHECKING:
     from polyak.envs import EnvLike
     from polyak.envs.from_gymnasium import GymnasiumVector
+    from polyak.policy import Policy
 
 MANY = 50  # environments that are open at once, where that costs next to nothing
 FEW = 8  # elsewhere

@@ -15,7 +15,7 @@ import numpy as np
 from polyak import settings
 from polyak.agent import Algorithm, Position, PyTree, Spec
 from polyak.engines.common import choose
-from polyak.envs import own_environment
+from polyak.envs import CompiledEnv, own_environment
 from polyak.errors import BadFile, BadSetting, Error, printable
 from polyak.runs import tensors
 from polyak.runs.documents import mapping, maybe, one_of, record, setting, text, whole
@@ -220,8 +220,12 @@ class Policy:
         tensors.save(Path(path), self.state, about)
 
 
-def load(path: str | os.PathLike) -> Policy:
+def load(path: str | os.PathLike, env: CompiledEnv | None = None) -> Policy:
     """Reads a policy that `Policy.save` wrote. The file holds numbers and names of polyak's own, and runs no code.
+
+    Args:
+        path: the file.
+        env: of a policy that plans, the environment that it plans in, where that is one of your own.
 
     Raises:
         BadFile: it is missing, damaged, or not a policy of this version of polyak.
@@ -242,7 +246,7 @@ def load(path: str | os.PathLike) -> Policy:
             raise ValueError(f"its file is too small for {states:,} states and {actions:,} actions")
         spec = Spec(observed, acted, about["num_envs"], about["max_episode_steps"], about["total_steps"])
         if getattr(algorithm, "plans", False):
-            spec = spec._replace(simulator=own_environment(about["env"]))
+            spec = spec._replace(simulator=env or own_environment(about["env"]))
         like = jax.eval_shape(partial(_policy_state, algorithm, spec), jax.random.key(0))
     except Error as error:
         raise BadFile(f"{path} does not describe a policy that can be: {_reason(error)}.") from error

@@ -60,7 +60,9 @@ class Search:
     def __str__(self) -> str:
         tried = np.flatnonzero(self.visits)
         order = tried[np.argsort(-self.visits[tried], kind="stable")][:8]
-        rows = [f"{action + self.first_action:6} {self.visits[action]:8,} {self.values[action]:+8.3f}" for action in order]
+        rows = [
+            f"{action + self.first_action:6} {self.visits[action]:8,} {self.values[action]:+8.3f}" for action in order
+        ]
         line = " ".join(map(str, self.line))
         return "\n".join(["action   visits    value", *rows, f"best play: {line}"])
 

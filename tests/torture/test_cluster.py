@@ -58,8 +58,15 @@ def kill(process):
 
 
 def last_step(folder):
-    with contextlib.closing(sqlite3.connect(f"file:{folder / 'metrics.sqlite'}?mode=ro", uri=True)) as database:
-        return database.execute("SELECT max(step) FROM metrics").fetchone()[0] or 0
+    """The newest that was measured; 0 where nothing was, or where a process that was killed just now made the table."""
+    for _ in range(20):
+        with (
+            contextlib.suppress(sqlite3.OperationalError),
+            contextlib.closing(sqlite3.connect(f"file:{folder / 'metrics.sqlite'}?mode=ro", uri=True)) as database,
+        ):
+            return database.execute("SELECT max(step) FROM metrics").fetchone()[0] or 0
+        time.sleep(0.1)
+    return 0
 
 
 @pytest.fixture(scope="module")

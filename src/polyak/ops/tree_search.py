@@ -186,7 +186,9 @@ def uct(
             tree.children.at[last].set(jnp.where(is_new, number + 1, tree.children[last])),
             tree.visits.at[end.nodes, end.actions].add(1, mode="drop"),
             tree.totals.at[end.nodes, end.actions].add(returns, mode="drop"),
-            tree.bounds if task.bounds else jnp.stack([jnp.min(seen, initial=tree.bounds[0]), jnp.max(seen, initial=tree.bounds[1])]),
+            tree.bounds
+            if task.bounds
+            else jnp.stack([jnp.min(seen, initial=tree.bounds[0]), jnp.max(seen, initial=tree.bounds[1])]),
         )
 
     bounds = jnp.array(task.bounds or (jnp.inf, -jnp.inf), jnp.float32)

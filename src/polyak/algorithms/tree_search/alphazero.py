@@ -39,7 +39,7 @@ from polyak.parts import hyper, networks
 from polyak.parts.distributions import RULED_OUT
 from polyak.parts.optimise import Adam, polyak_average
 from polyak.parts.ranges import Decay, PositiveShare, Share, Whole
-from polyak.parts.ring import Replay, Ring, take
+from polyak.parts.ring import Ring, take
 from polyak.parts.schedules import linear_schedule
 from polyak.parts.simulation import Found, guided_search, key_of, legal_of, simulator_of
 from polyak.spaces import row_shape
@@ -60,14 +60,14 @@ class AlphaZero:
 
     num_simulations: Whole = 32
     """Positions that each search looks at; 0 asks the network alone, once it has learnt."""
-    search: Literal["gumbel", "puct"] = "gumbel"
+    tree_policy: Literal["gumbel", "puct"] = "gumbel"
     """What guides it: sequential halving of sampled moves (gumbel), or upper confidence bounds (puct)."""
     random_moves: Share = 0.15
     """Share of the moves that are drawn among all legal ones while it learns; without them self-play may collapse."""
     symmetries: bool = True
     """Whether positions are learnt from as they are and turned and mirrored, where the game allows it."""
     ranked_rewards: PositiveShare | None = None
-    """For one player, rewarded at the end: an episode is won whose return is at least this quantile of the last ones."""
+    """For one player, rewarded at the end: an episode is won if its return is at least this quantile of the last."""
     learning_rate: hyper.LearningRate = 1e-3
     anneal_learning_rate: hyper.AnnealLearningRate = True
     n_steps: hyper.BlockSteps = 32
@@ -99,7 +99,7 @@ class AlphaZero:
             lambda player, obs: answers(player.network, obs),
             -self.gamma if simulator.turns else self.gamma,
             max(1, self.num_simulations),
-            self.search,
+            self.tree_policy,
             self._earned,
         )
 
@@ -137,13 +137,13 @@ class AlphaZero:
         symmetric = _symmetries(simulator, self.symmetries)
 
         def init(key: Key) -> State:
-            network = self.network.init(
+            parameters = self.network.init(
                 key, space, num_actions + 1, networks.orthogonal(2**0.5), networks.orthogonal(0.01)
             )
             example = Example(jnp.zeros(row_shape(space)), jnp.zeros(num_actions), jnp.float32(0))
             games = ranked.init(jnp.float32(0)) if self.ranked_rewards is not None else ()
-            player = Player(network, jnp.float32(0) if self.ranked_rewards is not None else ())
-            return State(network, player, rule.init(network), ring.init(example), games, jnp.int32(0))
+            player = Player(parameters, jnp.float32(0) if self.ranked_rewards is not None else ())
+            return State(parameters, player, rule.init(parameters), ring.init(example), games, jnp.int32(0))
 
         def noise(key: Key, shape: tuple[int, ...]) -> Noise:
             word_key, coin_key, draw_key = jax.random.split(key, 3)
@@ -203,22 +203,22 @@ class AlphaZero:
                 learning_rate = linear_schedule(state.step - block_size, self.learning_rate, 0.0, spec.total_steps)
 
             def gradient_step(carry: tuple[PyTree, PyTree, PyTree], key: Key):
-                network, average, moments = carry
+                parameters, average, moments = carry
                 draw_key, symmetry_key = jax.random.split(key)
                 rows = jax.random.randint(draw_key, (self.batch_size,), 0, state.replay.size)
                 batch = symmetric(take(state.replay.storage, rows), symmetry_key)
-                (value, metrics), gradient = jax.value_and_grad(loss, has_aux=True)(network, batch)
-                network, moments, norm = rule.update(network, gradient, moments, learning_rate, value)
-                average = polyak_average(average, network, 1.0 - self.average)
-                return (network, average, moments), metrics | {"loss": value, "gradient_norm": norm}
+                (value, metrics), gradient = jax.value_and_grad(loss, has_aux=True)(parameters, batch)
+                parameters, moments, norm = rule.update(parameters, gradient, moments, learning_rate, value)
+                average = polyak_average(average, parameters, 1.0 - self.average)
+                return (parameters, average, moments), metrics | {"loss": value, "gradient_norm": norm}
 
             count = block_size if self.gradient_steps == -1 else self.gradient_steps
-            begin = state.network, state.player.network, state.optimiser
-            (network, average, moments), metrics = jax.lax.scan(gradient_step, begin, jax.random.split(key, count))
+            begin = state.parameters, state.player.network, state.optimiser
+            (parameters, average, moments), metrics = jax.lax.scan(gradient_step, begin, jax.random.split(key, count))
             metrics = {name: values.mean() for name, values in metrics.items()} | _measured(block)
             player = state.player._replace(network=average)
             metrics["learning_rate"] = learning_rate
-            return state._replace(network=network, player=player, optimiser=moments), metrics
+            return state._replace(parameters=parameters, player=player, optimiser=moments), metrics
 
         def policy(state: State) -> State:
             return State((), state.player, (), (), (), ())
@@ -236,7 +236,7 @@ class Player(NamedTuple):
 class State(NamedTuple):
     """What AlphaZero learns and remembers."""
 
-    network: PyTree  # the newest
+    parameters: PyTree  # of the newest network
     player: Player
     optimiser: PyTree
     replay: PyTree  # a ring of `Example`
