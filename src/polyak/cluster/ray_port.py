@@ -27,6 +27,7 @@ PRIVATE = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
 }
 REACHABLE = 5.0  # seconds in which a cluster's head has to take a connection
+TRIES, SLOW_START = 3, "timed out during startup"  # a busy machine may need more than the 30 s that Ray grants itself
 OBJECT_STORE = 2**28  # bytes of shared memory for blocks under way, on a Ray of our own
 
 
@@ -60,25 +61,21 @@ def start(cluster: str | None, actors: int) -> None:
         _check_reachable(cluster)
     import ray
 
-    quiet: Any = {"log_to_driver": True, "logging_level": "error", "ignore_reinit_error": False}
-    try:
-        with _signals_kept():
-            if cluster is None:
-                ray.init(
-                    "local",
-                    num_cpus=actors + 1,
-                    num_gpus=0,
-                    include_dashboard=False,
-                    object_store_memory=OBJECT_STORE,
-                    **quiet,
-                )
-            else:
-                ray.init(cluster, **quiet)
-    except Exception as error:
-        where = (
-            "A private Ray could not be started" if cluster is None else f"The cluster {cluster} could not be joined"
-        )
-        raise Error(f"{where}: {' '.join(str(error).split())}.") from error
+    how: dict[str, Any] = {"log_to_driver": True, "logging_level": "error", "ignore_reinit_error": False}
+    if cluster is None:
+        how |= {"num_cpus": actors + 1, "num_gpus": 0, "include_dashboard": False, "object_store_memory": OBJECT_STORE}
+    for attempt in range(TRIES):
+        try:
+            with _signals_kept():
+                ray.init(cluster or "local", **how)
+            return
+        except Exception as error:
+            said = " ".join(str(error).split())
+            if SLOW_START in said and attempt + 1 < TRIES:
+                ray.shutdown()
+                continue
+            where = f"The cluster {cluster} could not be joined" if cluster else "A private Ray could not be started"
+            raise Error(f"{where}: {said.rstrip('.')}.") from error
 
 
 def stop() -> None:
