@@ -16,6 +16,7 @@ from gymnasium.spaces import Box, Dict, Discrete, MultiBinary, MultiDiscrete, Tu
 ARRAYS = (Box, Discrete, MultiDiscrete, MultiBinary)  # the spaces without parts that polyak takes
 EXACT = 2**24  # up to here float32, and so a row, holds every whole number
 MASK = "action_mask"  # the part of a Dict observation that says which actions there are, as PettingZoo calls it
+MASKED = "ppo, a2c, trpo, reinforce, impala, appo and a3c"  # the algorithms that obey it, for messages
 ACHIEVED, DESIRED = "achieved_goal", "desired_goal"  # the parts that hold goals, as Gymnasium-Robotics calls them
 
 

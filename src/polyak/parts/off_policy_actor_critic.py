@@ -16,7 +16,7 @@ from polyak.errors import BadSetting
 from polyak.parts import off_policy, replay
 from polyak.parts.optimise import GradientRule
 from polyak.parts.reader import reader
-from polyak.spaces import mask_of
+from polyak.spaces import MASKED, mask_of
 
 NO_CLIPPING = 1e30  # the norm of a gradient that is clipped: none of these methods clips
 ON_A_BOUND = 0.98  # from here on a scaled action lies within a hundredth of its range of a bound
@@ -162,7 +162,7 @@ def agent_from(
         BadSetting: the task or a part does not suit.
     """
     if mask_of(spec.observation_space):
-        raise BadSetting(f"{type(hyper).__name__} cannot rule actions out by a mask; ppo, a2c, trpo and reinforce can.")
+        raise BadSetting(f"{type(hyper).__name__} cannot rule actions out by a mask; {MASKED} can.")
     read = reader(spec.observation_space, hyper.normalize_observation)
     block_size = hyper.train_freq * spec.num_envs
 
