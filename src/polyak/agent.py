@@ -48,6 +48,7 @@ class Spec(NamedTuple):
     max_episode_steps: int | None  # the time limit; None where there is none
     total_steps: int  # the budget of one seed, in environment steps: what schedules are stretched over
     goal: Goal | None = None  # None where there are no goals, or it is not known what they are worth: in policy files
+    streamed: bool = False  # whether blocks come from actors in turn, so that none goes on where the one before ended
 
 
 class Agent(NamedTuple):
