@@ -14,6 +14,7 @@ from polyak.engines.host import HostEngine
 from polyak.envs import make
 from polyak.errors import BadSetting, EnvironmentFault
 from polyak.parts import replay
+from polyak.parts.sampling import LEAST
 from tests import small
 from tests.cluster.engines import cluster, spec_of
 from tests.engines.runs import assert_close, assert_equal, parameters_of, run
@@ -194,6 +195,23 @@ def test_frames_of_actors_that_take_turns_are_read_as_they_were_seen():
     successors = drawn.steps.next_obs[:, :, 0, 1].astype(int)
     np.testing.assert_array_equal(successors, np.maximum(newest + ahead + np.arange(-2, 1), 0))
     assert set(ahead.reshape(-1)) == {1, 2} and len(set(numbers[:, -1])) > 5
+
+
+@pytest.mark.slow
+def test_steps_enter_the_memory_with_the_errors_that_their_actor_found():
+    """Nothing is learnt here, so that the actors' parameters are the learner's."""
+    algorithm = polyak.DQN(
+        buffer_size=64, learning_starts=0, n_steps=3, double=True, replay=polyak.Prioritised(alpha=1.0, appraised=True)
+    )
+    engine = cluster(algorithm, "CartPole-v1", 2, 4)
+    agent, blocks = engine.agent, []
+    update = engine.learner.update
+    engine.learner.update = lambda state, block, key, learn: blocks.append(block) or update(state, block, key, learn)
+    loop, _ = engine.advance(engine.init(0), 4, False)  # four blocks of 4 steps of 4 environments
+    found = np.asarray(loop.agent.replay.sampler.tree[-1]).ravel()[:64]
+    expected = np.stack([agent.appraise(loop.agent, block) for block in blocks])
+    np.testing.assert_allclose(found, expected.ravel() + LEAST, rtol=1e-4)
+    assert all(block.priority.shape == (4, 4) for block in blocks) and found.std() > 0
 
 
 # ---- faults

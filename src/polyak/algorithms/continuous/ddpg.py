@@ -103,4 +103,8 @@ class DDPG:
             learner = family.Learner(improved, target, Networks(actor.moments, judged.moments))
             return learner, jnp.abs(error), metrics
 
-        return family.agent(self, spec, actions, family.Method(init, policy.act, update, no_noise, policy.start))
+        def appraise(now: Networks, batch: family.Batch) -> Array:
+            return jnp.abs(critic_loss(now.critic, now, batch)[1][1])
+
+        method = family.Method(init, policy.act, update, no_noise, policy.start, appraise=appraise)
+        return family.agent(self, spec, actions, method)
