@@ -1,4 +1,4 @@
-"""Deep Q-learning from a replay memory: what DQN, C51, QR-DQN, IQN, Rainbow and recurrent DQN have in common.
+"""Deep Q-learning from a replay memory: what DQN, Ape-X, C51, QR-DQN, IQN, Rainbow and recurrent DQN have in common.
 
 A member of the family brings a network, the action values that follow from an answer of it, and the loss of a
 transition. All else is here: the replay memory, the loss of a batch, the target network, and metrics. Acting is in

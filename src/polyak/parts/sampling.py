@@ -173,8 +173,9 @@ class Prioritised:
         P(i) ~ (|error_i| + 1e-6)^alpha        w_i ~ (1 / (N P(i)))^beta
 
     The proportional variant. Each draw is independent of the others of its batch, where the paper takes one from each
-    of N equal ranges. New steps have the highest priority so far, or that of their own TD error by the network that
-    collected them, with itself as its target network (Horgan et al., 2018, "Distributed prioritized experience replay").
+    of N equal ranges. New steps have the highest priority so far; or, if `appraised`, that of their TD error by the
+    network that collected them, as its own target network (Horgan et al., 2018, "Distributed prioritized experience
+    replay").
     """
 
     name: ClassVar[str] = "prioritised"

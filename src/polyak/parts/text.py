@@ -1,7 +1,7 @@
 """Parts on one line, `epsilon:0.1` or `tiles:8:8`, for the command line, presets and run folders.
 
-Such a part is a frozen dataclass with a `name`, whose fields are whole numbers, numbers, or numbers or None; the last of
-them may be True or False, and stand by its name where it is True.
+Such a part is a frozen dataclass with a `name`, whose fields are whole numbers, numbers, or numbers or None. The last
+of them may be True or False, and is written as its name where it is True.
 """
 
 import dataclasses
@@ -34,8 +34,8 @@ def whole_number(text: str) -> int:
 def part_text(part: Any) -> str:
     """`epsilon:0.1`, `tiles:8:8`, `noise:1.0:none:1.0`: the name and the numbers, in order; `default` for None.
 
-    From a None or False on, defaults are left out. Checkpoints are compared by these texts, so a form that changes would keep
-    old runs from being resumed.
+    From a None or False on, defaults are left out. Checkpoints are compared by these texts, so a form that changes
+    would keep old runs from being resumed.
     """
     if part is None:
         return "default"

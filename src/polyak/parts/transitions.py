@@ -50,9 +50,11 @@ def transitions_of(block: Step, n_steps: int, gamma: float) -> NStepTransitions:
     length, num_envs = block.reward.shape
     ahead = jnp.minimum(jnp.arange(length)[:, None] + jnp.arange(n_steps), length - 1)  # [T, n]
     over = jnp.asarray(block.terminated | block.truncated).at[-1].set(True)
-    windows = (jnp.moveaxis(jnp.asarray(leaf)[ahead], 1, -1) for leaf in (block.reward, block.terminated, over))
+    reward, terminated, over = (
+        jnp.moveaxis(jnp.asarray(leaf)[ahead], 1, -1) for leaf in (block.reward, block.terminated, over)
+    )  # [T, B, n] each
     sums = jax.vmap(jax.vmap(returns.n_step, (0, 0, 0, None)), (0, 0, 0, None))
-    r_t, discount_t, last = sums(*windows, gamma)  # of windows [T, B, n]
+    r_t, discount_t, last = sums(reward, terminated, over, gamma)
     successor = jnp.asarray(block.next_obs)[jnp.arange(length)[:, None] + last, jnp.arange(num_envs)]
     steps = NStepTransitions(block.obs, block.action, r_t, discount_t, successor)
     return jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), steps)
