@@ -80,7 +80,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "impala": ACTOR_CRITIC | BLOCKS,
     "appo": ACTOR_CRITIC | MINIBATCHES,
     "ddpg": CONTINUOUS | TARGETS,
-    "apex-ddpg": CONTINUOUS | TARGETS | APPRAISED | {"n_steps": 2},  # of more, what noise makes of them is too much
+    "apex-ddpg": CONTINUOUS | TARGETS | APPRAISED | {"n_steps": 1, "gradient_steps": 16},  # eight environments
     "td3": CONTINUOUS | TARGETS,
     "sac": SOFT,
     "tqc": SOFT | {"n_quantiles": 8, "top_quantiles_to_drop_per_net": 1},
