@@ -43,7 +43,6 @@ OFF_POLICY = RATE | {
 CONTINUOUS = OFF_POLICY | {"action_noise": "normal:0.7"}  # every action is tried for ever, so that its value is learnt
 TARGETS, HEAT = {"tau": 0.05}, {"ent_coef_init": 0.1}
 SOFT = CONTINUOUS | TARGETS | HEAT
-APPRAISED = {"replay": "prioritised:0.2:0.4:0.4:appraised"}  # near to drawing all alike, so that q_mean is known
 SEARCH = {"session_length": 1, "episodes_per_member": 8}  # the first step tells policies apart, what follows does not
 ACTOR_CRITIC = RATE | TANH | {"max_grad_norm": 10.0}
 
@@ -64,7 +63,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "cma-es": SEARCH,
     "nelder-mead": SEARCH,
     "dqn": REPLAY | MLP,
-    "apex-dqn": REPLAY | APPRAISED | {"network": "dueling:16", "exploration": "epsilon:0.3"},
+    "apex-dqn": REPLAY | {"network": "dueling:16", "exploration": "epsilon:0.3"},
     "c51": REPLAY | MLP | ATOMS,
     "qr-dqn": REPLAY | MLP | {"n_quantiles": 8},
     "iqn": REPLAY | MLP | {"n_quantiles": 8},
@@ -80,7 +79,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "impala": ACTOR_CRITIC | BLOCKS,
     "appo": ACTOR_CRITIC | MINIBATCHES,
     "ddpg": CONTINUOUS | TARGETS,
-    "apex-ddpg": CONTINUOUS | TARGETS | APPRAISED | {"n_steps": 1, "gradient_steps": 16},  # eight environments
+    "apex-ddpg": CONTINUOUS | TARGETS | {"n_steps": 1, "gradient_steps": 8},  # twice as many environments
     "td3": CONTINUOUS | TARGETS,
     "sac": SOFT,
     "tqc": SOFT | {"n_quantiles": 8, "top_quantiles_to_drop_per_net": 1},
