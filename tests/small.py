@@ -64,6 +64,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "cma-es": SEARCH,
     "nelder-mead": SEARCH,
     "dqn": REPLAY | MLP,
+    "apex-dqn": REPLAY | {"network": "dueling:16", "exploration": "epsilon:0.3"},
     "c51": REPLAY | MLP | ATOMS,
     "qr-dqn": REPLAY | MLP | {"n_quantiles": 8},
     "iqn": REPLAY | MLP | {"n_quantiles": 8},
@@ -79,6 +80,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "impala": ACTOR_CRITIC | BLOCKS,
     "appo": ACTOR_CRITIC | MINIBATCHES,
     "ddpg": CONTINUOUS | TARGETS,
+    "apex-ddpg": CONTINUOUS | TARGETS | {"n_steps": 1, "gradient_steps": 8},  # twice as many environments
     "td3": CONTINUOUS | TARGETS,
     "sac": SOFT,
     "tqc": SOFT | {"n_quantiles": 8, "top_quantiles_to_drop_per_net": 1},

@@ -98,6 +98,7 @@ def test_every_part_that_has_a_text_form_is_checked_here():
         (optimise.Adam(), "adam:1e-08"),
         (optimise.Adam(beta1=0.5), "adam:1e-08:0.5"),
         (sampling.Prioritised(), "prioritised:0.6:0.4:1.0"),
+        (sampling.Prioritised(0.5, appraised=True), "prioritised:0.5:0.4:1.0:appraised"),
         (features.Tiles(), "tiles:8:8"),
         (priors.BetaPrior(), "beta:1.0:1.0"),
         (priors.NormalPrior(), "normal:0.0:1.0:1.0"),

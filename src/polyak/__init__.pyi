@@ -56,6 +56,7 @@ from .algorithms.bandits.thompson_sampling import ThompsonSampling as ThompsonSa
 from .algorithms.linear.linear_sarsa import LinearSARSA as LinearSARSA
 from .algorithms.linear.linear_q_learning import LinearQLearning as LinearQLearning
 from .algorithms.value.dqn import DQN as DQN
+from .algorithms.value.apex_dqn import ApexDQN as ApexDQN
 from .algorithms.value.c51 import C51 as C51
 from .algorithms.value.qr_dqn import QRDQN as QRDQN
 from .algorithms.value.iqn import IQN as IQN
@@ -71,6 +72,7 @@ from .algorithms.policy.trpo import TRPO as TRPO
 from .algorithms.policy.ppo import PPO as PPO
 from .algorithms.policy.appo import APPO as APPO
 from .algorithms.continuous.ddpg import DDPG as DDPG
+from .algorithms.continuous.apex_ddpg import ApexDDPG as ApexDDPG
 from .algorithms.continuous.td3 import TD3 as TD3
 from .algorithms.continuous.sac import SAC as SAC
 from .algorithms.continuous.tqc import TQC as TQC

@@ -26,6 +26,7 @@ class Step(NamedTuple):
     truncated: Array  # [T, B] bool: the clock ran out; the value of what follows is NOT zero
     next_obs: PyTree  # the true successor, never the first observation of the next episode
     extras: PyTree  # what `act` wants `learn` to know: log-probabilities, carries, ...
+    priority: PyTree = ()  # [T, B] what `Agent.appraise` returned where the block was collected; () where it did not
 
 
 class Goal(NamedTuple):
@@ -87,6 +88,7 @@ class Spec(NamedTuple):
     total_steps: int  # the budget of one seed, in environment steps: what schedules are stretched over
     goal: Goal | None = None  # None where there are no goals, or it is not known what they are worth: in policy files
     simulator: Simulator | None = None  # to plan with; None where environments are stepped from Python
+    streamed: bool = False  # whether blocks come from actors in turn, so that none goes on where the one before ended
 
 
 class Agent(NamedTuple):
@@ -110,13 +112,15 @@ class Agent(NamedTuple):
     """state, which [B] -> state, after the present episodes of those environments were lost: what the state remembers
     of them is as if they had been truncated after the last step. Agents that remember nothing of them need none."""
     publish: Callable[[PyTree], PyTree] | None = None
-    """state -> the same state with all that neither `act` nor `gradient` reads replaced by (): what those who collect
-    steps elsewhere are given. None where that is `policy`'s."""
+    """state -> the same state with all that neither `act` nor `gradient` nor `appraise` reads replaced by (): what
+    those who collect steps elsewhere are given. None where that is `policy`'s."""
     gradient: Callable[[PyTree, Step, Key], PyTree] | None = None
     """(published state, block, key) -> what `apply` wants; None where learning is more than one gradient step a block.
     `learn` is `apply` after `gradient`."""
     apply: Callable[[PyTree, PyTree], tuple[PyTree, dict[str, Array]]] | None = None
     """(state, what `gradient` returned) -> state, metrics []; the state may have moved on since it was published."""
+    appraise: Callable[[PyTree, Step], Array] | None = None
+    """(published state, block) -> priorities [T, B], 0 or more, with which its steps enter a replay memory."""
 
 
 class Algorithm(Protocol):
@@ -145,7 +149,7 @@ class Algorithm(Protocol):
 
 
 def published(agent: Agent, state: PyTree) -> PyTree:
-    """What acting with exploration and `Agent.gradient` read of a state."""
+    """What acting with exploration, `Agent.gradient` and `Agent.appraise` read of a state."""
     return (agent.publish or agent.policy)(state)
 
 

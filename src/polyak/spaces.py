@@ -17,6 +17,7 @@ ARRAYS = (Box, Discrete, MultiDiscrete, MultiBinary)  # the spaces without parts
 EXACT = 2**24  # up to here float32, and so a row, holds every whole number
 MASK = "action_mask"  # the part of a Dict observation that says which actions there are, as PettingZoo calls it
 AFTERSTATES = "afterstates"  # the part that says which afterstate each action leads to, by its number
+MASKED = "ppo, a2c, trpo, reinforce, impala, appo, a3c and alphazero"  # the algorithms that obey it, for messages
 ACHIEVED, DESIRED = "achieved_goal", "desired_goal"  # the parts that hold goals, as Gymnasium-Robotics calls them
 
 

@@ -23,6 +23,7 @@ from polyak.runs.events import Emit, Event
 
 if TYPE_CHECKING:
     from polyak.agent import Agent, Algorithm, Spec
+    from polyak.cluster.plan import Plan
     from polyak.engines.cluster import ClusterEngine
     from polyak.engines.common import Engine, Loop
     from polyak.envs.goal_functions import GoalFunctions
@@ -119,6 +120,11 @@ def _train_seeds(job: Job, emit: Emit, stopping: Callable[[], bool], finishing: 
         goal=goals.goal,
         simulator=env if isinstance(env, envs.CompiledEnv) else None,
     )
+    if about.actors:
+        from polyak.cluster.plan import plan
+
+        shared_out = plan(job.algorithm, about.actors, about.num_envs, about.max_staleness)
+        spec = spec._replace(streamed=shared_out.streamed)
     agent, policy = job.algorithm.agent(spec), Policy(job.algorithm, spec, (), about.env)
     block = job.algorithm.block_length * about.num_envs
     chunk = max(1, min(about.steps // CHUNKS, CHUNK_STEPS) // block)
@@ -128,7 +134,7 @@ def _train_seeds(job: Job, emit: Emit, stopping: Callable[[], bool], finishing: 
     if about.actors:
         if on_machine := not isinstance(env, envs.CompiledEnv):
             env.close()
-        engine = _cluster_engine(job, agent, spec, chunk, on_machine)
+        engine = _cluster_engine(job, agent, spec, chunk, shared_out, on_machine)
         faults = engine.faults
     elif isinstance(env, envs.CompiledEnv):
         batched = len(job.seeds) > 1 and (job.algorithm.vmap_seeds or jax.default_backend() != "cpu")
@@ -164,15 +170,15 @@ def _train_seeds(job: Job, emit: Emit, stopping: Callable[[], bool], finishing: 
             ray_port.stop()
 
 
-def _cluster_engine(job: Job, agent: "Agent", spec: "Spec", chunk: int, on_machine: bool) -> "ClusterEngine":
+def _cluster_engine(
+    job: Job, agent: "Agent", spec: "Spec", chunk: int, shared_out: "Plan", on_machine: bool
+) -> "ClusterEngine":
     """The engine whose actors hold the environments."""
     from polyak.cluster.messages import Task
-    from polyak.cluster.plan import plan
     from polyak.cluster.ray_port import RayPort
     from polyak.engines.cluster import ClusterEngine
 
     about, algorithm = job.about, job.algorithm
-    shared_out = plan(algorithm, about.actors, about.num_envs, about.max_staleness)
     gradients = shared_out.flow == "gradients"
     tasks = [
         Task(

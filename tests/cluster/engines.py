@@ -18,6 +18,7 @@ def spec_of(env, num_envs, steps=100_000):
 def cluster(algorithm, env, actors, num_envs, max_staleness=None, on_fault="stop"):
     spec, known = spec_of(env, num_envs)
     shared_out = plan(algorithm, actors, num_envs, max_staleness)
+    spec = spec._replace(streamed=shared_out.streamed)
     name = env if isinstance(env, str) else "own"
     facts = (shared_out.of, on_fault, shared_out.flow == "gradients")
     tasks = [Task(algorithm, env, name, spec.total_steps, num_envs, *share, *facts) for share in shared_out.shares]

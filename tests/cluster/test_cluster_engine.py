@@ -13,6 +13,8 @@ from polyak.engines.compiled import CompiledEngine
 from polyak.engines.host import HostEngine
 from polyak.envs import make
 from polyak.errors import BadSetting, EnvironmentFault
+from polyak.parts import replay
+from polyak.parts.sampling import LEAST
 from tests import small
 from tests.cluster.engines import cluster, spec_of
 from tests.engines.runs import assert_close, assert_equal, parameters_of, run
@@ -146,6 +148,70 @@ def test_what_streams_is_cut_at_a_resume_and_begins_with_other_noise():
     lives = [message.life for _, message in other.port.asked if isinstance(message, Begin)]
     assert len(set(lives[:2]) & set(lives[2:])) == 0
     other.advance(resumed, 2, True)
+
+
+class Counting(gymnasium.Env):
+    """Shows stacks of three frames [id of the environment, number of the step], in episodes of 20 to 29 steps."""
+
+    observation_space, action_space = gymnasium.spaces.Box(0, 255, (3, 1, 2), np.uint8), gymnasium.spaces.Discrete(2)
+    made = 0
+
+    def __init__(self):
+        Counting.made += 1
+        self.id = Counting.made
+
+    def observation(self):
+        return np.array([[[self.id, max(self.steps + j - 2, 0)]] for j in range(3)], np.uint8)
+
+    def reset(self, seed=None, options=None):
+        super().reset(seed=seed)
+        self.steps, self.length = 0, self.np_random.integers(20, 30)
+        return self.observation(), {}
+
+    def step(self, action):
+        self.steps += 1
+        return self.observation(), 1.0, self.steps == self.length, False, {}
+
+
+@pytest.mark.slow
+def test_frames_of_actors_that_take_turns_are_read_as_they_were_seen():
+    algorithm = polyak.DQN(
+        buffer_size=256, learning_starts=0, batch_size=16, n_steps=2, frame_stack=3, network=polyak.MLP(hidden=(8,))
+    )
+    engine = cluster(algorithm, Counting, 3, 4)
+    assert engine.flow == "replay"
+    loop, metrics = engine.advance(engine.init(0), 16, True)  # blocks of 4 steps of 4 environments
+    assert metrics["replay_size"] == 136  # of 16, 32, ... 256, the mean
+    spec = spec_of(Counting, 4)[0]._replace(streamed=True)
+    memory = replay.memory(
+        algorithm.replay, capacity=256, spec=spec, block_length=4, n_steps=2, gamma=algorithm.gamma, frame_stack=3
+    )
+    drawn = jax.device_get(jax.jit(memory.sample, static_argnums=2)(loop.agent.replay, jax.random.key(0), 512, 0.0))
+    ids, numbers = drawn.steps.obs[..., 0], drawn.steps.obs[:, :, 0, 1].astype(int)
+    assert (drawn.weights == 1).all()
+    newest, ahead = numbers[:, -1:], np.rint(drawn.steps.r_t)[:, None]  # as many rewards as steps ahead
+    assert (ids == ids[:, -1:]).all() and set(ids.reshape(-1)) == set(drawn.steps.next_obs[..., 0].reshape(-1))
+    np.testing.assert_array_equal(numbers, np.maximum(newest + np.arange(-2, 1), 0))
+    successors = drawn.steps.next_obs[:, :, 0, 1].astype(int)
+    np.testing.assert_array_equal(successors, np.maximum(newest + ahead + np.arange(-2, 1), 0))
+    assert set(ahead.reshape(-1)) == {1, 2} and len(set(numbers[:, -1])) > 5
+
+
+@pytest.mark.slow
+def test_steps_enter_the_memory_with_the_errors_that_their_actor_found():
+    """Nothing is learnt here, so that the actors' parameters are the learner's."""
+    algorithm = polyak.DQN(
+        buffer_size=64, learning_starts=0, n_steps=3, double=True, replay=polyak.Prioritised(alpha=1.0, appraised=True)
+    )
+    engine = cluster(algorithm, "CartPole-v1", 2, 4)
+    agent, blocks = engine.agent, []
+    update = engine.learner.update
+    engine.learner.update = lambda state, block, key, learn: blocks.append(block) or update(state, block, key, learn)
+    loop, _ = engine.advance(engine.init(0), 4, False)  # four blocks of 4 steps of 4 environments
+    found = np.asarray(loop.agent.replay.sampler.tree[-1]).ravel()[:64]
+    expected = np.stack([agent.appraise(loop.agent, block) for block in blocks])
+    np.testing.assert_allclose(found, expected.ravel() + LEAST, rtol=1e-4)
+    assert all(block.priority.shape == (4, 4) for block in blocks) and found.std() > 0
 
 
 # ---- faults

@@ -29,9 +29,15 @@ def test_as_many_blocks_make_an_update_as_keep_them_young_enough(actors, num_env
     assert together * each == num_envs
 
 
-@pytest.mark.parametrize("algorithm", [polyak.IMPALA(normalize_reward=True), polyak.DQN(frame_stack=4)])
+@pytest.mark.parametrize("algorithm", [polyak.IMPALA(normalize_reward=True), polyak.RecurrentDQN()])
 def test_what_remembers_an_environment_from_block_to_block_gets_blocks_that_follow_each_other(algorithm):
-    assert plan(algorithm, 2, 8, None).flow == "fresh"
+    found = plan(algorithm, 2, 8, None)
+    assert found.flow == "fresh" and not found.streamed
+
+
+def test_stacks_of_frames_may_begin_in_mid_episode():
+    found = plan(polyak.DQN(frame_stack=4), 2, 8, None)
+    assert found.flow == "replay" and found.streamed
 
 
 @pytest.mark.parametrize(

@@ -7,11 +7,13 @@ import pytest
 from gymnasium.spaces import Box, Discrete, MultiDiscrete
 
 import polyak
-from polyak.agent import Spec
+from polyak.agent import Spec, Step
 from polyak.envs import make, make_original
 from polyak.errors import BadSetting, EnvironmentFault, UnknownName
 from polyak.parts.networks import MLP
-from polyak.spaces import sample
+from polyak.spaces import MASKED, sample
+from tests import small
+from tests.speeds import slow
 
 ACTIONS, ROUNDS = 20, 8
 
@@ -161,11 +163,36 @@ def test_what_gives_no_mask_cannot_be_had_with_one():
         make("masked:Txai-v4")
 
 
+QUICK = ("reinforce", "impala")  # to compile
+KNOWING = MASKED.replace(" and ", ", ").split(", ")
+
+
+@pytest.mark.parametrize("name", [name if name in QUICK else slow(name) for name in KNOWING])
+def test_agents_that_know_masks_draw_what_is_there_alone_and_learn_from_it(name):
+    spec = Spec(masked_doors().observation_space, Doors.action_space, 8, None, 1000)
+    algorithm = small.algorithm(name, network="mlp:4")
+    agent = algorithm.agent(spec)
+    shape = algorithm.block_length, 8
+    masks = np.random.default_rng(0).permuted(np.tile(np.arange(ACTIONS) < 3, (*shape, 1)), axis=-1)
+    rows = np.concatenate([masks, masks], -1).astype(np.float32)  # the parts in the order of their names
+    state, noise = agent.init(jax.random.key(0)), agent.noise(jax.random.key(1), shape)
+    action, _, extras = jax.vmap(lambda obs, noise: agent.act(state, agent.start(8), obs, noise, True))(rows, noise)
+    assert np.take_along_axis(masks, np.asarray(action)[..., None], -1).all()
+    over = np.zeros(shape, bool)
+    block = Step(rows, action, np.ones(shape, np.float32), over, over, rows, extras)
+    state, metrics = jax.jit(agent.learn)(agent.observe(state, block), block, jax.random.key(2))
+    assert np.isfinite(list(metrics.values())).all()  # no logarithm of an action that was ruled out
+    chosen = agent.act(state, agent.start(8), rows[0], jax.tree.map(lambda leaf: leaf[0], noise), False)[0]
+    assert np.take_along_axis(masks[0], np.asarray(chosen)[:, None], -1).all()
+
+
 def test_masks_are_for_choices_and_for_agents_that_know_them():
     with pytest.raises(EnvironmentFault, match="needs Discrete or MultiDiscrete"):
         polyak.MaskActions(Answering(None, Box(-1.0, 1.0)))
     spaces = masked_doors().observation_space, Doors.action_space
-    with pytest.raises(BadSetting, match="DQN cannot rule actions out by a mask; ppo, a2c, trpo and reinforce can"):
+    with pytest.raises(
+        BadSetting, match=r"DQN cannot rule actions out by a mask; ppo, a2c, .* impala, appo and a3c can"
+    ):
         polyak.DQN().agent(Spec(*spaces, 1, None, 1000))
     with pytest.raises(BadSetting, match="A mask has one entry for each choice"):
         polyak.PPO().agent(Spec(spaces[0], Discrete(3), 8, None, 1000))

@@ -72,6 +72,14 @@ def test_every_store_is_counted(algorithm, space, each, monkeypatch):
     assert ("--frame-stack" in str(caught.value)) == (getattr(algorithm, "frame_stack", 4) == 1)
 
 
+def test_streamed_frames_are_counted_with_the_stacks_and_the_final_frames_of_all_blocks():
+    algorithm = DQN(frame_stack=4, network=MLP((4,)))  # blocks of 4 steps: three older frames and a final one for each
+    spec = Spec(STACK, gymnasium.spaces.Discrete(2), 1, None, 1000, streamed=True)
+    state = jax.eval_shape(algorithm.agent(spec).init, KEY)
+    each = 100**2 * (51 / 50 + (3 + 1) / 4) + REST + 1 + 4
+    assert replay_bytes(state) == pytest.approx(algorithm.buffer_size * each, rel=1e-3)
+
+
 def test_not_even_one_is_said_so(monkeypatch):
     monkeypatch.setattr(capacity, "memory_left", lambda: (1000, "this machine"))
     with pytest.raises(BadSetting, match="not even one would fit"):

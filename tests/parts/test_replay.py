@@ -118,6 +118,93 @@ def test_steps_whose_final_frames_are_gone_weigh_nothing(setting):
     assert len(ever) > 10
 
 
+class Turns:
+    """Actors with environments of their own, whose blocks come in any order, some side by side."""
+
+    def __init__(self, actors: int, num_envs: int, together: int, end: float, seed: int):
+        self.actors = [World(num_envs, STACK, seed + i, end, frames=20_000 * i) for i in range(actors)]
+        self.rng, self.together = np.random.default_rng(seed), together
+        self.blocks: list[
+            list[tuple[int, int]]
+        ] = []  # of each that was added, the actor and the time of its first step
+
+    @property
+    def spec(self):
+        spec = self.actors[0].spec
+        return spec._replace(num_envs=self.together * spec.num_envs, streamed=True)
+
+    def block(self, length: int):
+        who = self.rng.integers(len(self.actors), size=self.together)
+        came = [(int(i), len(self.actors[i].steps), self.actors[i].block(length)) for i in who]
+        self.blocks.append([(i, t) for i, t, _ in came])
+        return jax.tree.map(lambda *leaves: np.concatenate(leaves, 1), *(block for _, _, block in came))
+
+
+def check_turns(turns: Turns, drawn: replay.Sample, n_steps: int, length: int) -> set:
+    """Compares a sample with the true episodes, cut at the end of each block; returns the steps that were drawn."""
+    drawn = jax.device_get(drawn)
+    places = {newest: (i, *place) for i, world in enumerate(turns.actors) for newest, place in world.places().items()}
+    read = set()
+    for obs, action, r_t, discount_t, next_obs, weight in zip(*drawn.steps, drawn.weights, strict=True):
+        i, t, b = places[obs[-1].tobytes()]
+        steps = turns.actors[i].steps
+        left = length - t % length  # steps of the block from there on
+        total, discount, successor = turns.actors[i].after(t, b, min(n_steps, left), GAMMA)
+        assert (action, r_t, discount_t, weight) == (steps[t][b].action, total, discount, 1.0)
+        np.testing.assert_array_equal(obs, steps[t][b].obs)
+        np.testing.assert_array_equal(next_obs, successor)
+        read.add((i, t, b))
+    return read
+
+
+@pytest.mark.parametrize(
+    ("setting", "n_steps", "length", "num_envs", "together"),
+    [
+        (Uniform(), 3, 2, 2, 2),  # stacks are longer than blocks
+        slow(Prioritised(), 2, 4, 2, 2),
+        slow(Uniform(), 1, 1, 3, 1),
+        slow(Uniform(), 5, 4, 1, 3),
+    ],
+    ids=lambda value: getattr(value, "name", value),
+)
+def test_stacks_of_actors_that_take_turns_are_those_that_they_saw(setting, n_steps, length, num_envs, together):
+    turns = Turns(3, num_envs, together, 0.2, seed=n_steps)
+    width, held = num_envs * together, 8 // length  # blocks
+    memory = replay.memory(
+        setting,
+        capacity=8 * width,
+        spec=turns.spec,
+        block_length=length,
+        n_steps=n_steps,
+        gamma=GAMMA,
+        frame_stack=STACK,
+    )
+    store = memory.store
+    # The heads, and a final frame for each block of each environment besides those that there are in any case.
+    assert store.heads.capacity == (STACK - 1) * held * width and store.finals.capacity == (length + held) * width
+    memory = dataclasses.replace(memory, store=dataclasses.replace(store, finals=Ring(9 * width, length * width)))
+    advance, state = go_on(memory), memory.init()
+    for number in range(12):
+        state, drawn = advance(state, turns.block(length), jnp.ones(width, bool), jax.random.key(number))
+        expected = {
+            (i, t, b)
+            for block in turns.blocks[-held:]
+            for i, first in block
+            for t in range(first, first + length)
+            for b in range(num_envs)
+        }
+        assert int(memory.metrics(state)["replay_size"]) == len(expected)  # every step of the memory can be drawn
+        assert check_turns(turns, drawn, n_steps, length) == expected
+
+
+def test_blocks_of_turns_whose_observations_are_no_stacks_do_not_pass_silently():
+    turns = Turns(1, 1, 1, 0.0, seed=0)
+    memory = replay.memory(Uniform(), capacity=8, spec=turns.spec, block_length=LENGTH, frame_stack=STACK)
+    block = turns.block(LENGTH)
+    spoilt_middle(block.obs, block.next_obs)
+    assert np.isnan(memory.metrics(jax.jit(memory.add)(memory.init(), block))["replay_size"])
+
+
 def test_the_capacity_is_rounded_up_to_whole_blocks():
     world = World(3, STACK, seed=0)
     for frame_stack, capacity, rows in ((1, 10, 12), (1, 1, 6), (STACK, 10, 12), (STACK, 1, 12)):

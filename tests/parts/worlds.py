@@ -25,10 +25,10 @@ class Seen(NamedTuple):
 class World:
     """B environments whose episodes end at random, each after the other kind of beginning."""
 
-    def __init__(self, num_envs: int, stack: int, seed: int, end: float = 0.3):
+    def __init__(self, num_envs: int, stack: int, seed: int, end: float = 0.3, frames: int = 0):
         self.num_envs, self.stack, self.end = num_envs, stack, end
         self.rng = np.random.default_rng(seed)
-        self.frames = 0
+        self.frames = frames  # that were seen elsewhere
         self.obs = [self.first(None) for _ in range(num_envs)]
         self.steps: list[list[Seen]] = []  # [t][b]
 

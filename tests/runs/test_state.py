@@ -149,6 +149,9 @@ KEPT = {"capacity": 48, "spec": WORLD.spec, "block_length": 4}
 MEMORIES = {
     "steps": replay.memory(replay.Uniform(), **KEPT, n_steps=1, gamma=0.9, frame_stack=1),
     "frames": replay.memory(replay.Uniform(), **KEPT, n_steps=1, gamma=0.9, frame_stack=3),
+    "streamed frames": replay.memory(
+        replay.Uniform(), **KEPT | {"spec": WORLD.spec._replace(streamed=True)}, n_steps=1, gamma=0.9, frame_stack=3
+    ),
     "sequences": replay.sequence_memory(replay.Uniform(), **KEPT, rows=2, carry=jnp.zeros(1)),
 }
 

@@ -17,7 +17,7 @@ class Actor:
     def __init__(self, task: Task):
         self._task = task
         self._share: Any = None
-        self._compute: Any = None
+        self._compute: Any = None  # gradients or priorities, once there is a block
 
     def answer(self, message: Any, shared: Any = None) -> Any:
         """The answer to a message; a `Fault` where the environment, or what is asked for, is at fault."""
@@ -54,12 +54,24 @@ class Actor:
         import jax
 
         if self._compute is None:
-            from polyak.cluster.shares import Published
-
-            unpack, gradient = Published(self._task, self._agent, self._share.spec).unpack, self._agent.gradient
-            assert gradient is not None
-            self._compute = jax.jit(lambda state, block, key: gradient(unpack(state), block, key))
+            self._compute = self._compiled(self._agent.gradient)
         return jax.device_get(self._compute(shared, block, jax.random.fold_in(self._key, iteration)))
+
+    def _appraised(self, shared: Any, block: Any) -> Any:
+        import jax
+
+        if self._compute is None:
+            self._compute = self._compiled(self._agent.appraise)
+        return block._replace(priority=jax.device_get(self._compute(shared, block)))
+
+    def _compiled(self, function: Any) -> Any:
+        """A function of the agent's as one of what is published, packed."""
+        import jax
+
+        from polyak.cluster.shares import Published
+
+        unpack = Published(self._task, self._agent, self._share.spec).unpack
+        return jax.jit(lambda state, *arguments: function(unpack(state), *arguments))
 
     def _collect(self, message: Collect, shared: Any) -> Collected:
         share = self._share
@@ -67,6 +79,8 @@ class Actor:
         block, sums = share.collect(shared, message.iteration)
         if self._task.computes_gradients:
             block = self._gradient(shared, block, message.iteration)
+        elif self._agent.appraise:
+            block = self._appraised(shared, block)
         place = share.place() if message.wants_place else None
         faults = [share.faults.pop(0) for _ in range(len(share.faults))]
         return Collected(block, sums, place, time.perf_counter() - began, faults)

@@ -20,6 +20,11 @@ class Plan(NamedTuple):
     together: int  # k, blocks of an actor that make an update
     ahead: int  # q, blocks that an actor is asked for before the first of them has been used
 
+    @property
+    def streamed(self) -> bool:
+        """Whether no block goes on where the one before ended: `Spec.streamed`."""
+        return self.flow in STREAMS
+
 
 def plan(algorithm: Any, actors: int, num_envs: int, max_staleness: float | None) -> Plan:
     """Shares out environments.
@@ -40,8 +45,8 @@ def plan(algorithm: Any, actors: int, num_envs: int, max_staleness: float | None
         BadSetting: these numbers do not fit together.
     """
     name, flow = algorithm.name, getattr(algorithm, "flow", "fresh")
-    if flow in STREAMS and (getattr(algorithm, "frame_stack", 1) > 1 or getattr(algorithm, "normalize_reward", False)):
-        flow = "fresh"  # what is remembered of an environment goes on from block to block
+    if flow in STREAMS and getattr(algorithm, "normalize_reward", False):
+        flow = "fresh"  # its running sum of the rewards of an environment goes on from block to block
     if hasattr(algorithm, "search"):
         raise BadSetting(f"{name} is a population, which actors cannot share out; leave actors out, or raise num_envs.")
     if max_staleness is not None and flow not in STREAMS:

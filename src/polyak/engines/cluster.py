@@ -23,7 +23,7 @@ from polyak import errors
 from polyak.agent import Agent, Algorithm, Array, Key, PyTree, Spec, published
 from polyak.cluster.fleet import Answer, Fleet, Port
 from polyak.cluster.messages import Begin, Collect, Collected, Fault, Place, Restore, Snapshot
-from polyak.cluster.plan import STREAMS, Plan
+from polyak.cluster.plan import Plan
 from polyak.engines.common import (
     ChunkNoise,
     Episodes,
@@ -47,7 +47,7 @@ class ClusterEngine:
 
     Args:
         algorithm: says how blocks flow.
-        agent: learns.
+        agent: learns; made for a spec that says whether blocks are streamed, as the plan does.
         spec: of the task; a block that is learnt from has `spec.num_envs` environments.
         chunk: the most iterations of one call of `advance`.
         port: reaches the actors.
@@ -71,7 +71,7 @@ class ClusterEngine:
         self.block_size = algorithm.block_length * spec.num_envs
         self.warm: set[bool] = set()
         self.faults: list[str] = []
-        self.learner = Learner(agent, cuts=self.flow in STREAMS)
+        self.learner = Learner(agent, cuts=plan.streamed)
         self._fresh, self._on_machine = self.flow == "fresh", on_machine
         self._shares, self._together, self._num_envs = plan.shares, plan.together, spec.num_envs
         shape = (algorithm.block_length, spec.num_envs)

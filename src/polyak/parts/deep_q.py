@@ -1,4 +1,4 @@
-"""Deep Q-learning from a replay memory: what DQN, C51, QR-DQN, IQN, Rainbow and recurrent DQN have in common.
+"""Deep Q-learning from a replay memory: what DQN, Ape-X, C51, QR-DQN, IQN, Rainbow and recurrent DQN have in common.
 
 A member of the family brings a network, the action values that follow from an answer of it, and the loss of a
 transition. All else is here: the replay memory, the loss of a batch, the target network, and metrics. Acting is in
@@ -6,6 +6,7 @@ transition. All else is here: the replay memory, the loss of a batch, the target
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple, Protocol
 
 import jax
@@ -17,6 +18,7 @@ from polyak.parts import off_policy, q_network, replay
 from polyak.parts.optimise import Optimizer
 from polyak.parts.q_network import QNetwork, acting, first_action
 from polyak.parts.reader import reader
+from polyak.parts.transitions import transitions_of
 
 
 class Hyper(off_policy.Hyper, q_network.Hyper, Protocol):
@@ -119,7 +121,9 @@ def agent(
         gamma=hyper.gamma,
         frame_stack=hyper.frame_stack,
     )
-    return agent_from(hyper, spec, network, values, memory, batch_loss, calls=3)
+    transitions = partial(transitions_of, n_steps=hyper.n_steps, gamma=hyper.gamma)
+    appraised = transitions if replay.are_appraised(hyper.replay) else None
+    return agent_from(hyper, spec, network, values, memory, batch_loss, calls=3, appraised=appraised)
 
 
 def agent_from(
@@ -130,6 +134,7 @@ def agent_from(
     memory: replay.Memory,
     loss: BatchLoss,
     calls: int,
+    appraised: Callable[[Step], PyTree] | None = None,
 ) -> Agent:
     """Makes the agent of a member that learns from whatever `memory` keeps.
 
@@ -141,6 +146,8 @@ def agent_from(
         memory: is given blocks whose actions are counted from 0.
         loss: the loss of a sample.
         calls: how many noises it takes.
+        appraised: a block [T, B] -> its steps as `memory` reads them, leaves [T B, ...], where new steps come with a
+            priority: that of their loss with the online network as its own target network, and means for its noise.
 
     Raises:
         BadSetting: the task or a part does not suit.
@@ -157,11 +164,21 @@ def agent_from(
 
     def observe(state: State, block: Step) -> State:
         counted = block._replace(action=block.action - first_action(spec))
+        if appraised and isinstance(block.priority, tuple):
+            counted = counted._replace(priority=appraise(state, block))
         return state._replace(
             features=read.update(state.features, block.obs),
             replay=memory.add(state.replay, counted),
             step=state.step + block_size,
         )
+
+    def appraise(state: State, block: Step) -> Array:
+        assert appraised is not None
+        steps = appraised(block._replace(action=block.action - first_action(spec)))
+        sample = replay.Sample(steps, jnp.ones(block.reward.size), jnp.arange(block.reward.size))
+        features, networks = partial(read.features, state.features), (state.parameters, state.parameters)
+        _, (priorities, _) = loss(*networks, features, sample, [None] * calls)
+        return priorities.reshape(block.reward.shape)
 
     def noises(key: Key) -> list[PyTree]:
         return [network.noise(key, ()) for key in jax.random.split(key, calls)]
@@ -196,7 +213,8 @@ def agent_from(
     def cut(state: State, which: Array) -> State:
         return state._replace(replay=memory.cut(state.replay, which))
 
-    return Agent(init, network.start, choose.noise, choose.act, observe, learn, policy, cut)
+    appraises = appraise if appraised else None
+    return Agent(init, network.start, choose.noise, choose.act, observe, learn, policy, cut, appraise=appraises)
 
 
 def measured(td_error: Array, q_tm1: Array) -> dict[str, Array]:

@@ -21,6 +21,12 @@ its frame:
     REPEATED   g g g   copies of it
     BLANK      0 0 g   blank frames
     PUSHED     e f g   the last frames of the episode before (EnvPool, after a lost life)
+
+Where actors take turns, no block goes on where the one before ended: it may begin in mid-episode, and the frames before
+its first ones are elsewhere, or nowhere any more. There each block brings the k - 1 older frames of its first stacks,
+which have a ring of their own, the heads, and the fifth kind of beginning:
+
+    CARRIED    e f g   frames that came with the block
 """
 
 import dataclasses
@@ -29,13 +35,13 @@ from typing import ClassVar, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from polyak.agent import Array, Key, Spec, Step
+from polyak.agent import Array, Key, PyTree, Spec, Step
 from polyak.errors import BadSetting
 from polyak.parts.ring import Replay, Ring, take
 from polyak.parts.sampling import Drawable
 from polyak.parts.transitions import NStepTransitions, transition_of
 
-FOLLOWS, REPEATED, BLANK, PUSHED = range(4)  # what stands before a step's newest frame
+FOLLOWS, REPEATED, BLANK, PUSHED, CARRIED = range(5)  # what stands before a step's newest frame
 STEPS_A_FINAL = 50  # the length of episodes for which all final frames find room
 
 
@@ -47,12 +53,18 @@ class Frame(NamedTuple):
     reward: Array  # float32
     terminated: Array  # bool
     truncated: Array  # bool
-    start: Array  # uint8: FOLLOWS, REPEATED, BLANK, PUSHED
+    start: Array  # uint8: FOLLOWS, REPEATED, BLANK, PUSHED, CARRIED
     finals: Array  # int32, how many final frames there were before this step
 
 
 class Final(NamedTuple):
     """The last frame of an episode."""
+
+    frame: Array
+
+
+class Head(NamedTuple):
+    """A frame before the newest one of the first stack of a block."""
 
     frame: Array
 
@@ -64,6 +76,7 @@ class Kept(NamedTuple):
     finals: Replay  # of Final
     last: Array  # [B, k, ...] what followed each environment's newest step
     sound: Array  # [] bool, whether all observations were stacks
+    heads: PyTree = ()  # Replay of Head, k - 1 of each environment of each block; () where blocks go on
 
 
 class Place(NamedTuple):
@@ -72,11 +85,16 @@ class Place(NamedTuple):
     row: Array  # int32, of a step
     final: Array  # bool, whether it is the frame after that step
     blank: Array  # bool, whether it is no frame at all
+    head: Array  # int32, how many frames before that step it is in the heads of its block; 0 where it is not there
 
 
 @dataclasses.dataclass(frozen=True)
 class FrameStore:
     """Keeps every frame once. A million of 84 x 84 take 7.06 GB, and their final frames 0.14 GB.
+
+    Where blocks of T steps are streamed, each brings k - 1 frames of each environment, and all of them end with a final
+    frame: k / T frames a step more, so 2 instead of 1 of blocks of 4 with stacks of 4, where whole observations on both
+    sides of a step are 8.
 
     Where episodes are shorter than 50 steps, final frames run out of room before the steps do. Old steps that would
     need one that is gone get a factor of 0, unless they ended: the value after an end is not asked for.
@@ -90,6 +108,7 @@ class FrameStore:
     gamma: float
     stack: int
     finals: Ring
+    heads: Ring | None = None  # None where each block goes on where the one before ended
 
     @staticmethod
     def of(capacity: int, spec: Spec, block_length: int, n_steps: int, gamma: float, stack: int) -> "FrameStore":
@@ -101,16 +120,20 @@ class FrameStore:
                 f"[{stack}, height, width]; set frame_stack to 1 to keep each observation whole."
             )
         block = block_length * spec.num_envs
-        oldest = (stack - 1) * spec.num_envs  # whose older frames are overwritten
+        oldest = 0 if spec.streamed else (stack - 1) * spec.num_envs  # whose older frames are overwritten
         ring = Ring.of(max(capacity, block + oldest), block)
-        finals = Ring(max(ring.capacity // STEPS_A_FINAL, block), block)
-        return FrameStore(Drawable(ring, oldest=oldest), spec, n_steps, gamma, stack, finals)
+        finals, heads = max(ring.capacity // STEPS_A_FINAL, block), None
+        if spec.streamed:
+            columns = ring.capacity // block_length  # of all blocks, each of one environment
+            finals, heads = finals + columns, Ring((stack - 1) * columns, (stack - 1) * spec.num_envs)
+        return FrameStore(Drawable(ring, oldest=oldest), spec, n_steps, gamma, stack, Ring(finals, block), heads)
 
     def init(self) -> Kept:
         obs, action, reward, terminated, truncated, _ = transition_of(self.spec)
         step = Frame(obs[0], action, reward, terminated, truncated, jnp.uint8(FOLLOWS), jnp.int32(0))
         last = jnp.zeros((self.spec.num_envs, *obs.shape), obs.dtype)
-        return Kept(self.drawable.ring.init(step), self.finals.init(Final(obs[0])), last, jnp.bool_(True))
+        heads = self.heads.init(Head(obs[0])) if self.heads else ()
+        return Kept(self.drawable.ring.init(step), self.finals.init(Final(obs[0])), last, jnp.bool_(True), heads)
 
     def steps(self, state: Kept) -> Replay:
         return state.steps
@@ -127,6 +150,7 @@ class FrameStore:
             self.finals.add_some(state.finals, ended, over.reshape(-1)),
             next_obs[-1],
             state.sound & sound,
+            self.heads.add(state.heads, Head(obs[0, :, :-1])) if self.heads else (),
         )
 
     def _starts(self, state: Kept, obs: Array, next_obs: Array, over: Array) -> tuple[Array, Array]:
@@ -141,6 +165,8 @@ class FrameStore:
         pushed = _alike(older, before[:, :, 1:]) & has_before
         start = jnp.where(repeated, REPEATED, jnp.where(blank, BLANK, PUSHED))
         begins_well, goes_on_well = repeated | blank | pushed, _alike(obs, before)
+        if self.heads:
+            first, start, begins_well = first.at[0].set(True), start.at[0].set(CARRIED), begins_well.at[0].set(True)
         sound = jnp.all(jnp.where(first, begins_well, goes_on_well) & _alike(next_obs[:, :, :-1], obs[:, :, 1:]))
         return jnp.where(first, start, FOLLOWS), sound
 
@@ -165,9 +191,10 @@ class FrameStore:
         ring, storage, num_envs = self.drawable.ring, state.steps.storage, self.spec.num_envs
         r_t, discount_t, last = ring.n_step(state.steps, indices, self.n_steps, num_envs, self.gamma)
         no = jnp.zeros_like(indices, bool)
-        obs, known = self._stacks(state, Place(indices, no, no))
+        none = jnp.zeros_like(indices)
+        obs, known = self._stacks(state, Place(indices, no, no, none))
         over = take(storage.terminated, last) | take(storage.truncated, last)
-        after = Place(jnp.where(over, last, (last + num_envs) % ring.capacity), over, no)
+        after = Place(jnp.where(over, last, (last + num_envs) % ring.capacity), over, no, none)
         next_obs, next_known = self._stacks(state, after)
         newest = ~over & (ring.age(state.steps, last) < num_envs)
         next_obs = jnp.where(_as_wide(newest, next_obs), take(state.last, last % num_envs), next_obs)
@@ -182,11 +209,16 @@ class FrameStore:
         places = [place]
         for _ in range(self.stack - 1):
             places.append(self._before(state, places[-1]))
-        row, final, blank = (jnp.stack(leaf[::-1], -1) for leaf in zip(*places, strict=True))  # [N, k], newest last
+        row, final, blank, head = (
+            jnp.stack(leaf[::-1], -1) for leaf in zip(*places, strict=True)
+        )  # [N, k], newest last
         number = take(state.steps.storage.finals, row)
         here = take(state.steps.storage.frame, row)
         there = take(state.finals.storage.frame, jnp.where(final, number % self.finals.capacity, 0))
         frames = jnp.where(_as_wide(final, here), there, here)
+        if self.heads:
+            carried = take(state.heads.storage.frame, jnp.where(head > 0, self._head_index(row, head), 0))
+            frames = jnp.where(_as_wide(head > 0, frames), carried, frames)
         gone = final & (self._final_count(state) - number > self.finals.capacity)
         return jnp.where(_as_wide(blank, frames), jnp.zeros_like(frames), frames), ~gone.any(-1)
 
@@ -194,9 +226,16 @@ class FrameStore:
         """Where the next older frame of the same stack is."""
         start = take(state.steps.storage.start, place.row)
         inner = ~place.final  # the frame of a step; what is before a final frame is that of its own step
-        stays = place.final | (start == REPEATED) | place.blank
+        carried = inner & (start == CARRIED)
+        stays = place.final | (start == REPEATED) | place.blank | carried
         row = jnp.where(stays, place.row, (place.row - self.spec.num_envs) % self.drawable.ring.capacity)
-        return Place(row, inner & (start == PUSHED) & ~place.blank, place.blank | (inner & (start == BLANK)))
+        final, blank = inner & (start == PUSHED) & ~place.blank, place.blank | (inner & (start == BLANK))
+        return Place(row, final, blank, jnp.where(carried, place.head + 1, 0))
+
+    def _head_index(self, row: Array, head: Array) -> Array:
+        """[N, k] where in the heads a frame is that is so many before the newest of a first step."""
+        block, num_envs, older = self.drawable.ring.block_size, self.spec.num_envs, self.stack - 1
+        return (row // block * num_envs + row % num_envs) * older + older - head
 
 
 def _alike(first: Array, second: Array) -> Array:

@@ -6,6 +6,7 @@ here: scaled actions, uniform warm-up, the replay memory, standardised observati
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 import jax
@@ -16,7 +17,8 @@ from polyak.errors import BadSetting
 from polyak.parts import off_policy, replay
 from polyak.parts.optimise import GradientRule
 from polyak.parts.reader import reader
-from polyak.spaces import mask_of
+from polyak.parts.transitions import transitions_of
+from polyak.spaces import MASKED, mask_of
 
 NO_CLIPPING = 1e30  # the norm of a gradient that is clipped: none of these methods clips
 ON_A_BOUND = 0.98  # from here on a scaled action lies within a hundredth of its range of a bound
@@ -93,6 +95,8 @@ class Method(NamedTuple):
     noise: Callable[[Key], PyTree]  # key -> all that is random in an update, the batch aside
     start: Callable[[int], PyTree] = no_memory  # batch -> carry: what acting remembers of an episode
     draws: int = 1  # normal numbers that acting takes for each coordinate of an action
+    appraise: Callable[[Any, Batch], Array] | None = None
+    """(networks, batch) -> priorities [N], with the networks as their own targets; None where there are none."""
 
 
 class Actions(Protocol):
@@ -135,7 +139,15 @@ def agent(hyper: TransitionHyper, spec: Spec, actions: Actions, method: Method) 
         gamma=hyper.gamma,
         frame_stack=hyper.frame_stack,
     )
-    return agent_from(hyper, spec, actions, method, memory, read)
+    appraised = None
+    if replay.are_appraised(hyper.replay):
+        if method.appraise is None:
+            raise BadSetting(
+                f"{type(hyper).__name__} gives new steps no priorities of their own; leave `appraised` out of the "
+                "replay's setting."
+            )
+        appraised = partial(transitions_of, n_steps=hyper.n_steps, gamma=hyper.gamma)
+    return agent_from(hyper, spec, actions, method, memory, read, appraised)
 
 
 def agent_from(
@@ -145,6 +157,7 @@ def agent_from(
     method: Method,
     memory: replay.Memory,
     read_sample: Callable[[replay.Sample, Features], Any],
+    appraised: Callable[[Step], PyTree] | None = None,
 ) -> Agent:
     """Makes the agent of a member of the family.
 
@@ -157,12 +170,14 @@ def agent_from(
         method: the networks, and how they act and learn.
         memory: what batches are drawn from; the extras of its blocks are what acting remembered before each step.
         read_sample: (sample, features) -> the batch that `method.update` is given.
+        appraised: a block [T, B] -> its steps as `memory` reads them, leaves [T B, ...], where new steps come with a
+            priority, which `method.appraise` tells.
 
     Raises:
         BadSetting: the task or a part does not suit.
     """
     if mask_of(spec.observation_space):
-        raise BadSetting(f"{type(hyper).__name__} cannot rule actions out by a mask; ppo, a2c, trpo and reinforce can.")
+        raise BadSetting(f"{type(hyper).__name__} cannot rule actions out by a mask; {MASKED} can.")
     read = reader(spec.observation_space, hyper.normalize_observation)
     block_size = hyper.train_freq * spec.num_envs
 
@@ -179,7 +194,15 @@ def agent_from(
             scaled = jnp.where(state.step < hyper.learning_starts, actions.uniform(noise), scaled)
         return actions.action(scaled), after, carry if explore else ()
 
+    def appraise(state: State, block: Step) -> Array:
+        assert appraised is not None and method.appraise is not None
+        sample = replay.Sample(appraised(block), jnp.ones(block.reward.size), jnp.arange(block.reward.size))
+        batch = read_sample(sample, partial(read.features, state.features))
+        return method.appraise(state.parameters, batch).reshape(block.reward.shape)
+
     def observe(state: State, block: Step) -> State:
+        if appraised and isinstance(block.priority, tuple):
+            block = block._replace(priority=appraise(state, block))
         return state._replace(
             features=read.update(state.features, block.obs),
             replay=memory.add(state.replay, block),
@@ -201,10 +224,14 @@ def agent_from(
         networks = networks._replace(**{name: () for name in networks._fields if name != "actor"})
         return State(networks, (), (), state.features, (), state.step, (), ())
 
+    def publish(state: State) -> State:
+        return policy(state)._replace(parameters=state.parameters)
+
     def cut(state: State, which: Array) -> State:
         return state._replace(replay=memory.cut(state.replay, which))
 
-    return Agent(init, method.start, noise, act, observe, learn, policy, cut)
+    known = Agent(init, method.start, noise, act, observe, learn, policy, cut)
+    return known._replace(publish=publish, appraise=appraise) if appraised else known
 
 
 def moments_of(rule: GradientRule, parameters: Any) -> Any:

@@ -13,7 +13,7 @@ from polyak.errors import BadSetting
 from polyak.parts import networks
 from polyak.parts.exploration import Exploration, Greedy, exploring, measures
 from polyak.parts.reader import Reader
-from polyak.spaces import mask_of
+from polyak.spaces import MASKED, mask_of
 
 
 class Hyper(Protocol):
@@ -83,7 +83,7 @@ def num_actions(algorithm: object, spec: Spec) -> int:
     """The number of actions; raises `BadSetting` where they are not discrete, or are not always all there."""
     name = type(algorithm).__name__
     if mask_of(spec.observation_space):
-        raise BadSetting(f"{name} cannot rule actions out by a mask; ppo, a2c, trpo and reinforce can.")
+        raise BadSetting(f"{name} cannot rule actions out by a mask; {MASKED} can.")
     if not isinstance(spec.action_space, gymnasium.spaces.Discrete):
         raise BadSetting(f"{name} needs discrete actions, and this environment's are {spec.action_space}.")
     return int(spec.action_space.n)

@@ -17,7 +17,16 @@ from polyak.errors import BadSetting
 from polyak.parts.frames import FrameStore
 from polyak.parts.hindsight import HindsightStore
 from polyak.parts.ring import Replay, Ring
-from polyak.parts.sampling import Drawable, Hindsight, Prioritised, Sampler, Sampling, Uniform, replay_from_text
+from polyak.parts.sampling import (
+    Drawable,
+    Hindsight,
+    Prioritised,
+    Sampler,
+    Sampling,
+    Uniform,
+    are_appraised,
+    replay_from_text,
+)
 from polyak.parts.sequences import SequenceStore
 from polyak.parts.transitions import TransitionStore
 
@@ -28,6 +37,7 @@ __all__ = [
     "Sample",
     "Sampling",
     "Uniform",
+    "are_appraised",
     "memory",
     "replay_from_text",
     "sequence_memory",
@@ -102,10 +112,11 @@ class Memory:
     def add(self, state: Remembered, block: Step) -> Remembered:
         """Adds a block of steps [T, B, ...], which follow on those of the block before.
 
-        Actions are counted from 0. New rows have the highest priority so far.
+        Actions are counted from 0. New rows have the priorities of the block, where it has some, else the highest so
+        far.
         """
-        store = self.store.add(state.store, block)
-        return Remembered(store, self.sampler.added(state.sampler, self.store.steps(store)))
+        store, priorities = self.store.add(state.store, block), jax.tree.map(jnp.ravel, block.priority)
+        return Remembered(store, self.sampler.added(state.sampler, self.store.steps(store), priorities))
 
     def size(self, state: Remembered) -> Array:
         """[] how many rows may be drawn; while it is 0, `sample` must not be called."""
@@ -209,5 +220,7 @@ def sequence_memory(
             "Hindsight replay changes the goals of single steps, and recurrent agents learn from sequences; choose "
             "uniform or prioritised."
         )
+    if are_appraised(sampling):
+        raise BadSetting("Sequences of steps come without priorities; leave `appraised` out of the replay's setting.")
     store = SequenceStore.of(capacity, spec, block_length, rows, carry)
     return Memory(store, sampling.sampler(store.drawable))

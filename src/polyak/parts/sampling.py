@@ -41,8 +41,8 @@ class Sampler(Protocol):
         """For an empty memory."""
         ...
 
-    def added(self, state: PyTree, replay: Replay) -> PyTree:
-        """After a block was added to the memory."""
+    def added(self, state: PyTree, replay: Replay, priorities: Array | tuple[()] = ()) -> PyTree:
+        """After a block was added to the memory, whose rows have these priorities, or none yet."""
         ...
 
     def draw(self, state: PyTree, replay: Replay, key: Key, count: int, progress: Array | float) -> tuple[Array, Array]:
@@ -70,7 +70,7 @@ class UniformSampler:
     def init(self) -> tuple[()]:
         return ()
 
-    def added(self, state: tuple[()], replay: Replay) -> tuple[()]:
+    def added(self, state: tuple[()], replay: Replay, priorities: Array | tuple[()] = ()) -> tuple[()]:
         return ()
 
     def draw(
@@ -103,7 +103,8 @@ class Priorities(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class PrioritisedSampler:
-    """Rows in proportion to priority^alpha; what was never drawn has the highest priority so far."""
+    """Rows in proportion to priority^alpha; what was never drawn has the priority that it came with, or the highest so
+    far."""
 
     drawable: Drawable
     tree: SumTree
@@ -114,12 +115,19 @@ class PrioritisedSampler:
     def init(self) -> Priorities:
         return Priorities(self.tree.init(), jnp.float32(1))
 
-    def added(self, state: Priorities, replay: Replay) -> Priorities:
-        """Adds the rows that have just become old enough to be read; removes those that are new or too old."""
+    def added(self, state: Priorities, replay: Replay, priorities: Array | tuple[()] = ()) -> Priorities:
+        """Adds the rows that have just become old enough to be read; removes those that are new or too old.
+
+        Priorities [block_size] are for memories whose rows can be read at once.
+        """
         ring, newest, oldest = self.drawable.ring, self.drawable.newest, self.drawable.oldest
         enter = newest + jnp.arange(ring.block_size)
         leave = jnp.concatenate([jnp.arange(min(ring.block_size, newest)), ring.capacity - 1 - jnp.arange(oldest)])
-        values = jnp.where(enter < replay.size, state.highest, 0.0)
+        if isinstance(priorities, tuple):
+            values = jnp.where(enter < replay.size, state.highest, 0.0)
+        else:
+            values = self._values(state, priorities)[::-1]  # the newest first
+            state = state._replace(highest=jnp.maximum(state.highest, values.max()))
         rows = ring.index(replay, jnp.concatenate([enter, leave]))
         return state._replace(tree=self.tree.set(state.tree, rows, jnp.pad(values, (0, len(leave)))))
 
@@ -133,12 +141,15 @@ class PrioritisedSampler:
         return indices, (values.min() / values) ** beta
 
     def update(self, state: Priorities, indices: Array, weights: Array, priorities: Array) -> Priorities:
-        sound = priorities < LARGEST
-        values = jnp.where(sound, (jnp.where(sound, priorities, 0.0) + LEAST) ** self.alpha, state.highest)
-        values = jnp.where(weights == 0, 0.0, values)
+        values = jnp.where(weights == 0, 0.0, self._values(state, priorities))
         # A row that was drawn twice has one priority, whichever is written last.
         values = jnp.max(jnp.where(indices[:, None] == indices, values, 0.0), -1)
         return Priorities(self.tree.set(state.tree, indices, values), jnp.maximum(state.highest, values.max()))
+
+    def _values(self, state: Priorities, priorities: Array) -> Array:
+        """(priority + LEAST)^alpha, the highest so far for those that cannot be taken."""
+        sound = priorities < LARGEST
+        return jnp.where(sound, (jnp.where(sound, priorities, 0.0) + LEAST) ** self.alpha, state.highest)
 
     def metrics(self, state: Priorities, count: Array) -> dict[str, Array]:
         mean = self.tree.total(state.tree) / jnp.maximum(count, 1)
@@ -162,7 +173,9 @@ class Prioritised:
         P(i) ~ (|error_i| + 1e-6)^alpha        w_i ~ (1 / (N P(i)))^beta
 
     The proportional variant. Each draw is independent of the others of its batch, where the paper takes one from each
-    of N equal ranges.
+    of N equal ranges. New steps have the highest priority so far; or, if `appraised`, that of their TD error by the
+    network that collected them, as its own target network (Horgan et al., 2018, "Distributed prioritized experience
+    replay").
     """
 
     name: ClassVar[str] = "prioritised"
@@ -173,6 +186,8 @@ class Prioritised:
     """In [0, 1]: how far weights make up for what is drawn too often, at the start of the run."""
     final_beta: Share = 1.0
     """The same at the end of the run; in between it moves in a straight line."""
+    appraised: bool = False
+    """Whether new steps come with a TD error."""
 
     def sampler(self, drawable: Drawable) -> PrioritisedSampler:
         tree = SumTree(drawable.ring.capacity)
@@ -196,5 +211,11 @@ class Hindsight:
 
 Sampling = Uniform | Prioritised | Hindsight
 SAMPLINGS: dict[str, Any] = {kind.name: kind for kind in (Uniform, Prioritised, Hindsight)}
-# Reads `uniform`, `prioritised`, `prioritised:0.6:0.4:1.0` (alpha, beta at the start and at the end), `hindsight:4`.
+# Reads `uniform`, `prioritised`, `prioritised:0.6:0.4:1.0` (alpha, beta at the start and at the end),
+# `prioritised:0.6:0.4:1.0:appraised`, `hindsight:4`.
 replay_from_text = partial(part_from_text, "replay", SAMPLINGS)
+
+
+def are_appraised(sampling: Sampling) -> bool:
+    """Whether new steps come with a TD error."""
+    return isinstance(sampling, Prioritised) and sampling.appraised

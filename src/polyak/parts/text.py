@@ -1,6 +1,7 @@
 """Parts on one line, `epsilon:0.1` or `tiles:8:8`, for the command line, presets and run folders.
 
-Such a part is a frozen dataclass with a `name`, whose fields are whole numbers, numbers, or numbers or None.
+Such a part is a frozen dataclass with a `name`, whose fields are whole numbers, numbers, or numbers or None. The last
+of them may be True or False, and is written as its name where it is True.
 """
 
 import dataclasses
@@ -33,18 +34,17 @@ def whole_number(text: str) -> int:
 def part_text(part: Any) -> str:
     """`epsilon:0.1`, `tiles:8:8`, `noise:1.0:none:1.0`: the name and the numbers, in order; `default` for None.
 
-    From a None on, defaults are left out. Checkpoints are compared by these texts, so a form that changes would keep
-    old runs from being resumed.
+    From a None or False on, defaults are left out. Checkpoints are compared by these texts, so a form that changes
+    would keep old runs from being resumed.
     """
     if part is None:
         return "default"
     fields, hints = dataclasses.fields(part), typing.get_type_hints(type(part))
     numbers, defaults = [getattr(part, field.name) for field in fields], [field.default for field in fields]
-    end = next((at for at, number in enumerate(numbers) if number is None and numbers[at:] == defaults[at:]), None)
-    texts = [
-        "none" if number is None else str(number) if hints[field.name] is int else repr(float(number))
-        for field, number in zip(fields, numbers, strict=True)
-    ]
+    end = next(
+        (i for i, one in enumerate(numbers) if (one is None or one is False) and numbers[i:] == defaults[i:]), None
+    )
+    texts = [_text(number, field.name, hints[field.name]) for field, number in zip(fields, numbers, strict=True)]
     return ":".join([part.name, *texts[:end]])
 
 
@@ -61,7 +61,7 @@ def part_from_text(what: str, kinds: Mapping[str, Any], text: str) -> Any:
     hints = typing.get_type_hints(kinds[name])
     fields = [field.name for field in dataclasses.fields(kinds[name])]
     try:
-        values = [_number(number, hints[field]) for number, field in zip(numbers, fields, strict=False)]
+        values = [_number(number, field, hints[field]) for number, field in zip(numbers, fields, strict=False)]
     except ValueError:
         values = []
     if len(values) < len(numbers):
@@ -69,7 +69,17 @@ def part_from_text(what: str, kinds: Mapping[str, Any], text: str) -> Any:
     return kinds[name](*values)
 
 
-def _number(text: str, hint: Any) -> float | None:
+def _text(number: Any, name: str, hint: Any) -> str:
+    if hint is bool:
+        return name
+    return "none" if number is None else str(number) if hint is int else repr(float(number))
+
+
+def _number(text: str, name: str, hint: Any) -> float | None:
+    if hint is bool:
+        if text != name:
+            raise ValueError
+        return True
     if hint is int:
         return whole_number(text)
     return None if text == "none" and hint == float | None else float(text)

@@ -3,9 +3,11 @@
 import dataclasses
 from typing import ClassVar, NamedTuple
 
+import jax
 import jax.numpy as jnp
 
 from polyak.agent import Array, Key, Spec, Step
+from polyak.ops import returns
 from polyak.parts.ring import Replay, take
 from polyak.parts.sampling import Drawable
 from polyak.spaces import row_shape, storage_type
@@ -38,6 +40,24 @@ def transition_of(spec: Spec) -> Transition:
         jnp.zeros(row_shape(space), storage_type(space)) for space in (spec.observation_space, spec.action_space)
     )
     return Transition(obs, action, jnp.float32(0), jnp.bool_(False), jnp.bool_(False), obs)
+
+
+def transitions_of(block: Step, n_steps: int, gamma: float) -> NStepTransitions:
+    """The transitions of a block [T, B, ...], in the order in which a memory keeps them; leaves [T B, ...].
+
+    Those of its last n - 1 steps have shorter returns, up to the last step of the block.
+    """
+    length, num_envs = block.reward.shape
+    ahead = jnp.minimum(jnp.arange(length)[:, None] + jnp.arange(n_steps), length - 1)  # [T, n]
+    over = jnp.asarray(block.terminated | block.truncated).at[-1].set(True)
+    reward, terminated, over = (
+        jnp.moveaxis(jnp.asarray(leaf)[ahead], 1, -1) for leaf in (block.reward, block.terminated, over)
+    )  # [T, B, n] each
+    sums = jax.vmap(jax.vmap(returns.n_step, (0, 0, 0, None)), (0, 0, 0, None))
+    r_t, discount_t, last = sums(reward, terminated, over, gamma)
+    successor = jnp.asarray(block.next_obs)[jnp.arange(length)[:, None] + last, jnp.arange(num_envs)]
+    steps = NStepTransitions(block.obs, block.action, r_t, discount_t, successor)
+    return jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), steps)
 
 
 @dataclasses.dataclass(frozen=True)

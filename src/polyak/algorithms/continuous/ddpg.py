@@ -12,26 +12,12 @@ in its first layer; uniform actions until `learning_starts`.
 """
 
 import dataclasses
-from typing import Any, ClassVar, NamedTuple
+from typing import ClassVar
 
-import jax
-import jax.numpy as jnp
-
-from polyak.agent import Agent, Array, Key, PyTree, Spec
-from polyak.ops.td import td_learning
-from polyak.parts import critics, hyper, networks, off_policy_actor_critic as family, replay as replays
-from polyak.parts.action_box import ActionBox
+from polyak.agent import Agent, Spec
+from polyak.parts import deterministic_actor_critic, hyper, networks, replay as replays
 from polyak.parts.action_noise import OrnsteinUhlenbeckNoise
-from polyak.parts.deterministic_policy import deterministic_policy
-from polyak.parts.off_policy import no_noise
-from polyak.parts.optimise import Adam, polyak_average
-
-
-class Networks(NamedTuple):
-    """The networks; of target networks and of optimizers' states the same."""
-
-    actor: Any  # mu
-    critic: Any  # Q
+from polyak.parts.optimise import Adam
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,40 +53,4 @@ class DDPG:
         return self.train_freq
 
     def agent(self, spec: Spec) -> Agent:
-        critics.check_networks("DDPG", self.network, self.critic_network)
-        actions = ActionBox.of("DDPG", spec.action_space)
-        policy = deterministic_policy(self.network, spec, actions, self.action_noise)
-        init_critic = critics.critic(self.critic_network, spec.observation_space, actions.size, 1)
-        rule = self.optimizer.rule(family.NO_CLIPPING)
-
-        def init(key: Key) -> family.Learner:
-            actor_key, critic_key = jax.random.split(key)
-            parameters = Networks(policy.init(actor_key), init_critic(critic_key))
-            return family.Learner(parameters, parameters, family.moments_of(rule, parameters))
-
-        def critic_loss(critic: Any, target: Networks, batch: family.Batch) -> tuple[Array, tuple[Array, Array]]:
-            q_tm1 = critic(batch.x_tm1, batch.a_tm1)[:, 0]
-            q_t = target.critic(batch.x_t, policy.mean(target.actor, batch.x_t))[:, 0]
-            error = jax.vmap(td_learning)(q_tm1, batch.r_t, batch.discount_t, q_t)
-            return (batch.weights * 0.5 * jnp.square(error)).mean(), (q_tm1, error)
-
-        def update(learner: family.Learner, batch: family.Batch, noise: PyTree, learning_rate: Array, updates: Array):
-            now, target, moments = learner
-            judged = family.descend(
-                rule, lambda critic: critic_loss(critic, target, batch), now.critic, moments.critic, learning_rate
-            )
-
-            def actor_loss(actor: Any) -> tuple[Array, Array]:
-                action = policy.mean(actor, batch.x_tm1)
-                return -judged.parameters(batch.x_tm1, action).mean(), action
-
-            actor = family.descend(rule, actor_loss, now.actor, moments.actor, learning_rate, judged.sound)
-            improved = Networks(actor.parameters, judged.parameters)
-            target = polyak_average(target, improved, self.tau)
-            q_tm1, error = judged.aux
-            metrics = family.critic_metrics(q_tm1, error, judged.loss)
-            metrics |= {"actor_loss": actor.loss, "action_saturation": family.saturation(actor.aux)}
-            learner = family.Learner(improved, target, Networks(actor.moments, judged.moments))
-            return learner, jnp.abs(error), metrics
-
-        return family.agent(self, spec, actions, family.Method(init, policy.act, update, no_noise, policy.start))
+        return deterministic_actor_critic.agent(self, spec)

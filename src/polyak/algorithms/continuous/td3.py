@@ -122,4 +122,8 @@ class TD3:
             metrics |= family.critic_metrics(q_tm1, error, judged.loss) | {"action_saturation": family.saturation(mu_t)}
             return learner, jnp.abs(error).max(0), metrics
 
-        return family.agent(self, spec, actions, family.Method(init, policy.act, update, noise, policy.start))
+        def appraise(now: Networks, batch: family.Batch) -> Array:
+            return jnp.abs(critic_loss(now.critics, now, batch, jnp.zeros(()))[1][1]).max(0)
+
+        method = family.Method(init, policy.act, update, noise, policy.start, appraise=appraise)
+        return family.agent(self, spec, actions, method)
