@@ -119,11 +119,11 @@ class Learner:
 
 
 class Threads:
-    """Another `Transport`: its workers are threads, all at once, which wait for answers."""
+    """Another `Transport`: its workers are threads, all of them at once."""
 
     def __init__(self, works, env, step_timeout, waits, at_once=None):
         self.news, self.answers = queue.Queue(), [queue.Queue() for _ in works]
-        self.stopping, self.finishing, self.ended = threading.Event(), set(), 0
+        self.waits, self.stopping, self.finishing, self.ended = waits, threading.Event(), set(), 0
         self.threads = [threading.Thread(target=self._work, args=item) for item in enumerate(works)]
         for thread in self.threads:
             thread.start()
@@ -131,7 +131,8 @@ class Threads:
     def _work(self, number, work):
         def emit(event):
             self.news.put((number, event))
-            self.answers[number].get()
+            if self.waits and not self.stopping.is_set():
+                self.answers[number].get()
 
         try:
             work(emit, self.stopping.is_set, self.finishing.__contains__)
@@ -158,8 +159,7 @@ class Threads:
     def stop(self):
         self.stopping.set()
         for answers in self.answers:
-            for _ in range(1000):  # none of them waits from now on
-                answers.put(None)
+            answers.put(None)
 
     def kill(self):
         self.stop()

@@ -164,9 +164,16 @@ class Sweep:
         more = [f"and {len(rows) - most:,} more"] if len(rows) > most else []
         return "\n".join([f"{self.title}: {self.status}", *lines, *more])
 
-    def next_command(self) -> str:
-        """The command that trains the best combination on as many seeds again, at least ten, none of which chose it."""
+    def next_command(self) -> str | None:
+        """The `polyak train` of the best combination, on ten seeds or more that did not choose it.
+
+        None where the command line does not know the algorithm, because it is yours.
+        """
+        from polyak.algorithms import ALGORITHMS
+
         about = self.best.about
+        if about["algorithm"] not in ALGORITHMS:
+            return None
         seeds = max(about["seeds"]) + 1
         return train_command(self.best, seed=seeds, seeds=max(10, len(about["seeds"])))
 

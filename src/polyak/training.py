@@ -299,8 +299,8 @@ def _listed(name: str, values: Any) -> list[Any]:
 
 def _copies(callbacks: Sequence[Any]) -> list[Any]:
     """Those of polyak as copies, because they remember the run that they are called for."""
-    ours = tuple(kind for name in instruments.__all__ if isinstance(kind := getattr(instruments, name), type))
-    return [copy.copy(callback) if isinstance(callback, ours) else callback for callback in callbacks]
+    ours = {getattr(instruments, name) for name in instruments.__all__}
+    return [copy.copy(callback) if type(callback) in ours else callback for callback in callbacks]
 
 
 def _check_countable(steps: int, algorithm: Algorithm, num_envs: int) -> None:
@@ -544,7 +544,8 @@ def _farewell_of_sweep(sweep: Sweep) -> str:
         curves = f"curves: {sweep.plot()}"
     except BadFile:
         curves = "no curves: no episode ended while they were trained"
-    return "\n".join([sweep.summary(MOST_ROWS), *failed, best, curves, f"Next: {sweep.next_command()}"])
+    command = sweep.next_command()
+    return "\n".join([sweep.summary(MOST_ROWS), *failed, best, curves, *([f"Next: {command}"] if command else [])])
 
 
 def _farewell(run: Run, growing: Growing) -> str:
