@@ -152,7 +152,8 @@ def sweep(args: list[str]) -> None:
     if (groups := _training_groups(names, args, sweep, example)) is None:
         return
     prog = f"polyak sweep {' '.join(names)}"
-    hints = settings.field_types(type(groups[-1]))
+    kind: Any = type(groups[-1])
+    hints = settings.field_types(kind)
     varied: dict[str, list[list[str]]] = {}  # by name the words for each value
     fixed: list[str] = []
     _refuse_unknown(args, [field.name for group in groups for field in dataclasses.fields(group)], prog)

@@ -412,8 +412,8 @@ def _resume_sweep(
         if run.path.is_symlink() or (about.algorithm, about.env) != (found.about["algorithm"], found.about["env"]):
             raise BadFile(f"{run.path} is no run of this sweep; remove it, and put the run there that was.")
         if about.status != "finished":
-            own = None if callbacks is None else _copies(callbacks)
-            order, env, own = _again(run.path, folder, about, env, cluster, own)
+            copies = None if callbacks is None else _copies(callbacks)
+            order, env, own = _again(run.path, folder, about, env, cluster, copies)
             runs.append((run.path, order, own))
     how = {(about.cluster, about.actors, about.step_timeout, about.custom_env) for _, (_, about), _ in runs}
     if len(how) > 1:
@@ -544,8 +544,8 @@ def _farewell_of_sweep(sweep: Sweep) -> str:
         curves = f"curves: {sweep.plot()}"
     except BadFile:
         curves = "no curves: no episode ended while they were trained"
-    command = sweep.next_command()
-    return "\n".join([sweep.summary(MOST_ROWS), *failed, best, curves, *([f"Next: {command}"] if command else [])])
+    following = [f"Next: {command}" for command in [sweep.next_command()] if command]
+    return "\n".join([sweep.summary(MOST_ROWS), *failed, best, curves, *following])
 
 
 def _farewell(run: Run, growing: Growing) -> str:
