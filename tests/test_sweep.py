@@ -104,9 +104,9 @@ def test_the_best_is_good_for_certain(lake, monkeypatch):
         2: {"low": 2.0, "iqm": 3.0, "steps": 4},
         3: {"low": None, "iqm": None, "steps": 0},
     }
-    rows = {run.path: scores[number] for number, run in enumerate(lake.runs)}
-    monkeypatch.setattr(lake, "_row", lambda run: rows[run.path])
-    assert [lake.runs.index(run) for run in lake.ranked] == [2, 1, 0, 3] and lake.best is lake.runs[2]
+    found = polyak.Sweep(lake.path)
+    monkeypatch.setattr(found, "_row", lambda run: scores[found.runs.index(run)])
+    assert [found.runs.index(run) for run in found.ranked] == [2, 1, 0, 3] and found.best is found.runs[2]
 
 
 def test_the_table_has_what_varies_and_what_came_of_it(lake):

@@ -233,8 +233,11 @@ def resume(
     """
     from polyak import callbacks, training
     from polyak.run import Run
+    from polyak.sweeps import is_sweep
 
     chosen = None
+    if json and is_sweep(Path(run)):
+        raise BadSetting(f"--json tells of one run, and {run} is a sweep of several; leave it out.")
     if json:
         noted = callbacks.from_notes(Run(run).about["callbacks"])
         chosen = [*noted, callbacks.JsonLines(_standard_output_for_json())]

@@ -45,11 +45,8 @@ class Recorder:
                 self.show.playing(f"seed {seed}: evaluation, {finished} of {episodes} episodes")
             case events.CheckpointSaved():
                 self.write_about()
-            case events.Notice(text, seed, fault):
-                self.about.faults += fault
-                if len(self.about.notices) < MOST_NOTICES:
-                    self.about.notices.append({"seed": seed, "text": text})
-                self.show.say(text if seed is None else f"seed {seed}: {text}")
+            case events.Notice():
+                self.note(event)
             case events.Finished(seed, step, returns):
                 self.about.returns[str(seed)] = returns
                 if step < self.about.steps:
@@ -63,6 +60,14 @@ class Recorder:
             case events.Failed(kind, message):
                 self.failure = self.failure or errors.restored(kind, message)
         self.calls.take(event)
+
+    def note(self, notice: events.Notice) -> None:
+        """Shows a notice, and keeps it."""
+        text, seed, fault = notice
+        self.about.faults += fault
+        if len(self.about.notices) < MOST_NOTICES:
+            self.about.notices.append({"seed": seed, "text": text})
+        self.show.say(text if seed is None else f"seed {seed}: {text}")
 
     def begin(self) -> None:
         """Has the clock of this sitting start now."""

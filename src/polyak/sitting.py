@@ -76,7 +76,8 @@ class Growing:
             self.begin()
             self.recorder.take(event, worker)
         elif isinstance(event, Notice):  # of what went wrong when all was saved
-            self.show.say(event.text)
+            self.recorder.note(event)
+            self.recorder.write_about()
 
     def end(self, crashed: bool = False) -> None:
         """Writes how it ended, once; a run that has not begun stays as it is."""
@@ -222,7 +223,7 @@ class Sitting:
                         workers.answer(number, run.calls.asked)
                     if isinstance(event, Closing | Failed):
                         run.pieces -= 1
-                        if not run.pieces:
+                        if not run.pieces and len(self.runs) > 1:
                             self._end(run)
         finally:
             workers.kill()

@@ -1,6 +1,7 @@
 """A sweep, read from its folder: runs that differ in some settings, which of them is best, and their curves."""
 
 import dataclasses
+import functools
 import html
 import itertools
 import json
@@ -77,7 +78,7 @@ def label(combination: Mapping[str, Any]) -> str:
 
 
 class Sweep:
-    """A finished, stopped or growing sweep, read from its folder.
+    """A finished, stopped or growing sweep, as its folder was when it was read.
 
     Attributes:
         path: the sweep's folder, in which each combination of settings is an ordinary run.
@@ -112,10 +113,9 @@ class Sweep:
         What is good for certain comes before what was good once. Where the lower ends are the same, the larger IQM
         comes first, and then the fewer steps. Runs without scores come last.
         """
-        rows = {id(run): self._row(run) for run in self.runs}
 
         def key(run: Run) -> tuple[float, float, float]:
-            row = rows[id(run)]
+            row = self._rows[run.path]
             return (math.inf, 0, 0) if row["iqm"] is None else (-row["low"], -row["iqm"], row["steps"])
 
         return sorted(self.runs, key=key)
@@ -128,7 +128,7 @@ class Sweep:
         what the interval is over; `seeds`, how many have finished; `steps`, of each, their mean where some were stopped
         early; `status` and `path` of the run. `pandas.DataFrame(sweep.table)` takes it as it is.
         """
-        return [self._row(run) for run in self.ranked]
+        return [dict(self._rows[run.path]) for run in self.ranked]
 
     @property
     def best(self) -> Run:
@@ -205,6 +205,11 @@ class Sweep:
         varied = ", ".join(f"{name} ({len(values)})" for name, values in settings.items())
         of = f"{len(self.runs)} combinations of " if len(self.runs) > 1 else ""
         return f"{self.about['algorithm']} on {self.about['env']}, {of}{varied}, seeds {span(first.seeds)}"
+
+    @functools.cached_property
+    def _rows(self) -> dict[Path, dict[str, Any]]:
+        """Of each run, by its folder; an interval takes a while."""
+        return {run.path: self._row(run) for run in self.runs}
 
     def _row(self, run: Run) -> dict[str, Any]:
         about, early = run.about, run.stopped_early

@@ -172,16 +172,15 @@ def sweep(algorithm: str | Algorithm, env: "EnvLike", settings: Mapping[str, Seq
     varied, orders = _combined(base, settings)
     for order in orders:
         _check(order)
-    if any(isinstance(callback, instruments.JsonLines) for callback in given["callbacks"]):
-        raise BadSetting("JsonLines tells of one run, and a sweep has several; give it to train, or read sweep.table.")
+    callbacks = [_copies(given["callbacks"]) for _ in orders]
     if callable(env):
         _look_at(env)
     folder = store.new_folder(given["out"], f"sweep-{base.algorithm.name}", base.about.env)
     runs = []
-    for name, order in zip(sweeps.folder_names(varied), orders, strict=True):
+    for name, order, own in zip(sweeps.folder_names(varied), orders, callbacks, strict=True):
         path = store.inner_folder(folder, name)
         store.write_about(path, order.about)
-        runs.append((path, order, _copies(given["callbacks"])))
+        runs.append((path, order, own))
     sweeps.write(folder, AboutSweep(algorithm=base.algorithm.name, env=base.about.env, settings=varied))
     return _train_sweep(folder, runs, env, given["progress"], given["processes"], new=True)
 
@@ -298,7 +297,9 @@ def _listed(name: str, values: Any) -> list[Any]:
 
 
 def _copies(callbacks: Sequence[Any]) -> list[Any]:
-    """Those of polyak as copies, because they remember the run that they are called for."""
+    """The callbacks of one run of a sweep: polyak's as copies, because they remember whose they are."""
+    if any(isinstance(callback, instruments.JsonLines) for callback in callbacks):
+        raise BadSetting("JsonLines tells of one run, and a sweep has several; give it to train, or read sweep.table.")
     ours = {getattr(instruments, name) for name in instruments.__all__}
     return [copy.copy(callback) if type(callback) in ours else callback for callback in callbacks]
 
