@@ -206,7 +206,7 @@ def test_a_sweep_in_which_all_fail_is_an_error_and_is_kept(scripted, tmp_path):
 
 def test_an_error_before_anything_is_learnt_ends_the_sweep_and_leaves_nothing(scripted, tmp_path):
     lessons = Lessons({1: unfit}, at=0)
-    with pytest.raises(BadSetting, match="It does not fit"):
+    with pytest.raises(BadSetting, match=r"^num_envs=1: It does not fit"):
         scripted(lessons)
     assert not list(tmp_path.iterdir()) and lessons.trained == [(1, 0)]
 
@@ -215,6 +215,15 @@ def test_an_error_after_something_is_learnt_ends_one_combination(scripted):
     found = scripted(Lessons({2: unfit}, at=0))
     assert [run.about["status"] for run in found.runs] == ["finished", "failed", "finished"]
     assert found.runs[1].notices == ["It does not fit."]
+
+
+def test_a_combination_that_cannot_work_does_not_keep_a_resumed_sweep_from_the_others(scripted, monkeypatch):
+    found = scripted(callbacks=[Interrupts()])
+    lessons = Lessons({2: unfit}, at=0)
+    monkeypatch.setattr("polyak.sitting.train_seeds", lessons)
+    monkeypatch.setattr("polyak.training.hyperparameters.build", lambda name, settings: Learner())
+    again = polyak.resume(found.path, progress=False, processes=0)
+    assert [run.about["status"] for run in again.runs] == ["finished", "failed", "finished"]
 
 
 class Interrupts:

@@ -13,7 +13,7 @@ from polyak import callbacks as instruments
 from polyak.agent import Algorithm
 from polyak.callbacks import protocol
 from polyak.envs import calls as env_calls
-from polyak.errors import Diverged, Error, printable
+from polyak.errors import Diverged, Error, printable, restored
 from polyak.processes import SIGNALS, Transport, Workers, accelerator_expected, cores
 from polyak.recorder import Recorder
 from polyak.run import Run
@@ -32,7 +32,7 @@ class Growing:
         about: the content of `run.json`.
         algorithm: with its settings.
         show: where it is shown how it goes.
-        name: what tells it from the others of a sweep.
+        name: what tells it from the others of a sweep; "" where it is alone.
         seeds: those that have not finished.
         recorder: makes of events what they stand for.
         calls: the callbacks.
@@ -111,11 +111,12 @@ class Sitting:
 
     Attributes:
         runs: one, or those of a sweep; they share environment, cluster, and how environments are called.
+        others: runs of the sweep that finished before.
         failure: what ended all of them.
     """
 
-    def __init__(self, runs: Sequence[Growing], env: Any, show: Display):
-        self.runs, self.env, self.show = runs, env, show
+    def __init__(self, runs: Sequence[Growing], env: Any, show: Display, others: int = 0):
+        self.runs, self.env, self.show, self.others = runs, env, show, others
         self.failure: Exception | None = None
         self._interrupted = threading.Event()
         self._told = False  # that it was interrupted
@@ -123,7 +124,7 @@ class Sitting:
     @property
     def learnt(self) -> bool:
         """Whether any run has made a step."""
-        return any(any(run.recorder.steps.values()) for run in self.runs)
+        return self.others > 0 or any(any(run.recorder.steps.values()) for run in self.runs)
 
     def train(self, folder: Path, processes: int | None) -> None:
         """Trains all seeds that have not finished.
@@ -138,7 +139,7 @@ class Sitting:
         crashed = True
         try:
             for run in self.runs:
-                if len(self.runs) == 1 or not run.seeds:
+                if not (run.name and run.seeds):
                     run.begin()
             with _interrupting(self._interrupted):
                 self._work(folder, processes)
@@ -223,7 +224,7 @@ class Sitting:
                         workers.answer(number, run.calls.asked)
                     if isinstance(event, Closing | Failed):
                         run.pieces -= 1
-                        if not run.pieces and len(self.runs) > 1:
+                        if run.name and not run.pieces:
                             self._end(run)
         finally:
             workers.kill()
@@ -235,20 +236,23 @@ class Sitting:
 
     def _fail(self, run: Growing) -> None:
         """Decides whether the others go on."""
-        is_shared = not (self.learnt or isinstance(run.recorder.failure, Diverged))
-        if len(self.runs) == 1 or is_shared:
-            self.failure = self.failure or run.recorder.failure
+        failure = run.recorder.failure
+        if run.name and (self.learnt or isinstance(failure, Diverged)):
+            return
+        if run.name and isinstance(failure, Error):
+            failure = restored(type(failure).__name__, f"{run.name}: {failure}")
+        self.failure = self.failure or failure
 
     def _end(self, run: Growing) -> None:
         """Ends a run, and tells how it did if there are others."""
         run.end()
-        if len(self.runs) > 1 and not self._stopping():
+        if run.name and not self._stopping():
             said: Any = run.recorder.failure
             if not said:
                 with contextlib.suppress(Error):  # no seed had begun when all were to finish
                     said = Run(run.folder).scores
-            over = sum(one.ended for one in self.runs)
-            self.show.say(f"{over} of {len(self.runs)}, {run.name}: {said or 'no scores'}")
+            over = self.others + sum(one.ended for one in self.runs)
+            self.show.say(f"{over} of {self.others + len(self.runs)}, {run.name}: {said or 'no scores'}")
 
     def _stopping(self) -> bool:
         """Whether all is to be saved and training to end."""

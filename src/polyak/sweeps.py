@@ -100,11 +100,13 @@ class Sweep:
 
     @property
     def status(self) -> str:
-        """`finished` once every run has finished or failed, `failed` if all have failed; else `stopped`."""
+        """`finished` once every run has finished or failed, `failed` if all have; else `running` or `stopped`."""
         found = {run.about["status"] for run in self.runs}
         if found == {"failed"}:
             return "failed"
-        return "finished" if found <= {"finished", "failed"} else "stopped"
+        if found <= {"finished", "failed"}:
+            return "finished"
+        return "running" if "running" in found else "stopped"
 
     @property
     def ranked(self) -> list[Run]:

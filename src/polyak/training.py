@@ -28,7 +28,7 @@ from polyak.runs.about import CHECKS, MOST_PROCESSES, MOST_SEEDS, SEED, About, a
 from polyak.runs.documents import Check, boolean, check_arguments, maybe, whole
 from polyak.runs.files import FolderLock
 from polyak.runs.notebook import in_notebook
-from polyak.runs.progress import Display, Part, Together, display
+from polyak.runs.progress import Part, Together, display
 from polyak.sitting import Growing, Sitting
 from polyak.sweeps import MOST_COMBINATIONS, MOST_ROWS, AboutSweep, Sweep
 
@@ -452,7 +452,7 @@ def _train_run(
         if not new and growing.seeds:
             first, last = (which(growing.recorder.steps[seed] for seed in growing.seeds) for which in (min, max))
             going_on = f"Going on from step {first:,}{'' if first == last else f' to {last:,}'}."
-        _sit(folder, [growing], env, show, (title, going_on), processes, new)
+        _sit(folder, Sitting([growing], env, show), (title, going_on), processes, new)
         run = Run(folder)
         run.env = env
         if progress:
@@ -483,7 +483,7 @@ def _train_sweep(
         together.steps |= {one.name: sum(one.recorder.steps.values()) for one in growing}
         over = len(before.runs) - len(runs)
         going_on = "" if new else f"Going on; {over} of {len(before.runs)} combinations have finished."
-        _sit(folder, growing, env, show, (f"{before.title} -> {folder}", going_on), processes, new)
+        _sit(folder, Sitting(growing, env, show, over), (f"{before.title} -> {folder}", going_on), processes, new)
         after = Sweep(folder, env)
         failures = [one.recorder.failure for one in growing if one.recorder.failure]
         if after.status == "failed":
@@ -493,19 +493,10 @@ def _train_sweep(
         return after
 
 
-def _sit(
-    folder: Path,
-    runs: Sequence[Growing],
-    env: Any,
-    show: Display,
-    lines: tuple[str, str],
-    processes: int | None,
-    new: bool,
-) -> None:
+def _sit(folder: Path, sitting: Sitting, lines: tuple[str, str], processes: int | None, new: bool) -> None:
     """Trains runs to their end or a stop, with the progress on the screen; raises what went wrong."""
-    sitting = Sitting(runs, env, show)
-    title, going_on = lines
-    show.start(title, sum(run.about.steps * len(run.about.seeds) for run in runs))
+    show, (title, going_on) = sitting.show, lines
+    show.start(title, sum(run.about.steps * len(run.about.seeds) for run in sitting.runs))
     if going_on:
         show.say(going_on)
     try:
@@ -519,7 +510,7 @@ def _sit(
         raise
     finally:
         show.stop()
-    for run in runs:
+    for run in sitting.runs:
         if run.calls.failure:
             raise run.calls.failure
 
