@@ -3,14 +3,16 @@
 import ctypes
 import dataclasses
 import os
+import queue
 import signal
 import sys
+import threading
 import time
 from typing import Any, ClassVar
 
 from polyak.envs import calls
 from polyak.errors import BadSetting
-from polyak.runs.events import Chunk, Closing, Emit, Finished, Hello, Skipped
+from polyak.runs.events import Chunk, Closing, Emit, Failed, Finished, Hello, Skipped
 
 PRINTED = "what an environment prints"
 CALL = "lake, environment 1 of 4, step 3 of the episode with seed 7, action 2: "
@@ -114,3 +116,52 @@ class Learner:
 
     def agent(self, spec: Any) -> Any:
         raise NotImplementedError
+
+
+class Threads:
+    """Another `Transport`: its workers are threads, all of them at once."""
+
+    def __init__(self, works, env, step_timeout, waits, at_once=None):
+        self.news, self.answers = queue.Queue(), [queue.Queue() for _ in works]
+        self.waits, self.stopping, self.finishing, self.ended = waits, threading.Event(), set(), 0
+        self.threads = [threading.Thread(target=self._work, args=item) for item in enumerate(works)]
+        for thread in self.threads:
+            thread.start()
+
+    def _work(self, number, work):
+        def emit(event):
+            self.news.put((number, event))
+            if self.waits and not self.stopping.is_set():
+                self.answers[number].get()
+
+        try:
+            work(emit, self.stopping.is_set, self.finishing.__contains__)
+        except Exception as error:
+            self.news.put((number, Failed(type(error).__name__, str(error))))
+        self.news.put((number, None))
+
+    @property
+    def running(self):
+        return self.ended < len(self.threads)
+
+    def receive(self):
+        try:
+            number, event = self.news.get(timeout=0.2)
+        except queue.Empty:
+            return []
+        self.ended += event is None
+        return [(number, event)] if event is not None else []
+
+    def answer(self, worker, finishing):
+        self.finishing.update(finishing)
+        self.answers[worker].put(None)
+
+    def stop(self):
+        self.stopping.set()
+        for answers in self.answers:
+            answers.put(None)
+
+    def kill(self):
+        self.stop()
+        for thread in self.threads:
+            thread.join()

@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import queue
 import signal
 import subprocess
 import sys
@@ -18,7 +17,7 @@ from polyak import processes
 from polyak.errors import BadSetting
 from polyak.processes import Workers
 from polyak.runs.events import Chunk, Closing, Event, Failed, Finished, Hello, Notice, from_json, to_json
-from tests.scripted import ENDS, PRINTED, Learner, Script
+from tests.scripted import ENDS, PRINTED, Learner, Script, Threads
 
 DEADLINE = 120
 
@@ -95,6 +94,30 @@ def test_what_is_printed_is_no_event_and_goes_to_standard_error(tmp_path, monkey
     assert [type(event) for event in events] == [Hello, Chunk, Chunk, Finished, Closing]
     out, err = capfd.readouterr()
     assert out == "" and err.count(PRINTED) == 4 and err.count("welcome") == 1
+
+
+def test_workers_begin_as_others_end_where_not_all_may_run_at_once():
+    works = [partial(Script({seed: ["chunk"]}).run, (seed,)) for seed in range(3)]
+    before, workers, order = children(), Workers(works, "lake", 1.0, waits=False, at_once=1), []
+    try:
+        while workers.running:
+            order += [number for number, _ in workers.receive()]
+            assert len(children() - before) <= 1
+    finally:
+        workers.kill()
+    assert order == [0] * 4 + [1] * 4 + [2] * 4
+
+
+def test_workers_that_are_stopped_begin_no_other():
+    works = [partial(Script({seed: ["wait"] * 100}).run, (seed,)) for seed in range(2)]
+    workers, told = Workers(works, "lake", 1.0, waits=False, at_once=1), []
+    try:
+        while workers.running:
+            told += workers.receive()
+            workers.stop()
+    finally:
+        workers.kill()
+    assert {number for number, _ in told} <= {0}
 
 
 def test_a_process_that_a_worker_left_behind_does_not_hide_its_end():
@@ -177,7 +200,7 @@ def train(tmp_path, monkeypatch):
     """`polyak.train` whose workers, one a script, follow scripts; it leaves no process behind."""
 
     def run(*scripts: list[str], **how) -> polyak.Run:
-        monkeypatch.setattr("polyak.training.train_seeds", Script(dict(enumerate(scripts))))
+        monkeypatch.setattr("polyak.sitting.train_seeds", Script(dict(enumerate(scripts))))
         how = {"steps": 4, "step_timeout": 0.4, "out": tmp_path, "progress": False} | how
         return polyak.train(Learner(), "lake", seeds=len(scripts), processes=len(scripts), **how)
 
@@ -229,55 +252,13 @@ def test_seeds_that_are_to_finish_are_known_to_their_workers(train):
     assert run.about["status"] == "finished" and set(run.stopped_early) == {0, 1}
 
 
-class Threads:
-    """Another `Transport`: its workers are threads."""
-
-    def __init__(self, works, env, step_timeout, waits):
-        self.news, self.answers = queue.Queue(), [queue.Queue() for _ in works]
-        self.stopping, self.finishing, self.ended = threading.Event(), set(), 0
-        self.threads = [threading.Thread(target=self._work, args=item) for item in enumerate(works)]
-        for thread in self.threads:
-            thread.start()
-
-    def _work(self, number, work):
-        def emit(event):
-            self.news.put((number, event))
-            self.answers[number].get()
-
-        work(emit, self.stopping.is_set, self.finishing.__contains__)
-        self.news.put((number, None))
-
-    @property
-    def running(self):
-        return self.ended < len(self.threads)
-
-    def receive(self):
-        number, event = self.news.get()
-        self.ended += event is None
-        return [(number, event)] if event is not None else []
-
-    def answer(self, worker, finishing):
-        self.finishing.update(finishing)
-        self.answers[worker].put(None)
-
-    def stop(self):
-        self.stopping.set()
-        for answers in self.answers:
-            answers.put(None)
-
-    def kill(self):
-        self.stop()
-        for thread in self.threads:
-            thread.join()
-
-
 def test_whatever_carries_events_can_take_the_place_of_processes(train, monkeypatch):
     class Enough:
         def on_chunk(self, run, seed, step, metrics):
             return polyak.Stop("enough") if seed == 1 and step == 2 else None
 
     transport: type[processes.Transport] = Threads
-    monkeypatch.setattr("polyak.training.Workers", transport)
+    monkeypatch.setattr("polyak.sitting.Workers", transport)
     run = train(["chunk"] * 3, ["chunk"] * 9, callbacks=[Enough()])
     assert run.about["returns"] == {"0": [1.0], "1": [1.0]} and run.stopped_early[1]["step"] == 2
     assert train(["chunk"] * 3, callbacks=[Interrupts(1, signal.SIGINT)]).about["status"] == "stopped"

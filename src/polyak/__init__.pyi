@@ -10,7 +10,8 @@ from .evaluation import Scores as Scores, evaluate as evaluate
 from .policy import Policy as Policy, load as load
 from .run import Run as Run
 from .runs.video import Video as Video, film as film
-from .training import resume as resume, train as train
+from .sweeps import Sweep as Sweep
+from .training import resume as resume, sweep as sweep, train as train
 
 # Callbacks
 from .callbacks import (

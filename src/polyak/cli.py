@@ -19,13 +19,14 @@ usage: polyak COMMAND ...
 
   check ENV              look for what is wrong with an environment, an id or package.module:MyEnv
   train ALGORITHM ENV    train an agent, e.g. polyak train ppo CartPole-v1 --seeds 4
+  sweep ALGORITHM ENV    train every combination of settings, e.g. ... --learning-rate 1e-3 3e-4 --gamma 0.98 0.99
   evaluate RUN           play its final policies in Gymnasium: mean, IQM, 95 % interval
   watch RUN              film its best policy
   play GAME              play against a learner, e.g. polyak play tic-tac-toe
   plot RUN...            draw return against steps, of several algorithms together if you like
   draw RUN               draw what a table learnt: values and arrows, action values, or a path
   regret NAMES BANDIT    measure and draw regret, e.g. polyak regret exp3,thompson-sampling bandit/bernoulli
-  resume RUN             go on with a run that was stopped or killed
+  resume RUN             go on with a run, or a sweep, that was stopped or killed
   export RUN             write what was measured as CSV
   list WHAT              algorithms, envs, presets or checks
   course [CHAPTER]       list the chapters of the course, or put the notebook of one here
@@ -95,28 +96,117 @@ def _standard_output_for_json() -> TextIO:
 def train(args: list[str]) -> None:
     """usage: polyak train ALGORITHM ENV [OPTIONS]"""
     names = list(_take_names(args, 2))
-    from polyak import presets, settings, training
+    from polyak import training
 
-    if not names:
-        wants_help = bool({"-h", "--help"} & set(args))
-        text = f"{train.__doc__}\n\nalgorithms: {', '.join(settings.ALGORITHMS)}\n\n"
-        text += "polyak train ALGORITHM --help lists its settings; `polyak list envs` names environments."
-        if not wants_help:
-            raise BadSetting("Which algorithm, on which environment? For instance: polyak train ppo CartPole-v1")
-        print(text)
+    if (groups := _training_groups(names, args, train, "")) is None:
         return
-    kind = settings.algorithm_named(names[0])
-    env = names[1] if len(names) > 1 else None
-    preset = presets.preset(kind.name, env) if env else None
-    default = settings.build(kind.name, preset.settings) if preset else kind()
-    options = {"steps": preset.steps, "num_envs": preset.num_envs} if preset else {}
-    groups = (_train_options()(**options), Instruments(), default)
     chosen, instruments, algorithm = _parse_training(args, groups, f"polyak train {' '.join(names)}")
-    if env is None:
-        raise BadSetting(f"On which environment? For instance: polyak train {kind.name} CartPole-v1")
-    run = training.train(algorithm, _environment(env), callbacks=instruments.callbacks(), **vars(chosen))
+    env = _named_environment(names, "train")
+    run = training.train(algorithm, env, callbacks=instruments.callbacks(), **vars(chosen))
     if run.about["status"] == "stopped":
         raise KeyboardInterrupt
+
+
+def _training_groups(names: list[str], args: list[str], command: Callable, example: str) -> tuple[Any, ...] | None:
+    """The options, instruments and algorithm of a training, with their defaults; None after help that needs no name."""
+    import inspect
+
+    from polyak import presets, settings
+
+    if not names:
+        what = command.__name__
+        text = f"{inspect.cleandoc(command.__doc__ or '')}\n\nalgorithms: {', '.join(settings.ALGORITHMS)}\n\n"
+        text += f"polyak {what} ALGORITHM --help lists its settings; `polyak list envs` names environments."
+        if not {"-h", "--help"} & set(args):
+            hint = f"For instance: polyak {what} ppo CartPole-v1{example}"
+            raise BadSetting(f"Which algorithm, on which environment? {hint}")
+        print(text)
+        return None
+    kind = settings.algorithm_named(names[0])
+    preset = presets.preset(kind.name, names[1]) if len(names) > 1 else None
+    default = settings.build(kind.name, preset.settings) if preset else kind()
+    options = {"steps": preset.steps, "num_envs": preset.num_envs} if preset else {}
+    return _train_options()(**options), Instruments(), default
+
+
+def _named_environment(names: list[str], command: str) -> Any:
+    if len(names) < 2:
+        raise BadSetting(f"On which environment? For instance: polyak {command} {names[0]} CartPole-v1")
+    return _environment(names[1])
+
+
+def sweep(args: list[str]) -> None:
+    """usage: polyak sweep ALGORITHM ENV --SETTING VALUE VALUE ... [OPTIONS]
+
+    Trains every combination of the values, on the same seeds. A setting of the algorithm takes several values with
+    spaces between them, and so does --num-envs: --learning-rate 1e-3 3e-4 --network mlp:64,64 dueling:128
+    --double true false. All other options are those of `polyak train`.
+    """
+    names = list(_take_names(args, 2))
+    import inspect
+
+    from polyak import settings, training
+    from polyak.sweeps import MOST_COMBINATIONS
+
+    example = " --learning-rate 1e-3 3e-4"
+    if (groups := _training_groups(names, args, sweep, example)) is None:
+        return
+    prog = f"polyak sweep {' '.join(names)}"
+    kind: Any = type(groups[-1])
+    hints = settings.field_types(kind)
+    varied: dict[str, list[list[str]]] = {}  # by name the words for each value
+    fixed: list[str] = []
+    _refuse_unknown(args, [field.name for group in groups for field in dataclasses.fields(group)], prog)
+    for flag, values in _flags(args).items():
+        name = flag.lstrip("-").replace("-", "_")
+        words = [_words(flag, value, hints.get(name)) for value in values]
+        if len(values) < 2:
+            fixed += words[0] if words else [flag]
+        elif name in hints or name == "num_envs":
+            varied[name] = words
+        else:
+            raise BadSetting(f"{flag} takes one value; settings of {names[0]} take several, and --num-envs.")
+    about = f"{inspect.cleandoc(sweep.__doc__ or '').partition('[OPTIONS]')[2].strip()}\n\n"
+    if {"-h", "--help"} & set(args):
+        _parse_training(["--help"], groups, prog, about)
+    env = _named_environment(names, "sweep")
+    if not varied:
+        raise BadSetting(f"Nothing varies; give a setting several values: {prog}{example}")
+    if sum(map(len, varied.values())) > MOST_COMBINATIONS:
+        raise BadSetting(f"These are more than {MOST_COMBINATIONS} combinations; leave out some values.")
+    chosen, instruments, algorithm = _parse_training(fixed, groups, prog, about)
+    if instruments.json:
+        raise BadSetting("--json tells of one run, and a sweep has several; leave it out.")
+    lists: dict[str, list[Any]] = {}
+    for name, words in varied.items():
+        read = [_parse_training([*fixed, *value], groups, prog, about) for value in words]
+        lists[name] = [getattr(options if name == "num_envs" else made, name) for options, _, made in read]
+    found = training.sweep(algorithm, env, lists, callbacks=instruments.callbacks(), **vars(chosen))
+    if found.status == "stopped":
+        raise KeyboardInterrupt
+
+
+def _flags(args: list[str]) -> dict[str, list[str]]:
+    """Every option with the values behind it, `--learning-rate 1e-3 3e-4`."""
+    found: dict[str, list[str]] = {}
+    values: list[str] | None = None
+    for arg in args:
+        if arg.startswith("--"):
+            flag, equals, value = arg.partition("=")
+            values = found.setdefault(flag, [])
+            values += [value] if equals else []
+        elif values is not None:
+            values.append(arg)
+        elif arg != "-h":
+            raise BadSetting(f"{arg!r} stands before all options; an option comes first, as --learning-rate 1e-3 3e-4.")
+    return found
+
+
+def _words(flag: str, value: str, hint: Any) -> list[str]:
+    """An option with one of its values; a switch is written with its value too: `--double true false`."""
+    if hint is bool and value in ("true", "false"):
+        return [flag if value == "true" else f"--no-{flag.lstrip('-')}"]
+    return [flag, value]
 
 
 def resume(
@@ -130,27 +220,31 @@ def resume(
 ) -> None:
     """Go on with a run that was stopped, killed or cut off, exactly where its newest checkpoint is.
 
-    The stops, films and TensorBoard files that it began with go on too.
+    The stops, films and TensorBoard files that it began with go on too. Of a sweep, all runs go on that have not
+    finished.
 
     Args:
-        run: the run folder.
+        run: the run folder, or that of a sweep.
         env: the environment, an id or package.module:MyEnv, where the run folder cannot name it, or must not.
         progress: show how it goes.
         processes: worker processes on a CPU; by default one a core, and 0 trains in this process.
-        cluster: of a run with actors, HOST:PORT of a Ray head, auto, or local for a Ray of its own.
+        cluster: of a run that had one or actors, HOST:PORT of a Ray head, auto, or local for a Ray of its own.
         json: print every event as one line of JSON on standard output, the result on the last.
     """
     from polyak import callbacks, training
     from polyak.run import Run
+    from polyak.sweeps import is_sweep
 
     chosen = None
+    if json and is_sweep(Path(run)):
+        raise BadSetting(f"--json tells of one run, and {run} is a sweep of several; leave it out.")
     if json:
         noted = callbacks.from_notes(Run(run).about["callbacks"])
         chosen = [*noted, callbacks.JsonLines(_standard_output_for_json())]
     resumed = training.resume(
         run, _environment(env), progress=progress, processes=processes, cluster=cluster, callbacks=chosen
     )
-    if resumed.about["status"] == "stopped":
+    if (resumed.about["status"] if isinstance(resumed, Run) else resumed.status) == "stopped":
         raise KeyboardInterrupt
 
 
@@ -255,17 +349,18 @@ def plot(runs: tuple[str, ...], /, metric: str = "episode_return", out: str | No
     """Draw a metric of one run or several against steps.
 
     Args:
-        runs: run folders.
+        runs: run folders; of a sweep the best runs are drawn.
         metric: what to draw.
         out: the picture, .png, .svg or .pdf; by default curve.png in the first run's folder.
     """
     from polyak.pictures.curves import draw_curves
     from polyak.run import Run
+    from polyak.sweeps import MOST_CURVES, Sweep, is_sweep
 
     if not runs:
         raise BadSetting("Which runs? For instance: polyak plot runs/*")
-    found = [Run(run) for run in runs]
-    print(draw_curves(found, metric, path=Path(out) if out else found[0].path / "curve.png"))
+    found = [one for run in runs for one in (Sweep(run).ranked[:MOST_CURVES] if is_sweep(Path(run)) else [Run(run)])]
+    print(draw_curves(found, metric, path=Path(out) if out else Path(runs[0]) / "curve.png"))
 
 
 def regret(
@@ -517,8 +612,11 @@ def _take_names(args: list[str], most: int):
         most -= 1
 
 
-def _parse_training(args: list[str], groups: Sequence[Any], prog: str) -> list[Any]:
-    """Reads dataclasses, the last of them an algorithm, whose fields share one flat list of flags."""
+def _parse_training(args: list[str], groups: Sequence[Any], prog: str, about: str = "") -> list[Any]:
+    """Reads dataclasses, the last of them an algorithm, whose fields share one flat list of flags.
+
+    `about` is what the command's help begins with.
+    """
     import tyro
 
     from polyak.settings import PARTS
@@ -545,7 +643,7 @@ def _parse_training(args: list[str], groups: Sequence[Any], prog: str) -> list[A
         for heading, group in zip(headings, groups, strict=True)
     ]
     command = dataclasses.make_dataclass("Train", fields)
-    command.__doc__ = f"{type(groups[-1]).__doc__}\n\nThe defaults shown are those that this command will use."
+    command.__doc__ = f"{about}{type(groups[-1]).__doc__}\n\nThe defaults shown are those that this command will use."
     _refuse_unknown(args, [field.name for group in groups for field in dataclasses.fields(group)], prog)
     parsed = _tyro(command, args, prog, registry=registry)
     return [getattr(parsed, heading) for heading in headings]
@@ -616,6 +714,7 @@ def course(chapter: str | None = None, /, out: str = ".") -> None:
 COMMANDS: dict[str, Callable[[list[str]], int | None]] = {
     "check": _simple(check, "check"),
     "train": train,
+    "sweep": sweep,
     "evaluate": _simple(evaluate, "evaluate"),
     "watch": _simple(watch, "watch"),
     "play": _simple(play, "play"),

@@ -16,6 +16,7 @@ import sys
 import threading
 import time
 import traceback
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from multiprocessing import connection
 from typing import Protocol
@@ -76,7 +77,7 @@ class Transport(Protocol):
 
 
 class Workers:
-    """A `Transport` to processes of this machine, one for each piece of work.
+    """A `Transport` to processes of this machine, one for each piece of work, begun in their order.
 
     A process whose environment takes longer than it may for a call, or takes the process with it, is ended, and its
     last event names the call. While nothing is asked of an environment a process may take its time: it may be
@@ -91,12 +92,13 @@ class Workers:
         env: the environment's name, for messages.
         step_timeout: seconds that a call of an environment may take.
         waits: whether each waits after every event until it is answered.
+        at_once: how many run at the same time; the others begin as these end. By default all of them.
 
     Raises:
         BadSetting: the work cannot be sent, because of the environment in it.
     """
 
-    def __init__(self, works: Sequence[Work], env: str, step_timeout: float, waits: bool):
+    def __init__(self, works: Sequence[Work], env: str, step_timeout: float, waits: bool, at_once: int | None = None):
         try:
             messages = [cloudpickle.dumps((work, waits, step_timeout)) for work in works]
         except Exception as error:
@@ -104,22 +106,21 @@ class Workers:
                 f"The environment function cannot be sent to a worker process ({error}); "
                 "make what it needs inside it, or train with processes=0."
             ) from error
-        self._waits = waits
+        self._waits, self._how, self._at_once = waits, (env, step_timeout), at_once or len(works)
+        self._waiting = deque(messages)
         self._workers: list[_Worker] = []
         try:
-            for _ in works:
-                self._workers.append(_Worker(env, step_timeout))
-            for worker, message in zip(self._workers, messages, strict=True):
-                worker.say(len(message).to_bytes(8, "big") + message)
+            self._begin()
         except BaseException:
             self.kill()
             raise
 
     @property
     def running(self) -> bool:
-        return any(worker.running for worker in self._workers)
+        return bool(self._waiting) or any(worker.running for worker in self._workers)
 
     def receive(self) -> list[tuple[int, Event]]:
+        self._begin()
         running = [(number, worker) for number, worker in enumerate(self._workers) if worker.running]
         timeout = min([TURN, *(worker.patience.interval for _, worker in running)])
         connection.wait([worker.connection for _, worker in running if worker.talks], timeout)
@@ -130,15 +131,26 @@ class Workers:
             self._workers[worker].say(json.dumps(list(finishing)).encode() + b"\n")
 
     def stop(self) -> None:
+        self._waiting.clear()
         for worker in self._workers:
             worker.say_no_more()
 
     def kill(self) -> None:
+        self._waiting.clear()
         for worker in self._workers:
             worker.process.kill()
         for worker in self._workers:
             worker.process.wait()
             worker.close()
+
+    def _begin(self) -> None:
+        """Starts as many processes as may run, and then sends them their work."""
+        room = self._at_once - sum(worker.running for worker in self._workers)
+        messages = [self._waiting.popleft() for _ in range(min(room, len(self._waiting)))]
+        for _ in messages:
+            self._workers.append(_Worker(*self._how))
+        for worker, message in zip(self._workers[-len(messages) :], messages, strict=False):
+            worker.say(len(message).to_bytes(8, "big") + message)
 
 
 class _Worker:

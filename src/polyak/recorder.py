@@ -1,7 +1,6 @@
 """Makes of the events of training: progress on the screen, facts in `run.json`, calls of callbacks."""
 
 import shutil
-import threading
 import time
 from collections import defaultdict
 from pathlib import Path
@@ -19,17 +18,14 @@ class Recorder:
 
     Attributes:
         steps: environment steps that each seed has made.
-        interrupted: set by Ctrl-C, and by what a cluster sends before it kills.
         failure: the first error that came from a worker.
     """
 
     def __init__(self, folder: Path, about: About, show: Display, calls: instruments.Calls):
         self.folder, self.about, self.show, self.calls = folder, about, show, calls
         self.steps = dict.fromkeys(about.seeds, 0) | {int(seed): about.steps for seed in about.returns}
-        self.interrupted = threading.Event()
         self.failure: Exception | None = None
         self._began, self._wall_seconds = time.perf_counter(), about.wall_seconds
-        self._told = False  # that it was interrupted
         self._latest: dict[int, float] = {}  # returns
         self._timed: defaultdict[int, list[float]] = defaultdict(lambda: [0.0, 0.0])  # worker -> steps, seconds
 
@@ -49,11 +45,8 @@ class Recorder:
                 self.show.playing(f"seed {seed}: evaluation, {finished} of {episodes} episodes")
             case events.CheckpointSaved():
                 self.write_about()
-            case events.Notice(text, seed, fault):
-                self.about.faults += fault
-                if len(self.about.notices) < MOST_NOTICES:
-                    self.about.notices.append({"seed": seed, "text": text})
-                self.show.say(text if seed is None else f"seed {seed}: {text}")
+            case events.Notice():
+                self.note(event)
             case events.Finished(seed, step, returns):
                 self.about.returns[str(seed)] = returns
                 if step < self.about.steps:
@@ -68,12 +61,17 @@ class Recorder:
                 self.failure = self.failure or errors.restored(kind, message)
         self.calls.take(event)
 
-    def stopping(self) -> bool:
-        """Whether all is to be saved and training to end: it was interrupted, or a worker or a callback has failed."""
-        if self.interrupted.is_set() and not self._told:
-            self._told = True
-            self.show.say("Stopping after the present chunk; what was learned is being saved. Again: at once.")
-        return self.interrupted.is_set() or bool(self.failure or self.calls.failure)
+    def note(self, notice: events.Notice) -> None:
+        """Shows a notice, and keeps it."""
+        text, seed, fault = notice
+        self.about.faults += fault
+        if len(self.about.notices) < MOST_NOTICES:
+            self.about.notices.append({"seed": seed, "text": text})
+        self.show.say(text if seed is None else f"seed {seed}: {text}")
+
+    def begin(self) -> None:
+        """Has the clock of this sitting start now."""
+        self._began = time.perf_counter()
 
     def write_about(self) -> None:
         """Brings `run.json` up to date."""

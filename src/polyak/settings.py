@@ -78,7 +78,8 @@ def describe(algorithm: Any) -> dict[str, Any]:
         return form.write(value) if form and not isinstance(value, int | float) else value
 
     return {
-        name: plain(getattr(algorithm, name), PARTS.get(kind)) for name, kind in _types(algorithm.__class__).items()
+        name: plain(getattr(algorithm, name), PARTS.get(kind))
+        for name, kind in field_types(algorithm.__class__).items()
     }
 
 
@@ -90,19 +91,31 @@ def build(name: str, settings: Mapping[str, Any]) -> Algorithm:
         BadSetting: a value of the wrong type or out of range.
     """
     kind: Any = algorithm_named(name)
-    types = _types(kind)
+    algorithm = kind(**_values(kind, settings))
+    check(algorithm)
+    return algorithm
+
+
+def changed(algorithm: Any, settings: Mapping[str, Any]) -> Algorithm:
+    """The same algorithm with other values of some hyperparameters; raises as `build` does."""
+    made = dataclasses.replace(algorithm, **_values(type(algorithm), settings))
+    check(made)
+    return made
+
+
+def _values(kind: Any, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The values of fields, with parts read from text, and whole numbers as floats where a float is meant."""
+    types = field_types(kind)
     values: dict[str, Any] = {}
     for key, value in settings.items():
         if key not in types:
-            raise UnknownName(f"{name} setting", key, types)
+            raise UnknownName(f"{kind.name} setting", key, types)
         if isinstance(value, str) and types[key] in PARTS:
             value = PARTS[types[key]].read(value)
         elif type(value) is int and float in _members(types[key]) and abs(value) <= LARGEST:
             value = float(value)
         values[key] = value
-    algorithm = kind(**values)
-    check(algorithm)
-    return algorithm
+    return values
 
 
 def algorithm_from_text(text: str) -> Algorithm:
@@ -113,7 +126,7 @@ def algorithm_from_text(text: str) -> Algorithm:
         BadSetting: a value of the wrong type or out of range.
     """
     name, _, given = text.partition(":")
-    types = _types(algorithm_named(name))
+    types = field_types(algorithm_named(name))
     pairs = re.split(f":(?=(?:{'|'.join(types)})=)", given) if given and types else [given] * bool(given)
     values: dict[str, Any] = {}
     for key, equals, value in (pair.partition("=") for pair in pairs):
@@ -164,7 +177,7 @@ def _hints(kind: Any) -> dict[str, Any]:
 
 
 @functools.cache
-def _types(kind: Any) -> dict[str, Any]:
+def field_types(kind: Any) -> dict[str, Any]:
     """The bare type of every field of a dataclass: the keys of `PARTS`, float, int, ..."""
     hints = typing.get_type_hints(kind)
     return {field.name: hints[field.name] for field in dataclasses.fields(kind)}

@@ -147,3 +147,15 @@ def test_seeds_are_placed_on_a_cluster_and_one_whose_machine_dies_goes_on_from_i
     assert killed and any("goes on elsewhere, from its newest checkpoint" in notice for notice in run.notices)
     np.testing.assert_array_equal(run.policy(0).tables["q"], alone.policy(0).tables["q"])
     np.testing.assert_array_equal(run.scores.returns, alone.scores.returns)
+
+
+@pytest.mark.slow
+def test_a_sweep_with_more_seats_than_room_is_that_of_one_machine(tmp_path):
+    how = {"steps": 2_000, "seeds": 2, "final_episodes": 2, "progress": False}
+    varied = {"gamma": [0.8, 0.9, 0.99]}
+    placed = polyak.sweep("q-learning", "FrozenLake-v1", varied, cluster="local", out=tmp_path / "ray", **how)
+    here = polyak.sweep("q-learning", "FrozenLake-v1", varied, processes=0, out=tmp_path / "here", **how)
+    for run, alone in zip(placed.runs, here.runs, strict=True):
+        for seed in run.seeds:
+            name = f"policy-{seed}.safetensors"
+            assert (run.path / name).read_bytes() == (alone.path / name).read_bytes()

@@ -87,7 +87,7 @@ def test_no_run_of_scripted_workers_hangs_or_leaves_a_process(tmp_path, monkeypa
         times = dice.choice([0, 0, 1, 1, 2])
         signals = [(dice.random() * 1.5, dice.choice([signal.SIGINT, signal.SIGTERM])) for _ in range(times)]
         processes = dice.randrange(1, len(words) + 1)
-        monkeypatch.setattr("polyak.training.train_seeds", Script(words))
+        monkeypatch.setattr("polyak.sitting.train_seeds", Script(words))
 
         def train(number=number, words=words, processes=processes, callbacks=callbacks):
             how = {"steps": 10, "seeds": len(words), "processes": processes, "step_timeout": 0.4, "progress": False}

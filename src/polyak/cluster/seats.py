@@ -3,6 +3,7 @@
 import time
 import uuid
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,8 @@ import cloudpickle
 
 from polyak.cluster import ray_port
 from polyak.errors import BadSetting, Error
-from polyak.processes import TURN, Work, Workers
-from polyak.runs.events import Closing, Emit, Event, Failed, Finished, Notice, Skipped, from_json, to_json
+from polyak.processes import TURN, Work, Workers, cores
+from polyak.runs.events import Closing, Emit, Event, Failed, Finished, Notice, Relayed, Skipped, from_json, to_json
 
 TRIES = 5  # machines that a worker may lose in a row, without an event in between
 PAUSE = 2.0  # seconds before it is started again
@@ -31,7 +32,8 @@ def place(
 ) -> None:
     """Has a cluster do several pieces of work, each of which trains one of the seeds, and passes on what they tell.
 
-    This is a piece of work itself, for a process of its own: Ray has to come before JAX, and may not come twice.
+    This is a piece of work itself, for a process of its own: Ray has to come before JAX, and may not come twice. What
+    is to finish is named by the number of the piece, because several may train the same seed, of several runs.
     """
     seats = Seats(works, env, step_timeout, waits, cluster, folder)
     try:
@@ -39,12 +41,67 @@ def place(
             if stopping():
                 seats.stop()
             for number, event in seats.receive():
-                if not isinstance(event, Closing):
-                    emit(event)
-                seats.answer(number, [seed for seed in seeds if finishing(seed)])
+                emit(Relayed(number, to_json(event).decode()))
+                seats.answer(number, [seeds[number]] if finishing(number) else [])
         emit(Closing())
     finally:
         seats.kill()
+
+
+class Elsewhere:
+    """A `Transport` to the workers of `place`, by way of the process that this runs in.
+
+    Args:
+        works: what they do; each trains one seed.
+        seeds: these seeds.
+        env: the environment's name, for messages.
+        step_timeout: seconds that a call of an environment may take.
+        waits: whether each waits after every event until it is answered.
+        cluster: as in `polyak.train`.
+        folder: of the run, or of all of them, which all machines have to share.
+    """
+
+    def __init__(
+        self,
+        works: Sequence[Work],
+        seeds: Sequence[int],
+        env: str,
+        step_timeout: float,
+        waits: bool,
+        cluster: str,
+        folder: Path,
+    ):
+        how = (env, step_timeout, waits)
+        self._workers = Workers([partial(place, works, seeds, *how, cluster, folder)], *how)
+        self._seeds, self._open = seeds, dict.fromkeys(range(len(works)))
+
+    @property
+    def running(self) -> bool:
+        return self._workers.running
+
+    def receive(self) -> list[tuple[int, Event]]:
+        events: list[tuple[int, Event]] = []
+        for _, event in self._workers.receive():
+            if isinstance(event, Relayed):
+                events.append((event.worker, from_json(event.line.encode())))
+                if isinstance(events[-1][1], Closing | Failed):
+                    self._open.pop(event.worker, None)
+                continue
+            self._workers.answer(0, [])
+            if isinstance(event, Failed):  # of the process itself, and with it of all that it has not heard the end of
+                events += [(number, event) for number in self._open]
+            elif isinstance(event, Notice):
+                events.append((0, event))
+        return events
+
+    def answer(self, worker: int, finishing: Iterable[int]) -> None:
+        self._workers.answer(0, [worker] if self._seeds[worker] in finishing else [])
+
+    def stop(self) -> None:
+        self._workers.stop()
+
+    def kill(self) -> None:
+        self._workers.kill()
 
 
 class _Seat:
@@ -72,7 +129,8 @@ class _Seat:
 class Seats:
     """A `Transport` to workers that Ray places, one for each piece of work; see `polyak.processes.Workers`.
 
-    A worker whose machine is lost is started again where there is room, and goes on from its newest checkpoint.
+    All are asked for at once, and those for which there is no room yet begin when others end. A worker whose machine is
+    lost is started again where there is room, and goes on from its newest checkpoint.
 
     Args:
         works: what they do; each trains a single seed.
@@ -80,7 +138,7 @@ class Seats:
         step_timeout: seconds that a call of an environment may take.
         waits: whether each waits after every event until it is answered.
         cluster: as in `polyak.train`.
-        folder: of the run, which all machines have to share.
+        folder: of the run, or of all of them, which all machines have to share.
 
     Raises:
         BadSetting: the work cannot be sent, because of the environment in it; or Ray is missing.
@@ -94,7 +152,7 @@ class Seats:
             raise BadSetting(
                 f"The environment function cannot be sent to another machine ({error}); make what it needs inside it."
             ) from error
-        ray_port.start(cluster, len(works))
+        ray_port.start(cluster, min(len(works), cores()))
         import ray
 
         self._ray, self._waits = ray, waits
@@ -105,6 +163,7 @@ class Seats:
         self._seats: list[Any] = [self._kind.remote(*arguments) for arguments in self._arguments]
         self._asked: dict[int, Any] = {number: seat.receive.remote() for number, seat in enumerate(self._seats)}
         self._lost: dict[int, tuple[int, float]] = {}  # how often in a row, and when it is started again
+        self._heard: set[int] = set()  # workers that have a place
         self._ended: set[int] = set()  # workers of which nothing more will come
         self._closed: set[int] = set()  # those that have told all
         self._stopping = False
@@ -135,14 +194,14 @@ class Seats:
         if not self._stopping:
             self._stopping = True
             for number, seat in enumerate(self._seats):
-                if number in self._lost:  # it has saved what it could
-                    self._ended.add(number)
+                if number in self._lost or number not in self._heard:  # it has saved what it could, or has nothing
+                    self._end(number)
                 elif number not in self._ended:
                     seat.stop.remote()
 
     def kill(self) -> None:
-        for seat in self._seats:
-            self._ray.kill(seat, no_restart=True)
+        for number in range(len(self._seats)):
+            self._end(number)
         self._probe.unlink(missing_ok=True)
         ray_port.stop()
 
@@ -156,6 +215,9 @@ class Seats:
             return self._lose(number, cause or error)
         except self._ray.exceptions.RayError as error:
             return self._lose(number, error)
+        if number in self._ended:
+            return []
+        self._heard.add(number)
         events = [from_json(line) for line in lines]
         if events:
             self._lost.pop(number, None)
@@ -164,12 +226,18 @@ class Seats:
         if runs:
             self._asked[number] = self._seats[number].receive.remote()
         else:
-            self._ended.add(number)
+            self._end(number)
         return events
+
+    def _end(self, number: int) -> None:
+        """Makes room for another worker."""
+        if number not in self._ended:
+            self._ended.add(number)
+            self._ray.kill(self._seats[number], no_restart=True)
 
     def _lose(self, number: int, error: BaseException) -> list[Event]:
         if number in self._closed or self._stopping:
-            self._ended.add(number)
+            self._end(number)
             return []
         times, _ = self._lost.get(number, (0, 0.0))
         said = " ".join(str(error).split())
@@ -179,12 +247,13 @@ class Seats:
             return self._fail(
                 number, Error(f"Worker {number} was lost {TRIES} times in a row: {type(error).__name__}.")
             )
+        self._heard.discard(number)
         self._lost[number] = times + 1, time.monotonic() + PAUSE
         what = f"Worker {number} was lost ({type(error).__name__}); it goes on elsewhere, from its newest checkpoint."
         return [Notice(what, fault=True)]
 
     def _fail(self, number: int, error: BaseException) -> list[Event]:
-        self._ended.add(number)
+        self._end(number)
         return [Failed(type(error).__name__ if isinstance(error, Error) else "", str(error))]
 
     def _start_lost(self) -> None:

@@ -89,6 +89,13 @@ class Failed(NamedTuple):
     message: str
 
 
+class Relayed(NamedTuple):
+    """What a worker elsewhere has told, passed on by the process that listens to several."""
+
+    worker: int
+    line: str  # its event, as `to_json` writes it
+
+
 Event = (
     Hello
     | Chunk
@@ -101,6 +108,7 @@ Event = (
     | Skipped
     | Closing
     | Failed
+    | Relayed
 )
 Emit = Callable[[Event], None]
 

@@ -6,7 +6,7 @@ Jupyter, Colab and VS Code run IPython's kernel. Marimo has its own, and shows `
 import base64
 import html
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 CELL = "text-align: left; vertical-align: top; padding: 2px 8px"
@@ -53,6 +53,14 @@ def table(rows: Iterable[tuple[str, str | Iterable[str]]]) -> str:
         heading = f'<th scope="row" style="{HEADING}">{html.escape(heading)}</th>'
         lines.append(f'<tr>{heading}<td style="{TEXT}">{text}</td></tr>')
     return f'<table style="border-collapse: collapse; margin: 0">{"".join(lines)}</table>'
+
+
+def grid(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A table in HTML with a heading above each column; nothing in it is taken for markup."""
+    head = "".join(f'<th scope="col" style="{HEADING}">{html.escape(heading)}</th>' for heading in headings)
+    lines = ["".join(f'<td style="{TEXT}">{html.escape(cell)}</td>' for cell in row) for row in rows]
+    body = "".join(f"<tr>{line}</tr>" for line in lines)
+    return f'<table style="border-collapse: collapse; margin: 0"><tr>{head}</tr>{body}</table>'
 
 
 def embedded(kind: str, content: bytes) -> str:

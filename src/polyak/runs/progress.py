@@ -43,6 +43,44 @@ class Display(Protocol):
     def stop(self) -> None: ...
 
 
+class Together:
+    """Shows several runs as one: their steps are added up, and the return is that of the best of them."""
+
+    def __init__(self, show: Display) -> None:
+        self.show = show
+        self.steps: dict[str, int] = {}
+        self.returns: dict[str, float] = {}
+
+    def update(self, name: str, steps: int, episode_return: float | None) -> None:
+        """Shows that a run has made so many steps."""
+        self.steps[name] = steps
+        if episode_return is not None:
+            self.returns[name] = episode_return
+        self.show.update(sum(self.steps.values()), max(self.returns.values(), default=None))
+
+
+class Part:
+    """Shows one run among those of a `Together`; what is said of it carries its name."""
+
+    def __init__(self, together: Together, name: str) -> None:
+        self.together, self.name = together, name
+
+    def start(self, title: str, total: int) -> None:
+        """All of them are started as one."""
+
+    def update(self, steps: int, episode_return: float | None) -> None:
+        self.together.update(self.name, steps, episode_return)
+
+    def playing(self, text: str) -> None:
+        self.together.show.playing(text and f"{self.name}: {text}")
+
+    def say(self, line: str) -> None:
+        self.together.show.say(f"{self.name}: {line}")
+
+    def stop(self) -> None:
+        """The others may go on."""
+
+
 class Silent:
     """Shows nothing."""
 
