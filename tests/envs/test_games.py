@@ -34,7 +34,7 @@ def jitted(id: str):
 
 def both(id: str, games: int, steps: int):
     """Random games on pgx and here side by side: what each says, leaves [steps, games, ...], and our last states."""
-    game, env, rules = GAMES[id], make(id), rules_of(GAMES[id])
+    game, env, rules = GAMES[id], make(id), rules_of(id)
     there = mask_of(env.observation_space)
     theirs = pgx.make(game.pgx_id)
     moves = len(rules.first.legal_action_mask)
@@ -133,7 +133,7 @@ def test_states_keep_the_rules_part_alone(id):
 def test_without_pgx_a_sentence_says_what_brings_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "pgx", None)
     with pytest.raises(EnvironmentFault, match=r"pgx is not installed; `pip install polyak\[games\]` brings it."):
-        rules_of(GAMES["hex"])
+        rules_of.__wrapped__("hex")
 
 
 def test_what_is_under_another_licence_is_not_imported():
