@@ -97,9 +97,8 @@ def test_random_games_are_pgxs_own_move_by_move_and_end_alike(id):
 def test_a_move_that_is_not_allowed_loses_and_ends_the_game(id):
     env = make(id)
     state, obs = env.reset(jax.tree.map(lambda leaf: leaf[0], env.noise(jax.random.key(0), (1,))))
-    if id == "connect-four":
-        for _ in range(6):
-            state, obs, *_ = jitted(id)(state, 3, NOTHING)
+    for move in {"connect-four": [3] * 6, "go-9x9": [40]}.get(id, []):  # first all is allowed
+        state, obs, *_ = jitted(id)(state, move, NOTHING)
     there = mask_of(env.observation_space)
     wrong = int(np.argmin(obs[there]))
     assert not obs[there][wrong]

@@ -201,7 +201,7 @@ def make(id: str) -> CompiledEnv:
             after = after.replace(observation=env.observe(after))
         return moved, see(after, moved.waits), reward, after.terminated, jnp.bool_(False)
 
-    actions = gymnasium.spaces.Discrete(moves + game.waits)
+    actions: gymnasium.spaces.Discrete = gymnasium.spaces.Discrete(moves + game.waits)
     return CompiledEnv(id, space, actions, None, noise, reset, step, turns=True, chance=game.chance, hidden=game.hidden)
 
 
