@@ -1,14 +1,15 @@
 """Positions of connect four with the exact value of every move: makes src/polyak/envs/games/connect_four.npz.
 
-The values come from bitbully, a solver under the AGPL, which polyak neither needs nor ships. Give it an environment of its
-own, and compute the numbers once (a quarter of an hour on one core):
+The values come from bitbully, a solver under the AGPL, which polyak neither needs nor ships. Give it an environment of
+its own, and compute the numbers once (ten minutes on one core):
 
     python -m venv solver && solver/bin/pip install bitbully numpy
     solver/bin/python benchmarks/connect_four_table.py src/polyak/envs/games/connect_four.npz
 
-Positions come from games that weak players play, none of which learns: one moves at random; one wins or blocks where it
-can, and else moves at random; one does the same with most of its weight on the middle. Of these games one position each is
-kept where it has a move that keeps the result and one that spoils it, and was not met before, nor its mirror image.
+Positions come from games that weak players play, none of which learns: one moves at random; one wins or blocks where
+it can, and else moves at random; one does the same with most of its weight on the middle. Of these games one position
+each is kept where it has a move that keeps the result and one that spoils it, and was not met before, nor its mirror
+image.
 """
 
 import argparse

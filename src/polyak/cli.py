@@ -527,8 +527,12 @@ def _envs() -> list[str]:
 
 def _opponent_in(game: str) -> str:
     """The opponent in a game, for a list."""
-    opponent = game.partition("/")[2]
-    return f"against a {opponent} opponent" if opponent else "learnt by self-play, scored against a perfect opponent"
+    from polyak.envs.making import JUDGES
+
+    judge = JUDGES.get(game, game).partition("/")[2]
+    return (
+        f"learnt by self-play, scored against a {judge} opponent" if game in JUDGES else f"against a {judge} opponent"
+    )
 
 
 def _presets() -> list[str]:

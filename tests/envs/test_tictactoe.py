@@ -2,16 +2,22 @@
 
 from functools import cache
 
+import gymnasium
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
 
+from polyak.agent import Spec
+from polyak.algorithms.policy.ppo import PPO
 from polyak.envs import make, make_original
 from polyak.envs.base import CompiledEnv
-from polyak.envs.tictactoe import AFTER, EMPTY, LEGAL, OPPONENTS, OVER, SEEN, TURNED, minimax, perfect_moves
+from polyak.envs.tictactoe import AFTER, EMPTY, LEGAL, OPPONENTS, OVER, ROWS, SEEN, TURNED, minimax, perfect_moves
 from polyak.errors import BadSetting, UnknownName
+from polyak.parts.networks import MLP
+from polyak.parts.networks.encoding import encode, num_features
+from polyak.parts.tables import afterstate_rows_of
 from polyak.spaces import from_rows, mask_of
 from tests.envs.contests import Record, by_chance, by_policy, contest, in_every_way
 
@@ -134,6 +140,23 @@ def test_a_move_that_is_not_allowed_loses():
     _, obs, reward, terminated, _ = jitted("tic-tac-toe")(state, 4, jnp.zeros(()))
     assert reward == -1 and terminated
     assert from_rows(SEEN, np.asarray(obs))["afterstates"].tolist() == [-1] * 9
+
+
+def test_tables_read_the_afterstates_and_networks_the_marks():
+    """One id suits learners of both kinds: each reads its own parts."""
+    assert num_features(SEEN) == 18
+    for paper in ("X  O     ", "XX O     "):
+        seen_row = ROWS[number(paper, to_move(paper))].astype(np.float32)
+        np.testing.assert_array_equal(encode(SEEN)(seen_row), np.ravel(planes(paper)))
+        assert from_rows(SEEN, seen_row)["afterstates"].tolist() == choices(paper)
+    spec = Spec(SEEN, gymnasium.spaces.Discrete(9), 8, None, 10_000)
+    agent = PPO(network=MLP((4,))).agent(spec)
+    full_but_one = np.repeat(ROWS[number("XOXXOOO X", "X")][None].astype(np.float32), 30, 0)
+    actions, *_ = agent.act(
+        agent.init(jax.random.key(0)), (), full_but_one, agent.noise(jax.random.key(1), (30,)), True
+    )
+    assert (actions == 7).all()
+    assert afterstate_rows_of(spec, "A table").num_states == 3**9
 
 
 # ---- opponents

@@ -75,14 +75,14 @@ def afterstate_rows_of(spec: Spec, algorithm: str) -> Rows:
     if not isinstance(acted, gymnasium.spaces.Discrete) or acted.start != 0:
         raise BadSetting(f"{algorithm} needs discrete actions, numbered from 0, and this environment's are {acted}.")
     part = afterstates_of(observed)
-    shown = part.space if part else None
-    whole = isinstance(shown, gymnasium.spaces.Box) and np.issubdtype(shown.dtype, np.integer)
-    if part is None or not whole or shown.shape != (acted.n,) or shown.low.min() < -1:
-        raise BadSetting(
-            f"{algorithm} needs to observe the number of the afterstate that each action leads to, {acted.n} whole "
-            f"numbers from -1 in a part {AFTERSTATES!r}, as in tic-tac-toe, not {observed}."
-        )
-    return Rows(int(shown.high.max()) + 1, int(acted.n), lambda obs: part.of(obs).astype(jnp.int32), 0)
+    if part and isinstance(part.space, gymnasium.spaces.Box) and np.issubdtype(part.space.dtype, np.integer):
+        lowest, highest = int(part.space.low.min()), int(part.space.high.max())
+        if part.space.shape == (acted.n,) and lowest >= -1:
+            return Rows(highest + 1, int(acted.n), lambda obs: part.of(obs).astype(jnp.int32), 0)
+    raise BadSetting(
+        f"{algorithm} needs to observe the number of the afterstate that each action leads to, {acted.n} whole numbers "
+        f"from -1 in a part {AFTERSTATES!r}, as in tic-tac-toe, not {observed}."
+    )
 
 
 class PredictionSettings(Protocol):

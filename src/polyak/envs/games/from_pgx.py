@@ -134,6 +134,16 @@ GAMES = {
 }
 
 
+def legal_actions(id: str, state: State) -> np.ndarray:
+    """Which moves [A] the rules allow, without the one to wait; all of them where the game is over."""
+    id = id.partition("/")[0]
+    game = GAMES[id]
+    if game.legal is None:
+        moves = len(rules_of(id).first.legal_action_mask)
+        return np.unpackbits(np.asarray(state.legal), count=moves).astype(bool)
+    return np.asarray(game.legal(state.rules) | state.over)
+
+
 class Chance(NamedTuple):
     """The randomness of one step of a game with cards or dice."""
 
@@ -149,7 +159,7 @@ def make(id: str) -> CompiledEnv:
         EnvironmentFault: pgx is not installed.
     """
     game = GAMES[id]
-    rules = rules_of(game)
+    rules = rules_of(id)
     env, first = rules.env, rules.first
     moves = len(first.legal_action_mask)
     space = gymnasium.spaces.Dict(
@@ -198,7 +208,7 @@ def make(id: str) -> CompiledEnv:
             after = after.replace(observation=env.observe(after))
         return moved, see(after, moved.waits), reward, after.terminated, jnp.bool_(False)
 
-    actions = gymnasium.spaces.Discrete(moves + game.waits)
+    actions: gymnasium.spaces.Discrete = gymnasium.spaces.Discrete(moves + game.waits)
     return CompiledEnv(
         id,
         space,
@@ -234,8 +244,10 @@ class Rules(NamedTuple):
     unpack: Callable[[State], Any]  # all but observation and rewards is there again
 
 
-def rules_of(game: Game) -> Rules:
-    """The rules of a game; raises `EnvironmentFault` where pgx is not installed."""
+@cache
+def rules_of(id: str) -> Rules:
+    """The rules of an id of `GAMES`; raises `EnvironmentFault` where pgx is not installed."""
+    game = GAMES[id]
     try:
         import pgx
     except ImportError:
