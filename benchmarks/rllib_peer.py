@@ -53,7 +53,9 @@ def main() -> None:
         if steps and now - begun > warm and (not marks or now - marks[0][0] > measured):
             marks.append((now, steps, cpu_seconds()))
     (first, before, cpu), (last, after, cpu_then) = marks
-    print(json.dumps({"rate": (after - before) / (last - first), "per_cpu_second": (after - before) / (cpu_then - cpu)}))
+    print(
+        json.dumps({"rate": (after - before) / (last - first), "per_cpu_second": (after - before) / (cpu_then - cpu)})
+    )
 
 
 if __name__ == "__main__":

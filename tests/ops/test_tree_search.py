@@ -11,8 +11,6 @@ from polyak.envs.mdp import MDP, State
 from polyak.ops.tree_search import Task, most_visited, pick, task_of, uct, upper_bounds
 from polyak.spaces import mask_of
 
-X, O = tictactoe.OWN, tictactoe.OTHER  # as who is to move sees them  # noqa: E741
-
 
 def test_each_true_entry_is_picked_equally_often_and_no_other():
     mask = jnp.array([False, True, True, False, True])

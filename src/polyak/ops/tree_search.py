@@ -48,7 +48,9 @@ class Task(NamedTuple):
     bounds: tuple[float, float] | None  # of returns, where they are known, as in games
 
 
-def task_of(simulator: Simulator, mask: slice | None, num_actions: int, first_action: int, gamma: float) -> Task:
+def task_of(
+    simulator: Simulator, mask: slice | None, num_actions: int, first_action: int, gamma: Array | float
+) -> Task:
     """A task in which a simulator is searched.
 
     Args:
@@ -82,7 +84,7 @@ def pick(mask: Array, draw: Array) -> Array:
     return jnp.argmax(counted > place).astype(jnp.int32)
 
 
-def upper_bounds(visits: Array, values: Array, bounds: Array, exploration: float) -> Array:
+def upper_bounds(visits: Array, values: Array, bounds: Array, exploration: Array | float) -> Array:
     """UCB1 [A] of the actions at a node; infinite for those that were not tried.
 
     Args:
@@ -122,7 +124,7 @@ def uct(
     key: Key,
     *,
     simulations: int,
-    exploration: float,
+    exploration: Array | float,
     horizon: int,
 ) -> Tree:
     """Searches from a state.

@@ -128,7 +128,8 @@ class AlphaZero:
             raise BadSetting("AlphaZero's tree has one position for each move, and chance would make it many.")
         if simulator.turns and self.ranked_rewards is not None:
             raise BadSetting("Ranked rewards are for one player alone; in a game of two leave ranked_rewards out.")
-        space, num_actions = spec.observation_space, int(spec.action_space.n)  # type: ignore[attr-defined]
+        space = spec.observation_space
+        num_actions, first_action = int(spec.action_space.n), int(spec.action_space.start)  # type: ignore[attr-defined]
         block_size = self.n_steps * spec.num_envs
         discount = -self.gamma if simulator.turns else self.gamma
         answers, search = self._answers(spec, simulator), self.planner(spec)
@@ -154,13 +155,13 @@ class AlphaZero:
             legal = legal_of(space, seen.obs, num_actions)
             if not self.num_simulations and not explore:
                 logits, _ = answers(state.player.network, seen.obs)
-                return jnp.argmax(jnp.where(legal, logits, RULED_OUT), -1) + spec.action_space.start, carry, ()
+                return jnp.argmax(jnp.where(legal, logits, RULED_OUT), -1) + first_action, carry, ()
             found = search(state.player, seen, key_of(noise.words[0]), explore)
             if not explore:
-                return found.action + spec.action_space.start, carry, ()
+                return found.action + first_action, carry, ()
             is_random = noise.coin < self.random_moves
             action = jnp.where(is_random, jax.vmap(pick)(legal, noise.draw), found.action)
-            return action + spec.action_space.start, carry, Extras(found.weights, found.value, is_random)
+            return action + first_action, carry, Extras(found.weights, found.value, is_random)
 
         def results(state: State, block: Step) -> Array:
             """G [T, B]."""
@@ -221,7 +222,7 @@ class AlphaZero:
             return state._replace(parameters=parameters, player=player, optimiser=moments), metrics
 
         def policy(state: State) -> State:
-            return State((), state.player, (), (), (), ())
+            return state._replace(parameters=(), optimiser=(), replay=(), games=())
 
         return Agent(init, no_memory, noise, act, observe, learn, policy)
 
