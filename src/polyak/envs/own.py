@@ -6,6 +6,7 @@ from polyak.envs import bandits, games, tictactoe
 from polyak.envs.base import CompiledEnv
 from polyak.envs.bit_flipping import BIT_FLIPPING
 from polyak.envs.probes import PROBES
+from polyak.envs.sparse import SPARSE
 
 GAMES: dict[str, Callable[[], CompiledEnv]] = {**tictactoe.GAMES, **games.GAMES}
-OWN: dict[str, Callable[[], CompiledEnv]] = {**PROBES, **GAMES, **BIT_FLIPPING, **bandits.ENVS}
+OWN: dict[str, Callable[[], CompiledEnv]] = {**PROBES, **GAMES, **BIT_FLIPPING, **SPARSE, **bandits.ENVS}
