@@ -99,5 +99,5 @@ def chosen(allowed: Array, uniform: Array) -> Array:
     return jnp.argmax(number > place).astype(jnp.int32)
 
 
-# What an opponent is called, and the function that makes it for a game.
+# What an opponent is called, and the function that makes it for a game: each of them is there in each game.
 OPPONENTS: dict[str, Callable[[CompiledEnv], Opponent]] = {"random": at_random}
