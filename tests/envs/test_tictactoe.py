@@ -137,9 +137,11 @@ def test_a_move_that_is_not_allowed_loses():
     state, _ = make("tic-tac-toe").reset(jnp.zeros(()))
     state, _, reward, terminated, _ = jitted("tic-tac-toe")(state, 4, jnp.zeros(()))
     assert reward == 0 and not terminated
-    _, obs, reward, terminated, _ = jitted("tic-tac-toe")(state, 4, jnp.zeros(()))
+    state, obs, reward, terminated, _ = jitted("tic-tac-toe")(state, 4, jnp.zeros(()))
     assert reward == -1 and terminated
     assert from_rows(SEEN, np.asarray(obs))["afterstates"].tolist() == [-1] * 9
+    again, _, reward, terminated, _ = jitted("tic-tac-toe")(state, 0, jnp.zeros(()))
+    assert again == state and reward == 0 and terminated, "what is over stays over and pays nothing"
 
 
 def test_tables_read_the_afterstates_and_networks_the_marks():

@@ -1,6 +1,7 @@
 from . import bandits as bandits
 from .bandits import BANDITS as BANDITS, Bandit as Bandit
 from .base import CompiledEnv as CompiledEnv, HostEnv as HostEnv
+from .games import GAMES as GAMES
 from .making import (
     BACKENDS as BACKENDS,
     TWINS as TWINS,
@@ -15,5 +16,4 @@ from .making import (
 )
 from .mdp import MDP as MDP
 from .one import name_of as name_of
-from .own import GAMES as GAMES
 from .probes import PROBES as PROBES

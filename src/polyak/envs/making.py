@@ -12,7 +12,7 @@ from polyak.envs.base import AsGymnasium, CompiledEnv, HostEnv
 from polyak.envs.calls import STEP_TIMEOUT, Restarts, check_timeout
 from polyak.envs.from_ale import make_game
 from polyak.envs.from_gymnasium import GymnasiumVector
-from polyak.envs.games.from_pgx import GAMES as SELF_PLAY
+from polyak.envs.games import SELF_PLAY
 from polyak.envs.masks import MaskActions
 from polyak.envs.mdp import MDP
 from polyak.envs.one import make_one, name_of
@@ -34,7 +34,7 @@ BACKENDS = ("gymnax", "envpool", "gymnasium", "masked")
 TWINS = (*from_gymnax.TWINS, *twins.TWINS, *mdp.TWINS)
 # A return of self-play tells only that somebody won; its policies are scored against an opponent: a perfect one, where
 # 0 is the best return, or else one at random.
-JUDGES = {"tic-tac-toe": "tic-tac-toe/perfect", **{id: f"{id}/random" for id in SELF_PLAY}}
+JUDGES = {id: f"{id}/random" for id in SELF_PLAY} | {"tic-tac-toe": "tic-tac-toe/perfect"}
 
 
 def split(env: str) -> tuple[str | None, str]:

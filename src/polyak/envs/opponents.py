@@ -104,7 +104,8 @@ def by_search(simulations: int, env: CompiledEnv) -> Opponent:
     return Opponent(noise, move)
 
 
-# What an opponent is called, and the function that makes it for a game.
+# What an opponent is called, and the function that makes it for a game: each of them is there in each game, but for
+# searches where a state holds what their player does not see.
 OPPONENTS: dict[str, Callable[[CompiledEnv], Opponent]] = {
     "random": at_random,
     **{f"mcts-{count}": partial(by_search, count) for count in (100, 1_000, 10_000)},

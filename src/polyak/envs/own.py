@@ -2,11 +2,11 @@
 
 from collections.abc import Callable
 
-from polyak.envs import bandits, games, tictactoe
+from polyak.envs import bandits
 from polyak.envs.base import CompiledEnv
 from polyak.envs.bit_flipping import BIT_FLIPPING
+from polyak.envs.games import GAMES
 from polyak.envs.probes import PROBES
 from polyak.envs.sparse import SPARSE
 
-GAMES: dict[str, Callable[[], CompiledEnv]] = {**tictactoe.GAMES, **games.GAMES}
 OWN: dict[str, Callable[[], CompiledEnv]] = {**PROBES, **GAMES, **BIT_FLIPPING, **SPARSE, **bandits.ENVS}

@@ -135,12 +135,13 @@ def move(board: Array, cell: Array) -> tuple[Array, Array, Array]:
 
     Returns:
         The board as the other player sees it; the reward of the player who moved, 1 for a win, and -1 for a move that
-        is not allowed, which loses; whether the game has ended.
+        is not allowed, which loses; whether the game has ended. A game that is over stays as it is, and pays nothing.
     """
+    was_over = jnp.asarray(OVER)[board]
     after = jnp.asarray(AFTER)[board, cell]
     allowed = after >= 0
-    reward = jnp.where(allowed, jnp.asarray(WON)[after].astype(jnp.float32), -1.0)
-    return jnp.asarray(TURNED)[after], reward, ~allowed | jnp.asarray(OVER)[after]
+    reward = jnp.where(allowed, jnp.asarray(WON)[after].astype(jnp.float32), jnp.where(was_over, 0.0, -1.0))
+    return jnp.where(was_over, board, jnp.asarray(TURNED)[after]), reward, ~allowed | jnp.asarray(OVER)[after]
 
 
 def self_play() -> CompiledEnv:
