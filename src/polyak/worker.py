@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from polyak.divergence import Divergence
-from polyak.errors import BadFile
+from polyak.errors import BadFile, BadSetting
 from polyak.runs import events, store
 from polyak.runs.about import About
 from polyak.runs.events import Emit, Event
@@ -110,6 +110,12 @@ def _train_seeds(job: Job, emit: Emit, stopping: Callable[[], bool], finishing: 
     GymnasiumVector(lambda: envs.make_original(job.env), 1, about.env).close()
     for space in (env.observation_space, env.action_space):
         check_can_be_kept(space)
+    takes_turns = getattr(job.algorithm, "plans", False) or getattr(job.algorithm, "self_play", False)
+    if isinstance(env, envs.CompiledEnv) and env.turns and not takes_turns:
+        raise BadSetting(
+            f"In {env.id} each step is another player's, and {about.algorithm} takes all rewards for its own; train it "
+            f"against an opponent, as {env.id}/random."
+        )
     goals = GoalFunctions(job.env, env)
     spec = Spec(
         observation_space=env.observation_space,

@@ -123,7 +123,7 @@ def test_the_tree_of_a_game_is_that_of_a_plain_search_node_by_node():
 def test_where_chance_decides_the_tree_is_that_of_a_plain_search_too():
     lake = MDP.from_gymnasium("FrozenLake-v1").compiled()
     tree, plain = searched(lake, State(jnp.int32(14), jnp.int32(0)), 60, horizon=12, gamma=0.9)
-    assert assert_same_tree(tree, plain) > 30
+    assert assert_same_tree(tree, plain) > 20
 
 
 def test_values_are_the_movers_and_what_loses_at_once_is_seen():

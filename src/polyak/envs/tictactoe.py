@@ -19,7 +19,7 @@ import numpy as np
 
 from polyak.agent import Array, Key
 from polyak.envs.base import CompiledEnv
-from polyak.envs.games.symmetries import symmetries
+from polyak.envs.symmetries import symmetries
 from polyak.envs.opponents import Opponent, against
 from polyak.spaces import AFTERSTATES, MASK, to_rows
 

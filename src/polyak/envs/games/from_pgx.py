@@ -24,7 +24,7 @@ import numpy as np
 
 from polyak.agent import Array, Key, PyTree
 from polyak.envs.base import CompiledEnv
-from polyak.envs.games.symmetries import Symmetry, symmetries
+from polyak.envs.symmetries import Symmetry, symmetries
 from polyak.errors import EnvironmentFault
 from polyak.spaces import MASK, in_row
 
@@ -66,7 +66,7 @@ def _hex_legal(rules: dict[str, Array]) -> Array:
 
 GAMES = {
     "connect-four": Game("connect_four", {"board": np.int8}, "color", _connect_four_legal, symmetry="mirror"),
-    "othello": Game("othello", {"board": np.int8, "passed": np.bool_}, "turn", symmetry="square"),
+    "othello": Game("othello", {"board": np.int8, "passed": np.bool_}, "turn", symmetry="diagonals"),
     "hex": Game("hex", {"board": np.int8, "step_count": np.int8}, legal=_hex_legal),
     "go-9x9": Game(
         "go_9x9",

@@ -8,7 +8,13 @@ from gymnasium.spaces import Dict
 from polyak.agent import Symmetries
 from polyak.spaces import MASK, parts
 
-Symmetry = Literal["mirror", "square"]  # left and right exchanged; turned by quarters too
+# Each way is so many quarters of a turn, and whether left and right are exchanged then.
+WAYS: dict[str, list[tuple[int, bool]]] = {
+    "mirror": [(0, False), (0, True)],
+    "square": [(quarters, is_mirrored) for quarters in range(4) for is_mirrored in (False, True)],
+    "diagonals": [(0, False), (2, False), (1, True), (3, True)],  # those that exchange no corners of Othello's start
+}
+Symmetry = Literal["mirror", "square", "diagonals"]
 
 
 def symmetries(space: Dict, actions: int, kind: Symmetry) -> Symmetries:
@@ -20,14 +26,12 @@ def symmetries(space: Dict, actions: int, kind: Symmetry) -> Symmetries:
         kind: which ways there are.
     """
     rows, columns, *planes = space["observation"].shape or ()
-    by_column = actions == columns
-    turns = range(4) if kind == "square" else range(1)
+    by_column, ways = actions == columns, WAYS[kind]
 
     def turned(grid: np.ndarray, quarters: int, is_mirrored: bool) -> np.ndarray:
         grid = np.rot90(grid, quarters)
         return grid[:, ::-1] if is_mirrored else grid
 
-    ways = [(quarters, is_mirrored) for quarters in turns for is_mirrored in (False, True)]
     cells = np.arange(rows * columns).reshape(rows, columns)
     moves = [turned(cells, *way)[0] if by_column else turned(cells, *way).ravel() for way in ways]
     of_actions = np.stack([np.concatenate([move, np.arange(len(move), actions)]) for move in moves])
