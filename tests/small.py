@@ -80,7 +80,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "impala": ACTOR_CRITIC | BLOCKS,
     "appo": ACTOR_CRITIC | MINIBATCHES,
     "ddpg": CONTINUOUS | TARGETS,
-    "apex-ddpg": CONTINUOUS | TARGETS | {"n_steps": 1, "gradient_steps": 8},  # twice as many environments
+    "apex-ddpg": CONTINUOUS | TARGETS | {"n_steps": 1},  # returns of more steps are those of its noise too
     "td3": CONTINUOUS | TARGETS,
     "sac": SOFT,
     "tqc": SOFT | {"n_quantiles": 8, "top_quantiles_to_drop_per_net": 1},
