@@ -122,9 +122,7 @@ def test_alone_it_learns_what_is_paid_at_the_end(tmp_path):
 
 def test_the_loss_is_the_squared_error_and_the_cross_entropy_of_legal_moves():
     env = make("tic-tac-toe")
-    algorithm, agent, state = made(
-        env, num_envs=1, vf_coef=0.5, symmetries=False, batch_size=1, anneal_learning_rate=False
-    )
+    _, agent, state = made(env, num_envs=1, vf_coef=0.5, symmetries=False, batch_size=1, anneal_learning_rate=False)
     _, obs = env.reset(env.noise(jax.random.key(0), ()))
     steps = block(env, [[0], [0], [0], [1]], [[0], [0], [0], [1]], np.zeros((4, 1)), np.ones((4, 1)))
     steps = steps._replace(obs=jnp.broadcast_to(obs, steps.obs.shape))
@@ -168,7 +166,7 @@ def test_a_turned_game_is_the_game_of_turned_moves(id):
 def test_it_looks_at_what_wins_and_at_what_loses():
     """A network that knows nothing, and a search that does: of two moves in a row it finds the one that wins."""
     env = make("tic-tac-toe")
-    algorithm, agent, state = made(env, num_simulations=64)
+    _, agent, state = made(env, num_simulations=64)
     # x x _ / o o _ / _ _ _: who moves wins in cell 2, and would lose without it
     board = jnp.array([1 * 1 + 1 * 3 + 2 * 27 + 2 * 81] * 8, jnp.int32)
     obs = jax.vmap(env.observe)(board)
@@ -179,7 +177,7 @@ def test_it_looks_at_what_wins_and_at_what_loses():
 
 def test_the_network_alone_answers_where_no_simulations_are_asked_for():
     env = make("connect-four")
-    algorithm, agent, state = made(env)
+    algorithm, _agent, state = made(env)
     alone = dataclasses.replace(algorithm, num_simulations=0)
     spec = Spec(env.observation_space, env.action_space, 2, None, 1_000, None, env)
     game, obs = jax.vmap(env.reset)(env.noise(jax.random.key(0), (3,)))

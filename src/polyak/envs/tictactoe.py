@@ -19,8 +19,8 @@ import numpy as np
 
 from polyak.agent import Array, Key
 from polyak.envs.base import CompiledEnv
-from polyak.envs.symmetries import symmetries
 from polyak.envs.opponents import Opponent, against
+from polyak.envs.symmetries import symmetries
 from polyak.spaces import AFTERSTATES, MASK, to_rows
 
 FREE, OWN, OTHER = 0, 1, 2
