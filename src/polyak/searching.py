@@ -73,7 +73,7 @@ def mcts(
     simulations: int = 1_000,
     *,
     policy: "Policy | None" = None,
-    exploration: float = 1.0,
+    exploration: float = 0.7,
     horizon: int = 500,
     gamma: float = 1.0,
     seed: int = 0,
@@ -203,12 +203,14 @@ def _planner(policy: "Policy", simulations: int) -> Callable[..., "Tree"]:
 
 def _told(tree: "Tree", start: int, env: str) -> Search:
     """What a tree says."""
+    from polyak.ops.tree_search import most_visited
+
     visits = np.asarray(tree.visits[0])
     values = np.where(visits > 0, tree.values[0], np.nan)
     line: list[int] = []
     node = 0
     while tree.visits[node].any() and (node or not line):
-        line.append(int(np.lexsort((-tree.values[node], -tree.visits[node]))[0]))
+        line.append(int(most_visited(tree, node)))
         node = int(tree.children[node, line[-1]])
     numbers = tuple(one + start for one in line)
     return Search(numbers[0], float(values[line[0]]), visits, values, numbers, tree, start, env)

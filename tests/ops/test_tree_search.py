@@ -8,7 +8,7 @@ import pytest
 
 from polyak.envs import make, tictactoe
 from polyak.envs.mdp import MDP, State
-from polyak.ops.tree_search import Task, most_visited, pick, task_of, uct, upper_bounds
+from polyak.ops.tree_search import Task, Tree, most_visited, pick, task_of, uct, upper_bounds
 from polyak.spaces import mask_of
 
 
@@ -26,9 +26,18 @@ def test_upper_bounds_by_hand():
     np.testing.assert_allclose(found, [0.75 + 2 * math.sqrt(log / 6), 0.25 + 2 * math.sqrt(log / 3), np.inf], rtol=1e-6)
 
 
+def tree_of(visits, values, proved, legal):
+    visits = jnp.array([visits])
+    values, proved, legal = jnp.array([values]), jnp.array([proved], jnp.int8), jnp.array([legal])
+    return Tree(jnp.zeros_like(visits), visits, visits * values, legal, proved, jnp.array([-1.0, 1.0]))
+
+
 def test_the_most_visited_action_is_taken_and_of_several_the_best():
-    legal = jnp.array([True, True, True, False])
-    assert most_visited(jnp.array([5, 7, 7, 9]), jnp.array([0.9, 0.1, 0.2, 1.0]), legal) == 2
+    values, legal = [0.9, 0.1, 0.2, 1.0], [True, True, True, False]
+    assert most_visited(tree_of([5, 7, 7, 9], values, [0, 0, 0, 0], legal)) == 2
+    assert most_visited(tree_of([5, 7, 7, 9], values, [1, 0, 0, 0], legal)) == 0  # it is won
+    assert most_visited(tree_of([5, 7, 8, 9], values, [0, 0, -1, 0], legal)) == 1  # the most visited is lost
+    assert most_visited(tree_of([5, 7, 8, 9], values, [-1, -1, -1, 0], legal)) in (0, 1, 2)
 
 
 # ---- node by node against a search in plain Python
@@ -38,12 +47,13 @@ class Node:
     """A node of the plain search."""
 
     def __init__(self):
-        self.children, self.visits, self.totals = {}, Counter(), Counter()
+        self.children, self.visits, self.totals, self.proved, self.legal = {}, Counter(), Counter(), {}, ()
 
 
 def plain_uct(task: Task, state, legal, key, simulations, exploration, horizon):
     """The same search, written as one would on paper: with dictionaries, one simulation after the other."""
     root, low, high = Node(), *(task.bounds or (math.inf, -math.inf))
+    root.legal = [int(action) for action in np.flatnonzero(legal)]
     step = jax.jit(task.step)
     for number in range(simulations):
         now, allowed, node, path, time, over = state, np.flatnonzero(legal), root, [], 0, False
@@ -53,17 +63,24 @@ def plain_uct(task: Task, state, legal, key, simulations, exploration, horizon):
             draw = float(jax.random.uniform(draw_key))
             candidates = allowed
             if node is not None:
-                untried = [a for a in allowed if not node.visits[a]]
-                candidates = untried or best_by_bound(node, allowed, exploration, low, high)
+                candidates = candidates_of(node, exploration, low, high)
             action = int(candidates[min(int(np.float32(draw) * len(candidates)), len(candidates) - 1)])
             now, after, reward, over = step(now, action, step_key)
-            path.append((node, action, float(reward)))
+            known = node.proved.get(action, 0) if node else 0
+            path.append((node, action, float(known or reward)))
+            over = over or known
+            if node is not None:
+                leaf = [int(action) for action in np.flatnonzero(after)]
             node = node.children.get(action) if node else None
             allowed, time, over = np.flatnonzero(after), time + 1, bool(over)
         expanded = [i for i, (where, _, _) in enumerate(path) if where is not None][-1]
         if len(path) > expanded + 1 or not over:
             where, action, _ = path[expanded]
-            where.children.setdefault(action, Node())
+            if action not in where.children:
+                where.children[action] = Node()
+                where.children[action].legal = leaf
+        elif task.proves:
+            prove(path, np.sign(path[expanded][2]))
         followed = 0.0
         for where, action, reward in reversed(path):
             followed = reward + task.discount * followed
@@ -73,6 +90,26 @@ def plain_uct(task: Task, state, legal, key, simulations, exploration, horizon):
         if task.bounds is None:
             low, high = min(low, followed), max(high, followed)
     return root
+
+
+def prove(path, result):
+    """Carries the result of the last step up, as far as it settles what was before."""
+    for node, action, _ in reversed(path):
+        if not result:
+            return
+        node.proved[action] = result
+        if 1 in node.proved.values():
+            result = -1
+        else:
+            result = int(all(node.proved.get(action) == -1 for action in node.legal))
+
+
+def candidates_of(node, exploration, low, high):
+    """The actions of which one is made at a node of the tree."""
+    won = [a for a in node.legal if node.proved.get(a) == 1]
+    untried = [a for a in node.legal if not node.visits[a] and a not in node.proved]
+    open_ones = [a for a in node.legal if a not in node.proved]
+    return won or untried or (best_by_bound(node, open_ones, exploration, low, high) if open_ones else node.legal)
 
 
 def best_by_bound(node, allowed, exploration, low, high):
@@ -93,6 +130,7 @@ def assert_same_tree(tree, plain, place=0):
     for action in range(tree.visits.shape[1]):
         assert tree.visits[place, action] == plain.visits[action]
         assert tree.totals[place, action] == pytest.approx(plain.totals[action], abs=1e-3)
+        assert tree.proved[place, action] == plain.proved.get(action, 0)
     nodes = 1
     assert {int(a) for a in np.flatnonzero(tree.children[place])} == set(plain.children)
     for action, child in plain.children.items():
@@ -130,7 +168,7 @@ def test_values_are_the_movers_and_what_loses_at_once_is_seen():
     # x wins in the lower right corner; elsewhere o has a reply that wins
     tree, _ = searched(make("tic-tac-toe"), board("xo ox    "[:8] + " "), 300)
     values = tree.values[0]
-    assert values[8] == 1.0 and most_visited(tree.visits[0], values, tree.visits[0] > 0) == 8
+    assert values[8] == 1.0 and most_visited(tree) == 8
     assert tree.bounds.tolist() == [-1.0, 1.0]
 
 
@@ -149,9 +187,9 @@ def test_a_thousand_rollouts_never_lose_tic_tac_toe_against_every_reply():
     def moves(boards, key):
         def one(board, key):
             tree = uct(
-                task, board, jnp.asarray(tictactoe.LEGAL)[board], key, simulations=1_000, exploration=1.0, horizon=9
+                task, board, jnp.asarray(tictactoe.LEGAL)[board], key, simulations=1_000, exploration=0.7, horizon=9
             )
-            return most_visited(tree.visits[0], tree.values[0], jnp.asarray(tictactoe.LEGAL)[board])
+            return most_visited(tree)
 
         return jax.vmap(one)(boards, jax.random.split(key, len(boards)))
 
@@ -159,8 +197,9 @@ def test_a_thousand_rollouts_never_lose_tic_tac_toe_against_every_reply():
         """How many games are lost of all that begin on these boards, whatever the other side replies."""
         if not boards:
             return 0
-        padded = np.resize(boards, 512)  # so that one program serves every ply
-        cells = np.asarray(moves(padded, jax.random.key(ply)))[: len(boards)] if mine else None
+        padded = np.resize(boards, 128)  # so that one program serves every ply
+        cells = np.asarray(moves(padded, jax.random.key(ply))) if mine else None
+        assert len(boards) <= 128 or not mine
         losses, following = 0, []
         for i, now in enumerate(boards):
             for cell in [cells[i]] if mine else np.flatnonzero(tictactoe.LEGAL[now]):

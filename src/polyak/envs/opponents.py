@@ -12,7 +12,7 @@ from polyak.envs.base import CompiledEnv
 from polyak.ops.tree_search import most_visited, pick, task_of, uct
 from polyak.spaces import mask_of
 
-EXPLORATION, HORIZON = 1.0, 500  # of searches: c of UCB1, and moves after which a rollout counts as a draw
+EXPLORATION, HORIZON = 0.7, 500  # of searches: c of UCB1, and moves after which a rollout counts as a draw
 
 
 class Opponent(NamedTuple):
@@ -99,7 +99,7 @@ def by_search(simulations: int, env: CompiledEnv) -> Opponent:
     def move(state: PyTree, obs: Array, words: Array) -> Array:
         legal, key = obs[there] != 0, jax.random.wrap_key_data(words)
         tree = uct(task, state, legal, key, simulations=simulations, exploration=EXPLORATION, horizon=HORIZON)
-        return most_visited(tree.visits[0], tree.values[0], legal)
+        return most_visited(tree)
 
     return Opponent(noise, move)
 

@@ -8,6 +8,10 @@ the greatest upper confidence bound, and any untried one before that,
 outside of it at random, until the episode ends; its first step outside adds a node, and the return that followed each
 of its steps is averaged into that step's value.
 
+In games of two players without chance results are proved as well (Winands, Bjornsson and Saito, 2008, "Monte-Carlo tree
+search solver"): a move that wins at once is won, a move after which the other player has a won one is lost, and one
+after which all of theirs are lost is won. Won moves are made, lost ones avoided, and neither is looked into again.
+
 A node stands for the actions that lead to it and holds no state: every simulation begins at the root's, and what is
 left to chance falls anew in each. So values are right for environments that are not deterministic as well, where
 each plan is judged on all that may come of it (open-loop planning), and a node takes no more than its numbers.
@@ -22,6 +26,8 @@ import jax.numpy as jnp
 from polyak.agent import Array, Key, PyTree, Simulator
 
 MOST_DEPTH = 64  # actions; what lies deeper is played at random
+UNTRIED, LOST = 1e9, -1e9  # bounds of actions, below those that are won and above those that are not legal
+MOST = 2**31 - 1
 
 
 class Tree(NamedTuple):
@@ -30,12 +36,14 @@ class Tree(NamedTuple):
     children: Array  # int32, the node it leads to; 0 where there is none
     visits: Array  # int32, simulations that took it
     totals: Array  # the sum of the returns that followed, to the player who takes it
+    legal: Array  # bool
+    proved: Array  # int8, 1 where it is won whatever follows, -1 where it is lost; 0 where that is not known
     bounds: Array  # [2] the least and the greatest return of a simulation, by which values are scaled to [0, 1]
 
     @property
     def values(self) -> Array:
-        """Q: the mean returns; 0 where there were none."""
-        return self.totals / jnp.maximum(self.visits, 1)
+        """Q: what is proved, or the mean returns; 0 where there were none."""
+        return jnp.where(self.proved != 0, self.proved, self.totals / jnp.maximum(self.visits, 1))
 
 
 class Task(NamedTuple):
@@ -46,6 +54,7 @@ class Task(NamedTuple):
     discount: Array | float  # of what follows a step; negative where the other player gains it
     num_actions: int
     bounds: tuple[float, float] | None  # of returns, where they are known, as in games
+    proves: bool = False  # whether results can be proved: two players, a win is 1, and nothing is left to chance
 
 
 def task_of(
@@ -68,7 +77,7 @@ def task_of(
         return state, legal, reward, terminated | truncated
 
     if simulator.turns:
-        return Task(step, -gamma, num_actions, (-1.0, 1.0))
+        return Task(step, -gamma, num_actions, (-1.0, 1.0), not simulator.chance)
     return Task(step, gamma, num_actions, None)
 
 
@@ -107,6 +116,7 @@ class _Playing(NamedTuple):
 
     state: PyTree
     legal: Array  # [A] bool
+    leaf: Array  # [A] bool, the actions that are legal where it left the tree
     node: Array  # [] int32, where it is in the tree; -1 outside
     nodes: Array  # [D] int32, the nodes that it came through; beyond its depth one that there is not
     actions: Array  # [D] int32, what it chose there
@@ -152,10 +162,16 @@ def uct(
             inside = now.node >= 0
             node = jnp.maximum(now.node, 0)
             bound = upper_bounds(tree.visits[node], tree.values[node], tree.bounds, exploration)
-            bound = jnp.where(now.legal, bound, -jnp.inf)
+            if task.proves:
+                proved = tree.proved[node]
+                bound = jnp.where(proved == 0, jnp.minimum(bound, UNTRIED), proved * jnp.inf)
+            bound = jnp.where(now.legal, jnp.maximum(bound, LOST), -jnp.inf)
             best = bound == jnp.max(bound)
             action = pick(jnp.where(inside, best, now.legal), jax.random.uniform(draw_key))
             state, legal, reward, over = task.step(now.state, action, step_key)
+            if task.proves:
+                known = jnp.where(inside, proved[action], 0)
+                reward, over = jnp.where(known != 0, known, reward), over | (known != 0)
             child = tree.children[node, action]
             stays = inside & (child > 0) & (now.depth + 1 < most)
             place = jnp.where(inside, now.depth, most + 1)  # beyond the end nothing is written
@@ -164,6 +180,7 @@ def uct(
             return _Playing(
                 state=state,
                 legal=legal,
+                leaf=jnp.where(inside, legal, now.leaf),
                 node=jnp.where(stays, child, -1),
                 nodes=now.nodes.at[place].set(node, mode="drop"),
                 actions=now.actions.at[place].set(action, mode="drop"),
@@ -177,28 +194,52 @@ def uct(
         nowhere, no_action = jnp.full(most, shape[0], jnp.int32), jnp.zeros(most, jnp.int32)
         zero, no_reward = jnp.int32(0), jnp.zeros(most + 1)
         begin = _Playing(
-            state, legal, zero, nowhere, no_action, no_reward, zero, jnp.float32(1.0), zero, jnp.bool_(False)
+            state, legal, legal, zero, nowhere, no_action, no_reward, zero, jnp.float32(1.0), zero, jnp.bool_(False)
         )
         end = jax.lax.while_loop(lambda now: ~now.over & (now.time < horizon), move, begin)
         returns = weights @ end.rewards
         last = end.nodes[end.depth - 1], end.actions[end.depth - 1]
         is_new = (tree.children[last] == 0) & (~end.over | (end.time > end.depth))
         seen = returns[0] * jnp.array([1.0, jnp.sign(task.discount)])  # by the one player and by the other
+        low, high = jnp.min(seen, initial=tree.bounds[0]), jnp.max(seen, initial=tree.bounds[1])
+        is_end = end.over & (end.time == end.depth)
+        result = jnp.where(is_end, jnp.sign(end.rewards[end.depth - 1]), 0.0).astype(jnp.int8)
         return Tree(
             tree.children.at[last].set(jnp.where(is_new, number + 1, tree.children[last])),
             tree.visits.at[end.nodes, end.actions].add(1, mode="drop"),
             tree.totals.at[end.nodes, end.actions].add(returns, mode="drop"),
-            tree.bounds
-            if task.bounds
-            else jnp.stack([jnp.min(seen, initial=tree.bounds[0]), jnp.max(seen, initial=tree.bounds[1])]),
+            tree.legal.at[jnp.where(is_new, number + 1, shape[0])].set(end.leaf, mode="drop"),
+            _proved(tree, end, result) if task.proves else tree.proved,
+            tree.bounds if task.bounds else jnp.stack([low, high]),
         )
 
     bounds = jnp.array(task.bounds or (jnp.inf, -jnp.inf), jnp.float32)
-    empty = Tree(jnp.zeros(shape, jnp.int32), jnp.zeros(shape, jnp.int32), jnp.zeros(shape), bounds)
+    counts, nothing = jnp.zeros(shape, jnp.int32), jnp.zeros(shape, jnp.int8)
+    empty = Tree(counts, counts, jnp.zeros(shape), jnp.zeros(shape, bool).at[0].set(legal), nothing, bounds)
     return jax.lax.fori_loop(0, simulations, simulate, empty)
 
 
-def most_visited(visits: Array, values: Array, legal: Array) -> Array:
-    """The action [] that was tried most often from a node, and of several the best of them; leaves [A]."""
-    visits = jnp.where(legal, visits, -1)
-    return jnp.argmax(jnp.where(visits == jnp.max(visits), values, -jnp.inf))
+def _proved(tree: Tree, end: _Playing, result: Array) -> Array:
+    """What is proved of each action, once the last step of a simulation is known to be won, lost, or neither."""
+
+    def carry_up(now: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
+        depth, result, results = now
+        node, action = end.nodes[depth - 1], end.actions[depth - 1]
+        row = tree.proved[node].at[action].set(result)
+        is_won, is_lost = jnp.any(row == 1), jnp.all((row == -1) | ~tree.legal[node])
+        # one's own won move loses for who let it come to this, and the other way round
+        above = jnp.where(is_won, -1, jnp.where(is_lost, 1, 0)).astype(jnp.int8)
+        return depth - 1, above, results.at[depth - 1].set(result)
+
+    begin = end.depth, result, jnp.zeros(end.nodes.shape, jnp.int8)
+    results = jax.lax.while_loop(lambda now: (now[0] > 0) & (now[1] != 0), carry_up, begin)[2]
+    nodes = jnp.where(results != 0, end.nodes, len(tree.proved))  # beyond the end nothing is written
+    return tree.proved.at[nodes, end.actions].set(results, mode="drop")
+
+
+def most_visited(tree: Tree, node: Array | int = 0) -> Array:
+    """The action [] to take at a node: one that is won, else of those that are not lost that with the most visits."""
+    proved = tree.proved[node]
+    worth = jnp.where(proved == 0, tree.visits[node], jnp.where(proved == 1, MOST, -1))
+    worth = jnp.where(tree.legal[node], worth, -2)
+    return jnp.argmax(jnp.where(worth == jnp.max(worth), tree.values[node], -jnp.inf))

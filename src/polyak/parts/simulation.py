@@ -119,7 +119,10 @@ def _tree(made: Any) -> Tree:
     visits = made.children_visits
     values = made.children_rewards + made.children_discounts * made.children_values
     lowest, highest = made.node_values.min(-1), made.node_values.max(-1)
-    return Tree(jnp.maximum(made.children_index, 0), visits, visits * values, jnp.stack([lowest, highest], -1))
+    legal = made.children_prior_logits > RULED_OUT / 2
+    unknown = jnp.zeros(visits.shape, jnp.int8)
+    bounds = jnp.stack([lowest, highest], -1)
+    return Tree(jnp.maximum(made.children_index, 0), visits, visits * values, legal, unknown, bounds)
 
 
 def key_of(words: Array) -> Key:

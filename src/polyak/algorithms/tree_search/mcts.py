@@ -28,7 +28,7 @@ class MCTS:
 
     num_simulations: Count = 200
     """Simulations of each search."""
-    exploration: NotNegative = 1.0
+    exploration: NotNegative = 0.7
     """c, the weight of what was seldom tried against what went well, for returns scaled to [0, 1]."""
     horizon: Count = 200
     """Steps after which a simulation ends."""
@@ -49,7 +49,7 @@ class MCTS:
                 exploration=self.exploration,
                 horizon=self.horizon,
             )
-            action = most_visited(tree.visits[0], tree.values[0], legal)
+            action = most_visited(tree)
             return action, tree.values[0, action]
 
         def init(key: Key) -> State:
