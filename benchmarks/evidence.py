@@ -27,6 +27,7 @@ SEEDS = (100, 109)  # tuning used those below
 PROBLEMS = 1_000  # of a bandit
 COSTLY = "No tuned settings are measured yet: ten seeds take hours."
 WITHOUT = {  # algorithms that have no evidence, and why
+    "mcts": "It learns nothing: a score would tell of the time that it is given.",
     "redq": COSTLY,
     "droq": COSTLY,
     "recurrent-sac": COSTLY,
