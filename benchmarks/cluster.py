@@ -2,6 +2,7 @@
 
     python -m benchmarks.cluster cost [--rounds 3]           the cluster engine beside the host engine, per CPU-second
     python -m benchmarks.cluster scale [--actors 1 2 4 8 16]  throughput where a step of the environment takes 25 ms
+    python -m benchmarks.cluster peer --python PYTHON         beside RLlib, in an interpreter that has ray[rllib], torch
 
 Cost: IMPALA with 256 x 256 units on Gymnasium's CartPole, two actors whose blocks have 1,600 steps, against the same
 blocks collected by the learner itself. CPU-seconds are those of all processes of a run, Ray's own among them, between
@@ -10,6 +11,7 @@ two moments while it learns; the two take turns.
 
 import argparse
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -27,6 +29,7 @@ from benchmarks.tables import ROOT
 
 SLEEP = 0.025  # seconds of a step
 WARM, MEASURED = 8.0, 20.0  # seconds of learning before and in a measurement
+PEER_ACTORS, PEER_ENVS = 2, 32  # on both sides
 
 
 class Sleepy(gymnasium.Env):
@@ -87,9 +90,13 @@ def cpu_seconds() -> float:
 def measure(actors: int, kind: str) -> dict[str, float]:
     """One run."""
     meter = Meter(WARM, MEASURED)
+    network, env, steps = polyak.MLP(hidden=(256, 256)), "gymnasium:CartPole-v1", 10**9
     if kind == "cost":
-        algorithm, env, num_envs = polyak.IMPALA(network=polyak.MLP(hidden=(256, 256))), "gymnasium:CartPole-v1", 160
-        steps = 10**9
+        algorithm, num_envs = polyak.IMPALA(network=network), 160
+    elif kind == "impala":
+        algorithm, num_envs = polyak.IMPALA(n_steps=50, network=network), PEER_ENVS
+    elif kind == "ppo":
+        algorithm, num_envs = polyak.PPO(n_steps=128, batch_size=128, n_epochs=6, network=network), PEER_ENVS
     else:
         algorithm, env, num_envs = polyak.IMPALA(n_steps=20), sleepy, max(1, actors)
         steps = 4_000 * num_envs  # a fiftieth of which, two seconds' worth, goes by between two looks
@@ -129,6 +136,26 @@ def cost(rounds: int) -> None:
     print(f"a CPU-second of the cluster does {statistics.median(shares):.2f} of the host engine's work")
 
 
+def peer(python: str, rounds: int) -> None:
+    """Tells what a CPU-second of ours does, of RLlib's: the same network and environments, learner in a process."""
+    for kind in ("impala", "ppo"):
+        ours, theirs = [], []
+        for _ in range(rounds):
+            ours.append(in_a_process(PEER_ACTORS, kind))
+            script = str(ROOT / "benchmarks" / "rllib_peer.py")
+            numbers = [str(number) for number in (PEER_ACTORS, PEER_ENVS // PEER_ACTORS, WARM, MEASURED)]
+            quiet = os.environ | {"RAY_USAGE_STATS_ENABLED": "0"}
+            told = subprocess.check_output(
+                [python, script, kind, *numbers], text=True, env=quiet, cwd=Path(python).parent
+            )
+            theirs.append(json.loads(told.splitlines()[-1]))
+        for name, found in (("polyak", ours), ("RLlib", theirs)):
+            rate, per_second = (statistics.median(one[key] for one in found) for key in ("rate", "per_cpu_second"))
+            print(f"{kind:7} {name:7} {rate:10,.0f} steps/s {per_second:10,.0f} steps a CPU-second", flush=True)
+        ratios = [one["per_cpu_second"] / other["per_cpu_second"] for one, other in zip(ours, theirs, strict=True)]
+        print(f"{kind}: {statistics.median(ratios):.1f} times RLlib's steps a CPU-second", flush=True)
+
+
 def scale(actors: list[int]) -> None:
     """Tells and draws throughput against actors."""
     rates = [in_a_process(count, "scale")["rate"] for count in actors]
@@ -154,15 +181,18 @@ def draw(actors: list[int], rates: list[float]) -> Path:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("kind", choices=("cost", "scale"))
+    parser.add_argument("kind", choices=("cost", "scale", "peer", "impala", "ppo"))
     parser.add_argument("--rounds", type=int, default=3, help="measurements of each, for cost")
     parser.add_argument("--actors", type=int, nargs="+", default=[1, 2, 4, 8, 16], help="how many, for scale")
+    parser.add_argument("--python", help="an interpreter that has ray[rllib] and torch, for peer")
     parser.add_argument("--one", type=int, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.one is not None:
         print(json.dumps(measure(arguments.one, arguments.kind)))
     elif arguments.kind == "cost":
         cost(arguments.rounds)
+    elif arguments.kind == "peer":
+        peer(arguments.python or sys.executable, arguments.rounds)
     else:
         scale(arguments.actors)
 
