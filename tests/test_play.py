@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+import time
 
 import jax
 import jax.numpy as jnp
@@ -13,6 +14,7 @@ import numpy as np
 import pytest
 
 import polyak
+import polyak.play
 from polyak.agent import Spec
 from polyak.algorithms.tabular.afterstate_td import AfterstateTD
 from polyak.envs import make
@@ -32,6 +34,12 @@ def perfect_policy(env: str = "tic-tac-toe") -> polyak.Policy:
 
 
 PERFECT = perfect_policy()
+
+
+@pytest.fixture(autouse=True)
+def at_leisure(monkeypatch):
+    """What compiles in a test is slow, and nobody waits for it."""
+    monkeypatch.setattr(polyak.play, "PATIENCE", 1_000.0)
 
 
 def played(lines: str, begins=(True,), policy=PERFECT, show_values: bool = False, game: str = "tic-tac-toe") -> str:
@@ -155,7 +163,7 @@ def test_connect_four_is_played_by_columns():
 
 
 def test_a_column_that_is_full_is_no_move_and_a_question_mark_lists_those_that_are():
-    shown = played("c\nc\nc\nc\n?\nq\n", policy=columns("ccd"))
+    shown = played("c\nc\nc\nc\n?\nq\n", policy=columns("ccc"))
     assert "That is no free column; type a, b, d, e, f or g, or q to leave.\nYour move: " in shown
     assert "Now: a, b, d, e, f or g.\n" in shown and shown.endswith("Goodbye.\n")
 
@@ -166,15 +174,26 @@ def test_a_search_says_what_it_thinks_and_wins_where_it_can():
     assert "(worth to you)" in shown and "(worth to polyak)" in shown
     assert "polyak wins." in shown
     last = shown[: shown.index("polyak wins.")].rpartition("(worth to polyak)")[2]
-    line, said = last.split("\n")[1:3]
+    _, line, _, said = last.split("\n")[:4]
     assert line == f"best play: {said.removeprefix('polyak plays ').rstrip('.')}", "a line that ends with the game"
     assert shown == played("1\n2\n6\n8\nn\n", policy=by_search("tic-tac-toe", Level(200), 0), show_values=True)
+
+
+def test_polyak_says_that_it_thinks_only_where_that_takes_long(monkeypatch):
+    def think(state, obs):
+        time.sleep(0.2)
+        return Thought(4)
+
+    slow = Opponent("tic-tac-toe", think)
+    assert "thinking" not in played("1\nq\n", policy=slow)
+    monkeypatch.setattr(polyak.play, "PATIENCE", 0.02)
+    assert "polyak is thinking ...\npolyak plays 5." in played("1\nq\n", policy=slow)
 
 
 @pytest.mark.slow
 def test_a_search_in_connect_four_lists_moves_by_their_simulations():
     """Three in a column: the fourth stone wins, and all speaks for it."""
-    stack = [Thought(0), Thought(1), Thought(0)]
+    stack = [Thought(1), Thought(0)]
     search = by_search("connect-four", Level(300), 0)
 
     def think(state, obs):

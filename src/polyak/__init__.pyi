@@ -29,6 +29,7 @@ from .callbacks import (
 
 # Environments
 from .envs import Bandit as Bandit, CompiledEnv as CompiledEnv, bandits as bandits, make as make
+from .envs.games.drawing import Board as Board, show as show
 from .envs.check import Finding as Finding, Findings as Findings, check as check
 from .envs.masks import MaskActions as MaskActions
 from .envs.mdp import MDP as MDP

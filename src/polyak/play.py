@@ -40,7 +40,7 @@ LEVELS = {
     "connect-four": Level(1_000),
     "othello": Level(300),
     "hex": Level(300),
-    "go-9x9": Level(50),
+    "go-9x9": Level(200),
     "gardner-chess": Level(50, 40),
     "chess": Level(10, 40),
 }
@@ -143,7 +143,7 @@ def by_policy(game: str, policy: Policy) -> Opponent:
 
     def think(state: Any, obs: Any) -> Thought:
         seen = from_rows(space, np.asarray(obs)) if has_parts(space) else np.asarray(obs)
-        action = int(policy(Position(obs, state) if policy.plans else seen))
+        action = int(policy(Position(seen, state) if policy.plans else seen))
         if table is None or AFTERSTATES not in seen:
             return Thought(action)
         after = seen[AFTERSTATES]
