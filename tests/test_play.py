@@ -6,19 +6,22 @@ import os
 import re
 import subprocess
 import sys
+import time
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 import polyak
+import polyak.play
 from polyak.agent import Spec
 from polyak.algorithms.tabular.afterstate_td import AfterstateTD
 from polyak.envs import make
 from polyak.envs.tictactoe import AFTER, OVER, minimax
 from polyak.errors import BadSetting, UnknownName
 from polyak.parts.tables import PredictionState
-from polyak.play import opponent, play, turns
+from polyak.play import Level, Opponent, Thought, by_policy, by_search, opponent, play, turns
 
 
 def perfect_policy(env: str = "tic-tac-toe") -> polyak.Policy:
@@ -33,10 +36,17 @@ def perfect_policy(env: str = "tic-tac-toe") -> polyak.Policy:
 PERFECT = perfect_policy()
 
 
-def played(lines: str, begins=(True,), policy=PERFECT, show_values: bool = False) -> str:
+@pytest.fixture(autouse=True)
+def at_leisure(monkeypatch):
+    """What compiles in a test is slow, and nobody waits for it."""
+    monkeypatch.setattr(polyak.play, "PATIENCE", 1_000.0)
+
+
+def played(lines: str, begins=(True,), policy=PERFECT, show_values: bool = False, game: str = "tic-tac-toe") -> str:
     """All that is shown to one who types these lines."""
     screen = io.StringIO()
-    play(policy, io.StringIO(lines), screen, begins, show_values)
+    against = policy if isinstance(policy, Opponent) else by_policy(game, policy)
+    play(against, io.StringIO(lines), screen, begins, show_values)
     return screen.getvalue()
 
 
@@ -44,8 +54,8 @@ def test_a_game_is_drawn_move_by_move_and_ends_with_who_won():
     """X at 1, 2 and 4; polyak answers in the centre and blocks, at 3 and then 7, which wins."""
     shown = played("1\n2\n4\nn\n")
     assert "You are X and begin." in shown
-    assert "polyak takes 5.\n\n X | 2 | 3\n---+---+---\n 4 | O | 6\n---+---+---\n 7 | 8 | 9\n" in shown
-    assert re.findall(r"polyak takes (\d)", shown) == ["5", "3", "7"]
+    assert "polyak plays 5.\n\n X | 2 | 3\n---+---+---\n 4 | O | 6\n---+---+---\n 7 | 8 | 9\n" in shown
+    assert re.findall(r"polyak plays (\d)", shown) == ["5", "3", "7"]
     last = " X | X | O\n---+---+---\n X | O | 6\n---+---+---\n O | 8 | 9\n"
     assert f"{last}\npolyak wins.\nSo far: you 0, polyak 1, drawn 0." in shown
     assert shown.endswith("Again? [Y/n] Goodbye.\n")
@@ -58,7 +68,7 @@ def test_a_person_who_plays_well_draws():
 class FirstFreeCell:
     """Stands in for a policy that knows nothing."""
 
-    state, algorithm = None, AfterstateTD()
+    state, algorithm, plans = None, AfterstateTD(), False
 
     def __init__(self, blind: bool = False):
         self.blind = blind
@@ -73,7 +83,7 @@ def test_who_completes_a_line_wins():
 
 def test_a_policy_that_takes_a_taken_cell_loses():
     shown = played("1\nn\n", policy=FirstFreeCell(blind=True))
-    assert "That cell is taken, and who makes such a move loses.\nYou win." in shown
+    assert "That move is not allowed, and who makes such a move loses.\nYou win." in shown
 
 
 @pytest.mark.parametrize("nonsense", ["x", "", "0", "10", "1 2", "-1", "5", "one", "²"])
@@ -114,14 +124,14 @@ def test_values_stand_beside_the_board_for_who_is_to_move():
         "once a corner is taken, only the centre draws"
     )
     assert "-0.00" not in shown
-    with pytest.raises(BadSetting, match="keeps no table of values"):
+    with pytest.raises(BadSetting, match="tells no values of moves"):
         played("q\n", policy=FirstFreeCell(), show_values=True)
 
 
 def test_an_opponent_comes_from_a_policy_file(tmp_path):
     PERFECT.save(tmp_path / "policy")
     found = opponent("tic-tac-toe", io.StringIO(), run=str(tmp_path / "policy"))
-    np.testing.assert_array_equal(found.state.v, PERFECT.state.v)
+    assert played("1\n2\n4\nn\n", policy=found, show_values=True) == played("1\n2\n4\nn\n", show_values=True)
 
 
 def test_what_cannot_be_played_is_refused_in_a_sentence(tmp_path):
@@ -130,6 +140,102 @@ def test_what_cannot_be_played_is_refused_in_a_sentence(tmp_path):
     perfect_policy("CartPole-v1").save(tmp_path / "policy")
     with pytest.raises(BadSetting, match="learnt CartPole-v1, not tic-tac-toe"):
         opponent("tic-tac-toe", io.StringIO(), run=str(tmp_path / "policy"))
+    perfect_policy().save(tmp_path / "policy")
+    with pytest.raises(BadSetting, match="learnt tic-tac-toe, not hex"):
+        opponent("hex", io.StringIO(), run=str(tmp_path / "policy"))
+    with pytest.raises(BadSetting, match="afterstate-td, which does not search, so it has no level"):
+        opponent("tic-tac-toe", io.StringIO(), run=str(tmp_path / "policy"), level=50)
+
+
+def columns(moves: str) -> Opponent:
+    """Plays these columns of connect four, one after the other."""
+    names = iter(moves)
+    return Opponent("connect-four", lambda state, obs: Thought("abcdefg".index(next(names))), tells=False)
+
+
+def test_connect_four_is_played_by_columns():
+    shown = played("d\nD\nd\nd\nn\n", policy=columns("abca"))
+    assert shown.startswith("Type the letter of a column to drop a stone there, such as d; ? lists the moves, and q")
+    assert "polyak plays a.\n" in shown and " O . . X . . .\n a b c d e f g\n" in shown
+    assert "You win.\nSo far: you 1, polyak 0, drawn 0." in shown
+    shown = played("a\na\na\nb\nn\n", policy=columns("dddd"))
+    assert "polyak wins.\nSo far: you 0, polyak 1, drawn 0." in shown
+
+
+def test_a_column_that_is_full_is_no_move_and_a_question_mark_lists_those_that_are():
+    shown = played("c\nc\nc\nc\n?\nq\n", policy=columns("ccc"))
+    assert "That is no free column; type a, b, d, e, f or g, or q to leave.\nYour move: " in shown
+    assert "Now: a, b, d, e, f or g.\n" in shown and shown.endswith("Goodbye.\n")
+
+
+def test_a_search_says_what_it_thinks_and_wins_where_it_can():
+    """polyak has two in the middle row and is given the third: it completes the line, as it says."""
+    shown = played("1\n2\n6\n8\nn\n", policy=by_search("tic-tac-toe", Level(200), 0), show_values=True)
+    assert "(worth to you)" in shown and "(worth to polyak)" in shown
+    assert "polyak wins." in shown
+    last = shown[: shown.index("polyak wins.")].rpartition("(worth to polyak)")[2]
+    _, line, _, said = last.split("\n")[:4]
+    assert line == f"best play: {said.removeprefix('polyak plays ').rstrip('.')}", "a line that ends with the game"
+    assert shown == played("1\n2\n6\n8\nn\n", policy=by_search("tic-tac-toe", Level(200), 0), show_values=True)
+
+
+def test_polyak_says_that_it_thinks_only_where_that_takes_long(monkeypatch):
+    def think(state, obs):
+        time.sleep(0.2)
+        return Thought(4)
+
+    slow = Opponent("tic-tac-toe", think)
+    assert "thinking" not in played("1\nq\n", policy=slow)
+    monkeypatch.setattr(polyak.play, "PATIENCE", 0.02)
+    assert "polyak is thinking ...\npolyak plays 5." in played("1\nq\n", policy=slow)
+
+
+@pytest.mark.slow
+def test_a_search_in_connect_four_lists_moves_by_their_simulations():
+    """Three in a column: the fourth stone wins, and all speaks for it."""
+    stack = [Thought(1), Thought(0)]
+    search = by_search("connect-four", Level(300), 0)
+
+    def think(state, obs):
+        return stack.pop() if stack else search.think(state, obs)
+
+    shown = played("d\nd\nd\nq\n", policy=Opponent("connect-four", think))
+    assert "polyak plays d.\n" in shown, "it blocks"
+    shown = played("d\nq\n", policy=search, show_values=True)
+    assert "What 300 simulations say (worth to you):\n  d " in shown and "best play: d" in shown
+
+
+@pytest.mark.slow
+def test_a_policy_that_plans_plays_with_its_search_and_without():
+    game = make("tic-tac-toe")
+    kind = polyak.AlphaZero(network=polyak.MLP(hidden=(8,)), num_simulations=8)
+    spec = Spec(game.observation_space, game.action_space, 1, None, 1, simulator=game)
+    agent = kind.agent(spec)
+    policy = polyak.Policy(kind, spec, agent.policy(agent.init(jax.random.key(0))), "tic-tac-toe")
+    shown = played("1\nq\n", policy=policy, show_values=True)
+    assert "(worth to polyak)\nbest play: " in shown
+    alone = policy.with_settings(num_simulations=0)
+    assert "polyak plays " in played("1\nq\n", policy=alone)
+    with pytest.raises(BadSetting, match="tells no values of moves"):
+        played("1\nq\n", policy=alone, show_values=True)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("game", "move", "board"),
+    [
+        ("othello", "d3", "3 . . . X . . . ."),
+        ("hex", "f6", " 6 . . . . . X . . . . ."),
+        ("go-9x9", "e5", "5 . . . . X . . . ."),
+        ("gardner-chess", "b2b3", "3 . P . . ."),
+        ("chess", "e2e4", "4 . . . . P . . ."),
+    ],
+)
+def test_every_game_of_the_list_is_played_in_coordinates(game, move, board):
+    shown = played(f"?\nz9z9\n{move}\nq\n", policy=by_search(game, Level(2, 10), 0))
+    assert "That is no move; type" in shown and "for instance, ? to see them all, or q to leave." in shown
+    assert re.search(r"polyak plays \w+\.", shown)
+    assert board in shown
 
 
 @pytest.mark.slow
@@ -147,4 +253,4 @@ def test_without_a_run_polyak_learns_first_and_then_cannot_be_beaten(tmp_path):
     (path,) = (tmp_path / "runs").iterdir()
     run = polyak.Run(path)
     assert run.scores.returns.shape == (1, 100) and (run.scores.returns == 0).all()
-    assert opponent("tic-tac-toe", io.StringIO(), run=str(path)).env == "tic-tac-toe"
+    assert opponent("tic-tac-toe", io.StringIO(), run=str(path)).tells

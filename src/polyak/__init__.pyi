@@ -7,6 +7,7 @@ __version__: str
 from .bandit_regret import Regret as Regret, regret as regret
 from .errors import Error as Error
 from .evaluation import Scores as Scores, evaluate as evaluate
+from .matches import Arena as Arena, arena as arena
 from .policy import Policy as Policy, load as load
 from .run import Run as Run
 from .runs.video import Video as Video, film as film
@@ -28,6 +29,7 @@ from .callbacks import (
 
 # Environments
 from .envs import Bandit as Bandit, CompiledEnv as CompiledEnv, bandits as bandits, make as make
+from .envs.games.drawing import Board as Board, show as show
 from .envs.check import Finding as Finding, Findings as Findings, check as check
 from .envs.masks import MaskActions as MaskActions
 from .envs.mdp import MDP as MDP
@@ -153,6 +155,7 @@ from .pictures.curves import draw_curves as draw_curves
 from .pictures.landscape import draw_landscape as draw_landscape, linear_policy_score as linear_policy_score
 from .pictures.path import draw_path as draw_path
 from .pictures.picture import Picture as Picture
+from .pictures.ratings import draw_ratings as draw_ratings
 from .pictures.regret import draw_regret as draw_regret
 from .pictures.values import draw_values as draw_values
 

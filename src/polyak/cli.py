@@ -22,7 +22,8 @@ usage: polyak COMMAND ...
   sweep ALGORITHM ENV    train every combination of settings, e.g. ... --learning-rate 1e-3 3e-4 --gamma 0.98 0.99
   evaluate RUN           play its final policies in Gymnasium: mean, IQM, 95 % interval
   watch RUN              film its best policy
-  play GAME              play against a learner, e.g. polyak play tic-tac-toe
+  arena PLAYERS...       let players of a game meet and rate them, e.g. polyak arena RUN mcts-1000 random
+  play GAME              play against a learner or a search, e.g. polyak play connect-four
   plot RUN...            draw return against steps, of several algorithms together if you like
   draw RUN               draw what a table learnt: values and arrows, action values, or a path
   regret NAMES BANDIT    measure and draw regret, e.g. polyak regret exp3,thompson-sampling bandit/bernoulli
@@ -318,31 +319,70 @@ def watch(
     print(f"Next: polyak evaluate {run}")
 
 
+def arena(
+    players: tuple[str, ...],
+    /,
+    game: str | None = None,
+    games: int = 200,
+    opening: int = 2,
+    seed: int = 0,
+    anchor: str | None = None,
+    out: str | None = None,
+) -> None:
+    """Let every player of a game meet every other one, and rate them: Elo points with 95 % intervals.
+
+    Args:
+        players: run folders and policy files, with @128 behind them to search with 128 simulations a move, with @0 to
+            ask the network alone; and names: random, mcts-N for any N, in tic-tac-toe greedy and perfect.
+        game: an id; by default the game of the runs.
+        games: of each pair, an even number: each opening is played with both colours.
+        opening: random moves that each game begins with.
+        seed: of openings, and of all that is random in players and games.
+        anchor: whose rating is 0; by default the first player that is no run, else the mean.
+        out: the picture, .png, .svg or .pdf; by default arena-GAME.png in this folder.
+    """
+    from polyak.matches import arena as meet
+    from polyak.pictures.picture import default_name
+    from polyak.runs.progress import episodes_bar
+
+    if not players:
+        raise BadSetting("Which players? For instance: polyak arena RUN mcts-1000 random")
+    with episodes_bar() as progress:
+        found = meet(players, game, games, opening=opening, seed=seed, anchor=anchor, progress=progress)
+    print(found)
+    print(f"picture: {found.draw(out or default_name('arena', found.game))}")
+
+
 def play(
     game: str,
     /,
     run: str | None = None,
+    level: int | None = None,
     seed: int | None = None,
     first: bool = False,
     second: bool = False,
     show_values: bool = False,
     out: str = "runs",
 ) -> None:
-    """Play against a policy, here in the terminal.
+    """Play against a search or a policy, here in the terminal.
 
     Args:
-        game: tic-tac-toe.
-        run: a run folder, or one policy file; without one a policy learns first, by self-play, in some seconds.
-        seed: whose policy of the run, by default the best one's; or with which seed to learn.
-        first: begin every game; by default you and the policy take turns.
+        game: tic-tac-toe, connect-four, othello, hex, go-9x9, gardner-chess or chess.
+        run: a run folder, or one policy file; by default polyak searches with random rollouts, and in tic-tac-toe a
+            policy learns first, by self-play, in some seconds.
+        level: simulations of each search, the more the stronger; 0 asks a run's network alone.
+        seed: whose policy of the run, by default the best one's; with which seed to learn; or of the search.
+        first: begin every game; by default you and polyak take turns.
         second: begin none.
-        show_values: show what the policy's table thinks that each move is worth, from -1, a loss, to 1, a win.
+        show_values: show what polyak thinks that each move is worth, from -1, a loss, to 1, a win, and of a search the
+            line of best play.
         out: the folder for the run of a policy that learns first.
     """
     from polyak.play import opponent, play as play_games, turns
 
     who_begins = turns(first, second)
-    play_games(opponent(game, sys.stdout, run, seed, out), sys.stdin, sys.stdout, who_begins, show_values)
+    against = opponent(game, sys.stdout, run, seed, out, level)
+    play_games(against, sys.stdin, sys.stdout, who_begins, show_values)
 
 
 def plot(runs: tuple[str, ...], /, metric: str = "episode_return", out: str | None = None) -> None:
@@ -721,6 +761,7 @@ COMMANDS: dict[str, Callable[[list[str]], int | None]] = {
     "sweep": sweep,
     "evaluate": _simple(evaluate, "evaluate"),
     "watch": _simple(watch, "watch"),
+    "arena": _simple(arena, "arena"),
     "play": _simple(play, "play"),
     "plot": _simple(plot, "plot"),
     "draw": _simple(draw, "draw"),

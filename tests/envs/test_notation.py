@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+import polyak
 from polyak.envs import make
 from polyak.envs.games.from_pgx import legal_actions
 from polyak.envs.games.notation import NOTATIONS, draw, move_named, name_of_move
@@ -150,3 +151,18 @@ def test_every_move_of_random_games_has_a_name_of_its_own_that_leads_back_to_it(
         state, _, _, terminated, _ = jitted(id)(state, int(allowed[picked]), NOTHING)
         if terminated:
             break
+
+
+def test_a_position_shows_itself_as_pgx_draws_it_and_as_text():
+    state, _ = after("connect-four", "d d")
+    board = polyak.show("connect-four/random", state)
+    assert str(board) == repr(board) == draw("connect-four", state)
+    picture = board._repr_svg_()
+    assert (
+        picture.startswith("<svg")
+        and picture != polyak.show(make("connect-four"), after("connect-four", "d")[0])._repr_svg_()
+    )
+    ours = polyak.show("tic-tac-toe", 0)
+    assert str(ours).startswith(" 1 | 2 | 3") and ours._repr_svg_() is None
+    with pytest.raises(UnknownName, match="no game whose boards can be drawn named 'CartPole-v1'"):
+        polyak.show("CartPole-v1", 0)
