@@ -239,7 +239,7 @@ def test_every_argument_of_train_is_an_option_with_its_help(tmp_path, inside):
         ("evaluate nowhere", "no run folder nowhere"),
         ("evaluate . --episodes 3", "not a run"),
         ("watch nowhere", "no run folder nowhere"),
-        ("play chess", "no game to play named 'chess'"),
+        ("play draughts", "no game to play named 'draughts'"),
         ("play tic-tac-toe --run nowhere", "no run folder nowhere"),
         ("plot nowhere", "no run folder nowhere"),
         ("draw nowhere", "no run folder nowhere"),

@@ -1,7 +1,7 @@
 """The tree of a search: what was looked at most, what it seemed worth, and the line of best play."""
 
 import os
-from typing import TYPE_CHECKING, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -10,11 +10,27 @@ from polyak.errors import BadSetting
 from polyak.pictures.board import COLOURS, INK, Style, add_bar, number
 from polyak.pictures.picture import Picture, default_name, finished, new_axes
 
-if TYPE_CHECKING:
-    from polyak.searching import Search
-
 BEST = "#d1365a"
 OTHER = "#b9b4a6"
+
+
+class Searched(Protocol):
+    """What is drawn of a `polyak.Search`."""
+
+    @property
+    def action(self) -> int: ...
+    @property
+    def value(self) -> float: ...
+    @property
+    def visits(self) -> np.ndarray: ...
+    @property
+    def line(self) -> tuple[int, ...]: ...
+    @property
+    def tree(self) -> Any: ...
+    @property
+    def first_action(self) -> int: ...
+    @property
+    def env(self) -> str: ...
 
 
 class _Shown(NamedTuple):
@@ -29,7 +45,7 @@ class _Shown(NamedTuple):
 
 
 def draw_search(
-    search: "Search", path: str | os.PathLike | None = None, *, depth: int = 3, width: int = 3, axes: Axes | None = None
+    search: Searched, path: str | os.PathLike | None = None, *, depth: int = 3, width: int = 3, axes: Axes | None = None
 ) -> Picture:
     """Draws the upper part of a tree; see `Search.draw`.
 
@@ -75,7 +91,7 @@ def draw_search(
     return finished(axes, is_ours, path, default_name("search", search.env))
 
 
-def _most_visited(search: "Search", depth: int, width: int) -> list[_Shown]:
+def _most_visited(search: Searched, depth: int, width: int) -> list[_Shown]:
     """The actions that are drawn, from the root down."""
     tree, start = search.tree, search.first_action
     shown: list[_Shown] = []
