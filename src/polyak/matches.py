@@ -205,7 +205,7 @@ class Arena:
 
     def _rows(self) -> list[tuple[str, ...]]:
         """Of each player: name, rating, interval, score and results."""
-        rows = []
+        rows: list[tuple[str, ...]] = []
         for place in self.order:
             record = self.record(self.players[place])
             rows.append(

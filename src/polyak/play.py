@@ -41,8 +41,8 @@ LEVELS = {
     "othello": Level(300),
     "hex": Level(300),
     "go-9x9": Level(200),
-    "gardner-chess": Level(50, 40),
-    "chess": Level(10, 40),
+    "gardner-chess": Level(100, 40),
+    "chess": Level(50, 40),
 }
 
 
@@ -135,8 +135,9 @@ def by_policy(game: str, policy: Policy) -> Opponent:
     env = _game(game)
     simulations = getattr(policy.algorithm, "num_simulations", 0)
     if policy.plans and simulations:
-        how = {name: getattr(policy.algorithm, name, None) for name in ("exploration", "horizon")}
-        how = {"policy": policy} if hasattr(policy.algorithm, "planner") else how
+        how: dict[str, Any] = {"policy": policy}
+        if not hasattr(policy.algorithm, "planner"):  # it has no network
+            how = {name: getattr(policy.algorithm, name) for name in ("exploration", "horizon", "gamma")}
         seeds = itertools.count()
         return Opponent(game, lambda state, obs: _told(mcts(env, state, simulations, seed=next(seeds), **how)))
     table, space = getattr(policy.state, "v", None), env.observation_space

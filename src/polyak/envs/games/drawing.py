@@ -1,6 +1,7 @@
 """Positions that draw themselves: pgx's pictures in a notebook, text elsewhere."""
 
-from typing import Any, NamedTuple
+import dataclasses
+from typing import Any
 
 from polyak.envs.base import CompiledEnv
 from polyak.envs.games.from_pgx import GAMES, rules_of
@@ -8,7 +9,8 @@ from polyak.envs.games.notation import NOTATIONS, draw
 from polyak.errors import UnknownName
 
 
-class Board(NamedTuple):
+@dataclasses.dataclass(frozen=True, repr=False)
+class Board:
     """A position of a game; a notebook draws it, and `print` writes it."""
 
     game: str
@@ -16,8 +18,6 @@ class Board(NamedTuple):
 
     def __repr__(self) -> str:
         return draw(self.game, self.state) if self.game in NOTATIONS else f"a position of {self.game}"
-
-    __str__ = __repr__
 
     def _repr_svg_(self) -> str | None:
         """The picture; None in tic-tac-toe, which is text."""
