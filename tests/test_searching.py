@@ -68,6 +68,7 @@ def test_what_cannot_be_searched_is_said_in_one_sentence(env, state, how, said):
         polyak.mcts(env, state, **how)
 
 
+@pytest.mark.slow
 def test_self_play_is_judged_against_an_opponent_and_a_search_holds_a_perfect_one():
     scores = polyak.evaluate(searcher("tic-tac-toe", num_simulations=500), episodes=20)
     assert scores.mean == 0.0  # every game is drawn
@@ -75,6 +76,7 @@ def test_self_play_is_judged_against_an_opponent_and_a_search_holds_a_perfect_on
     assert better.mean > 0.8
 
 
+@pytest.mark.slow
 def test_a_search_balances_a_pole_and_needs_the_compiled_one():
     assert polyak.evaluate(searcher("CartPole-v1", num_simulations=32, horizon=30), episodes=2).mean > 100
     with pytest.raises(BadSetting, match="stepped from Python"):

@@ -13,6 +13,7 @@ from polyak.agent import Position, Spec, Step
 from polyak.algorithms.tree_search.alphazero import Example, Extras
 from polyak.envs import CompiledEnv, make, tictactoe
 from polyak.errors import BadSetting
+from tests.speeds import slow
 
 SMALL = {"network": polyak.MLP(hidden=(16,)), "n_steps": 4, "buffer_size": 64, "batch_size": 8, "gradient_steps": 1}
 
@@ -111,6 +112,7 @@ def test_ranked_rewards_are_won_among_the_best_of_the_last_episodes():
     np.testing.assert_allclose(after, np.tile([-1, -1, -1, 1, 1], (4, 1)))
 
 
+@pytest.mark.slow
 def test_alone_it_learns_what_is_paid_at_the_end(tmp_path):
     algorithm = polyak.AlphaZero(
         num_simulations=8, ranked_rewards=0.75, n_steps=16, network=polyak.MLP(hidden=(32,)), learning_rate=1e-2,
@@ -142,9 +144,7 @@ def _planes(env):
     return slice(part.begin, part.end)
 
 
-@pytest.mark.parametrize(
-    "id", ["tic-tac-toe", "connect-four", "othello", pytest.param("go-9x9", marks=pytest.mark.slow)]
-)
+@pytest.mark.parametrize("id", ["tic-tac-toe", "connect-four", slow("othello"), slow("go-9x9")])
 def test_a_turned_game_is_the_game_of_turned_moves(id):
     """Each symmetry: what is seen after some moves, turned, is what is seen after the turned moves."""
     env, rng = make(id), np.random.default_rng(0)
@@ -163,6 +163,7 @@ def test_a_turned_game_is_the_game_of_turned_moves(id):
                 np.testing.assert_array_equal(part.of(np.asarray(obs)[of_obs]), part.of(np.asarray(other_obs)))
 
 
+@pytest.mark.slow
 def test_it_looks_at_what_wins_and_at_what_loses():
     """A network that knows nothing, and a search that does: of two moves in a row it finds the one that wins."""
     env = make("tic-tac-toe")
@@ -202,6 +203,7 @@ def test_what_it_cannot_plan_in_is_refused_in_one_sentence(env, settings, said, 
         polyak.train(polyak.AlphaZero(**settings), env, steps=100, out=tmp_path, progress=False, processes=0)
 
 
+@pytest.mark.slow
 def test_a_policy_plans_on_positions_and_its_file_rebuilds_the_game(tmp_path):
     run = polyak.train(
         polyak.AlphaZero(**SMALL, num_simulations=4), "connect-four", steps=64, num_envs=4, final_episodes=2,
