@@ -120,7 +120,7 @@ from .algorithms.planning.policy_iteration import (
 from .algorithms.planning.prioritised_sweeping import prioritised_sweeping as prioritised_sweeping
 from .algorithms.planning.value_iteration import value_iteration as value_iteration
 
-# Planning from one state
+# Searching from one state
 from .searching import Search as Search, mcts as mcts
 
 # Parts of algorithms
