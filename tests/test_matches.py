@@ -48,6 +48,16 @@ def test_ratings_of_two_are_the_logarithm_of_their_points():
     assert arena.record("a").score == 0.75
 
 
+def test_records_tell_who_began():
+    """a won both games in which it began, and drew and lost the others."""
+    played = np.array([[[1, 1], [0, -1]]], np.int8)
+    arena = Arena("hex", ("a", "b"), ((0, 1),), played, np.arange(2), np.arange(2), 2, None)
+    assert arena.record("a", begins=True) == (2, 0, 0) and arena.record("a", begins=False) == (0, 1, 1)
+    assert arena.record("b", begins=True) == (1, 1, 0) and arena.record("b", "a", begins=False) == (0, 0, 2)
+    with pytest.raises(UnknownName, match="no player named 'c'"):
+        arena.record("c")
+
+
 def test_400_points_are_ten_wins_to_one():
     """Three whose points against each other are all as the model has them, apart by 400 points each."""
     points = np.zeros((1, 3, 3))

@@ -15,8 +15,9 @@ from polyak.envs import make, make_original
 from polyak.envs.games import from_pgx
 from polyak.envs.games.from_pgx import GAMES, State, rules_of
 from polyak.envs.games.positions import ILLEGAL, connect_four_positions
-from polyak.envs.opponents import Opponent, against, chosen
+from polyak.envs.opponents import Opponent, against
 from polyak.errors import EnvironmentFault, UnknownName
+from polyak.ops.tree_search import pick
 from polyak.spaces import from_rows, mask_of
 
 FAST = ("connect-four", "kuhn-poker")
@@ -47,7 +48,7 @@ def both(id: str, games: int, steps: int):
 
     def step(now, key):
         other, state, obs = now
-        action = chosen(obs[there] != 0, jax.random.uniform(key))
+        action = pick(obs[there] != 0, jax.random.uniform(key))
         mover, waits = other.current_player, action == moves
         moved = theirs.step(other, action, key)
         noise = from_pgx.Chance(state, key) if game.chance else NOTHING
@@ -239,7 +240,7 @@ def alone(env, steps: int, move):
 def test_against_an_opponent_who_begins_is_random_and_so_is_its_first_move():
     env = make("connect-four/random")
     there = mask_of(env.observation_space)
-    state, _, _, _, terminated = alone(env, 20_000, lambda obs, uniform: chosen(obs[there] != 0, uniform))
+    state, _, _, _, terminated = alone(env, 20_000, lambda obs, uniform: pick(obs[there] != 0, uniform))
     fresh = np.append(True, terminated[:-1])
     boards = state.rules["board"][fresh]
     stones = (boards >= 0).sum(-1)
@@ -255,7 +256,7 @@ def test_players_at_random_win_alike_often_from_both_sides():
     """Of uniformly random games of connect four who begins wins 55.6 %, the other 44.2 %: here half of each."""
     env = make("connect-four/random")
     there = mask_of(env.observation_space)
-    *_, reward, terminated = alone(env, 60_000, lambda obs, uniform: chosen(obs[there] != 0, uniform))
+    *_, reward, terminated = alone(env, 60_000, lambda obs, uniform: pick(obs[there] != 0, uniform))
     ends = reward[terminated]
     assert set(ends) == {-1.0, 0.0, 1.0} and not reward[~terminated].any()
     assert abs(ends.mean()) < 4 / np.sqrt(len(ends))
@@ -289,17 +290,17 @@ def test_rewards_against_an_opponent_are_the_learners(moves, rewards):
 def test_a_random_choice_gives_each_allowed_action_the_same_share():
     allowed = jnp.array([False, True, False, True, True, False])
     uniforms = (jnp.arange(300) + 0.5) / 300
-    found = jax.vmap(chosen, (None, 0))(allowed, uniforms)
+    found = jax.vmap(pick, (None, 0))(allowed, uniforms)
     assert np.bincount(found, minlength=6).tolist() == [0, 100, 0, 100, 100, 0]
     last = np.nextafter(np.float32(1), np.float32(0))
-    assert chosen(jnp.ones(4_672, bool), last) == 4_671
+    assert pick(jnp.ones(4_672, bool), last) == 4_671
 
 
 @pytest.mark.parametrize("id", ["kuhn-poker/random", pytest.param("leduc-poker/random", marks=pytest.mark.slow)])
 def test_an_opponent_in_a_game_of_cards_is_dealt_other_cards_each_time(id):
     env = make(id)
     there = mask_of(env.observation_space)
-    state, _, _, reward, terminated = alone(env, 4_000, lambda obs, uniform: chosen(obs[there] != 0, uniform))
+    state, _, _, reward, terminated = alone(env, 4_000, lambda obs, uniform: pick(obs[there] != 0, uniform))
     fresh = np.append(True, terminated[:-1])
     assert len(np.unique(state.rules["cards"][fresh], axis=0)) == (6 if id.startswith("kuhn") else 24)
     assert abs(reward[terminated].mean()) < 0.3, "players who play alike earn nothing from each other"
