@@ -327,7 +327,7 @@ HOSTILE: dict[str, tuple[Callable[[Workshop], list[str]], str | None]] = {
             "--run",
             w.policy(base=w.network, env="tic-tac-toe", action_space=DISCRETE | {"n": 2, "start": 10**6})[1],
         ],
-        "actions are",
+        "reads observations of",
     ),
     "a pipe": (lambda w: w.pipe("policy-0.safetensors", w.run("evaluate")), "no regular file"),
     "a device": (

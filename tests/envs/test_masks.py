@@ -191,7 +191,7 @@ def test_masks_are_for_choices_and_for_agents_that_know_them():
         polyak.MaskActions(Answering(None, Box(-1.0, 1.0)))
     spaces = masked_doors().observation_space, Doors.action_space
     with pytest.raises(
-        BadSetting, match=r"DQN cannot rule actions out by a mask; ppo, a2c, .* impala, appo and a3c can"
+        BadSetting, match=r"DQN cannot rule actions out by a mask; ppo, a2c, .* impala, appo, a3c and alphazero can"
     ):
         polyak.DQN().agent(Spec(*spaces, 1, None, 1000))
     with pytest.raises(BadSetting, match="A mask has one entry for each choice"):

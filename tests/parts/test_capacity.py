@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import polyak
-from polyak import training
+from polyak import sitting
 from polyak.agent import Spec
 from polyak.algorithms.policy.ppo import PPO
 from polyak.algorithms.value.dqn import DQN
@@ -129,7 +129,7 @@ def test_workers_know_how_many_of_them_share_the_memory(monkeypatch, tmp_path):
     def start(works, *rest, **more):
         raise Started([work.args[0].side_by_side for work in works])
 
-    monkeypatch.setattr(training, "Workers", start)
+    monkeypatch.setattr(sitting, "Workers", start)
     with pytest.raises(Started) as caught:
         polyak.train(DQN(), "CartPole-v1", steps=100, seeds=5, processes=3, progress=False, out=tmp_path)
     assert caught.value.args == ([3, 3, 3],)
