@@ -69,7 +69,7 @@ $(VENV)/ready: $(SETUP)
 
 $(VENV)/ready-for-docs: $(SETUP)
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install $(PIP) -c constraints.txt -e ".[video,docs]"
+	$(BIN)/python -m pip install $(PIP) -c constraints.txt -e ".[video,docs,games]"
 	touch $(VENV)/ready $@
 
 $(VENV)/ready-to-test: $(SETUP)

@@ -19,7 +19,9 @@ def metrics(name: str) -> list[str]:
     num_envs = small.few_envs(algorithm)
     env = make(small.world_of(algorithm), num_envs)
     assert isinstance(env, CompiledEnv)
-    spec = Spec(env.observation_space, env.action_space, num_envs, env.max_episode_steps, 10_000, goal=env.goal)
+    spec = Spec(
+        env.observation_space, env.action_space, num_envs, env.max_episode_steps, 10_000, goal=env.goal, simulator=env
+    )
     engine = CompiledEngine(algorithm, algorithm.agent(spec), env, spec, 1_000)
     loop = jax.eval_shape(engine._start, jnp.uint32(0))
     _, found = jax.eval_shape(partial(engine._chunk, learn=True), loop, jnp.int32(1))

@@ -164,7 +164,7 @@ def test_what_gives_no_mask_cannot_be_had_with_one():
 
 
 QUICK = ("reinforce", "impala")  # to compile
-KNOWING = MASKED.replace(" and ", ", ").split(", ")
+KNOWING = [name for name in MASKED.replace(" and ", ", ").split(", ") if name != "alphazero"]  # which sees positions
 
 
 @pytest.mark.parametrize("name", [name if name in QUICK else slow(name) for name in KNOWING])

@@ -10,8 +10,9 @@ import pytest
 import polyak
 from polyak.envs import make
 from polyak.envs.games.from_pgx import legal_actions
-from polyak.envs.games.notation import NOTATIONS, draw, move_named, name_of_move
+from polyak.envs.games.notation import NOTATIONS, draw, move_named, moves, name_of_move
 from polyak.errors import UnknownName
+from polyak.spaces import mask_of
 
 NOTHING = jnp.zeros(())
 
@@ -21,13 +22,13 @@ def jitted(id: str):
     return jax.jit(make(id).step)
 
 
-def after(id: str, moves: str):
+def after(id: str, text: str):
     """The state after moves that are given by their names, and whether the game is over."""
     state, terminated = make(id).reset(NOTHING)[0], False
-    for text in moves.split():
-        action = move_named(id, state, text)
-        assert action is not None, f"{text} is not allowed"
-        assert name_of_move(id, state, action) == text.lower()
+    for name in text.split():
+        action = move_named(id, state, name)
+        assert action is not None, f"{name} is not allowed"
+        assert name_of_move(id, state, action) == name.lower()
         state, _, _, terminated, _ = jitted(id)(state, action, NOTHING)
     return state, bool(terminated)
 
@@ -143,12 +144,14 @@ def test_gardner_chess_is_written_alike():
 def test_every_move_of_random_games_has_a_name_of_its_own_that_leads_back_to_it(id):
     state, rng = make(id).reset(NOTHING)[0], np.random.default_rng(0)
     for _ in range(40):
-        allowed = np.flatnonzero(legal_actions(id, state))
-        names = [name_of_move(id, state, action) for action in allowed]
-        assert len(set(names)) == len(names)
-        picked = rng.integers(len(allowed))
-        assert move_named(id, state, names[picked].upper()) == allowed[picked]
-        state, _, _, terminated, _ = jitted(id)(state, int(allowed[picked]), NOTHING)
+        obs = make(id).observe(state)
+        allowed = np.flatnonzero(obs[mask_of(make(id).observation_space)])
+        named = moves(id, state)
+        assert sorted(named.values()) == allowed.tolist()  # so that no two of them have one name
+        name = str(rng.choice(sorted(named)))
+        assert name_of_move(id, state, named[name]) == name
+        assert move_named(id, state, name.upper()) == named[name]
+        state, _, _, terminated, _ = jitted(id)(state, named[name], NOTHING)
         if terminated:
             break
 

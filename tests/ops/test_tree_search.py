@@ -194,9 +194,9 @@ def test_a_thousand_rollouts_never_lose_tic_tac_toe_against_every_reply():
         """How many games are lost of all that begin on these boards, whatever the other side replies."""
         if not boards:
             return 0
-        padded = np.resize(boards, 128)  # so that one program serves every ply
+        padded = np.resize(boards, 256)  # so that one program serves every ply
         cells = np.asarray(moves(padded, jax.random.key(ply))) if mine else None
-        assert len(boards) <= 128 or not mine
+        assert len(boards) <= 256 or not mine
         losses, following = 0, []
         for i, now in enumerate(boards):
             for cell in [cells[i]] if mine else np.flatnonzero(tictactoe.LEGAL[now]):
