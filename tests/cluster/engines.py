@@ -12,7 +12,8 @@ from tests.cluster.ports import InProcess
 def spec_of(env, num_envs, steps=100_000):
     known = make(env, 1)
     goal = GoalFunctions(env, known).goal
-    return Spec(known.observation_space, known.action_space, num_envs, known.max_episode_steps, steps, goal), known
+    spec = Spec(known.observation_space, known.action_space, num_envs, known.max_episode_steps, steps, goal)
+    return spec._replace(simulator=known if isinstance(known, CompiledEnv) else None), known
 
 
 def cluster(algorithm, env, actors, num_envs, max_staleness=None, on_fault="stop"):
