@@ -118,6 +118,17 @@ def test_staleness_is_actors_times_requests_over_the_blocks_of_an_update_less_th
     assert loop.agent.learner.step == 32 * 4 * num_envs  # every step that was learnt from was counted
 
 
+def test_one_actor_of_many_brings_all_that_an_update_takes():
+    """As it begins with one, and when all others are cut off: an update takes four blocks, and two are asked ahead."""
+    engine = cluster(polyak.IMPALA(n_steps=4), "CartPole-v1", 3, 8, max_staleness=1.0)
+    port = engine.port
+    port.wait = lambda handles, seconds: [handle for handle in handles if port.answers[handle][0] == 0]
+    loop, metrics = engine.advance(engine.init(0), 3, True)
+    assert metrics["actors"] == 1 and int(loop.iteration) == 3
+    collected = [slot for slot, message in port.asked if isinstance(message, Collect)]
+    assert set(collected) == {0} and len(collected) >= 12
+
+
 def test_no_block_is_learnt_from_twice_and_none_is_left_out():
     engine = cluster(polyak.IMPALA(n_steps=4), "CartPole-v1", 3, 8)
     engine.advance(engine.init(0), 16, True)

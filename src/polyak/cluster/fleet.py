@@ -144,10 +144,10 @@ class Fleet:
         for number, slot in enumerate(self._slots):
             self._begin(number, slot)
 
-    def room(self, number: int) -> bool:
-        """Whether an actor has begun and may be asked for more."""
+    def room(self, number: int, most: int = 0) -> bool:
+        """Whether an actor has begun and may be asked for more: up to `most`, where that is more than usual."""
         slot = self._slots[number]
-        return slot.up and len(slot.under_way) + slot.kept < self._most
+        return slot.up and len(slot.under_way) + slot.kept < max(self._most, most)
 
     def ask(self, number: int, message: Any, shared: Any = None) -> None:
         """Sends a message to an actor that has begun, and beside it what `Port.share` returned."""

@@ -273,8 +273,10 @@ class ClusterEngine:
         """The next answers, in the order in which they came; all who have room are asked for more."""
 
         def look() -> bool:
+            # Where few of the actors are there, each is asked for as many as an update takes of them.
+            most = -(-count // max(1, len(self.fleet.up)))
             for number in self.fleet.up:
-                while self.fleet.room(number):
+                while self.fleet.room(number, most):
                     request = Collect(self._asked[number], self._version, False)
                     self.fleet.ask(number, request, self._published(state))
                     self._asked[number] += 1
