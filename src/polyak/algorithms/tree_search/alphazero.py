@@ -170,12 +170,12 @@ class AlphaZero:
             last = jnp.zeros_like(over).at[-1].set(True)
             _, v_next = answers(state.player.network, block.next_obs)
             v_t = jnp.where(last | over, v_next, jnp.roll(extras.value, -1, 0))
-            trusts = jnp.roll(extras.random, -1, 0) | over | last  # what was played from there on tells nothing
+            cut = jnp.roll(extras.random, -1, 0) | over | last  # what was played from there on tells nothing
             found = jax.vmap(returns.lambda_return, (1, 1, 1, 1, None), 1)(
                 self._earned(state.player, block.reward, block.terminated),
                 jnp.where(block.terminated, 0.0, discount),
                 v_t,
-                1.0 - trusts,
+                1.0 - cut,
                 self.trace_lambda,
             )
             return jnp.where(extras.random, extras.value, found)
