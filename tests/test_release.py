@@ -16,8 +16,8 @@ from tests import release
 LIBRARY = [
     *("__init__.py", "__init__.pyi", "envs/__init__.pyi", "py.typed"),
     *(f"presets/env-{k}.toml" for k in range(20)),
-    *(f"course/notebooks/{k:02}_chapter.ipynb" for k in range(1, 19)),
-    *(f"course/exercises/chapter_{chr(97 + k)}.py" for k in range(18)),
+    *(f"course/notebooks/{k:02}_chapter.ipynb" for k in range(1, 20)),
+    *(f"course/exercises/chapter_{chr(97 + k)}.py" for k in range(19)),
 ]
 FACTS = """\
 Metadata-Version: 2.4
