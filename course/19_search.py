@@ -45,7 +45,7 @@ negamax = check("19.1", negamax)
 # -1. All else is 0: a draw, or no idea.
 #
 # One step of looking ahead sees a win at once. Two see the other player's. Three see a fork, and nine see everything.
-# `game.minimax()` knows the exact value of every move.
+# `game.minimax()` knows the exact value of every move. A move **keeps the result** if none has a greater one.
 # %%
 follows = [[int(game.TURNED[after]) for after in afters if after >= 0] for afters in game.AFTER]
 values = (-game.WON[game.TURNED].astype(int)).tolist()
@@ -275,8 +275,7 @@ print("the fourth drawn:    ", targets(1.0, found, blunder))
 #
 # How strong is a player? Games against itself do not tell, nor does its loss. The library has 2,502 positions from
 # games of weak players, with the exact value of each move; in each of them one can spoil the result. Here is every
-# fourth of them. A player **keeps the result** if it makes a winning move where there is one, and a drawing one where
-# no move wins.
+# fourth of them.
 # %% tags=["train"]
 import jax
 
