@@ -193,12 +193,12 @@ def lost_games(simulations, games):
     return lost
 
 
-lost = {simulations: lost_games(simulations, 20) for simulations in (10, 50, 250)}
+lost = {simulations: lost_games(simulations, 20) for simulations in (10, 100, 1_000)}
 for simulations, count in lost.items():
-    print(f"{simulations:3} simulations a move: lost {count:2} of 20 games")
+    print(f"{simulations:5,} simulations a move: lost {count:2} of 20 games")
 
 # %% tags=["result"]
-assert lost[250] <= 2 < lost[10], lost
+assert lost[1_000] <= 2 < lost[100] < lost[10], lost
 
 # %% [markdown]
 # ## The same, compiled
@@ -260,9 +260,10 @@ def targets(result, values, is_random):
 
 targets = check("19.4", targets)
 # %% [markdown]
-# A game of six moves that its last mover won. The fourth move was a blunder: the search thought the position a draw.
+# A game of six moves that its last mover won. The fourth move was drawn, and was a blunder: the search had thought that
+# its player stood a little better.
 # %%
-found = np.array([0.0, 0.1, 0.1, 0.0, 0.9, -0.9])
+found = np.array([0.1, -0.1, -0.2, 0.2, 0.9, -0.9])
 blunder = np.arange(6) == 3
 print("without random moves:", targets(1.0, found, np.zeros(6, bool)))
 print("the fourth drawn:    ", targets(1.0, found, blunder))
@@ -304,8 +305,8 @@ for simulations, share in searched.items():
     print(f"UCT with {simulations:5,} rollouts: {share:.1%}")
 
 # %% [markdown]
-# Now AlphaZero, with 32 simulations a move, for about a minute. A callback notes when each policy was written; they
-# are judged afterwards, so that judging takes no time from learning.
+# Now AlphaZero, with 32 simulations a move, for a minute or two. A callback notes when each policy was written; they
+# are judged afterwards, so that judging takes no time from learning. The first seconds go into compiling.
 # %% tags=["train"]
 import time
 
@@ -352,8 +353,8 @@ for name, shares in strength.items():
 lines = {f"UCT, {simulations:,} rollouts": share for simulations, share in searched.items()}
 for style, (name, share) in zip((":", "--", "-."), [("random moves", at_random), *lines.items()], strict=True):
     axes.axhline(100 * share, color="grey", linestyle=style, label=name)
-axes.set(xlim=(0, None), xlabel="seconds of learning", ylabel="positions whose result is kept, %")
-axes.legend(frameon=False, fontsize=8)
+axes.set(xlim=(0, None), ylim=(30, 85), xlabel="seconds since it began", ylabel="positions whose result is kept, %")
+axes.legend(loc="lower right", bbox_to_anchor=(1, 0.14), frameon=False, fontsize=8)
 picture = polyak.Picture(figure)
 picture
 
@@ -364,11 +365,12 @@ assert alone > 0.58 and with_search > 0.68 and with_search > alone, strength
 assert with_search > strength["with 32 simulations"][0] + 0.03, strength
 
 # %% [markdown]
-# The network alone, which looks at one position, comes to know more than 100 rollouts do. With 32 simulations it knows
-# much more. A thousand rollouts are still better after a minute; twice the moves bring another three or four points.
-# The curves are those of one seed, and 626 positions tell strength to about four points.
+# The network alone, which looks at nothing but the position, comes near to what 100 rollouts know. With 32 simulations
+# it comes near to a thousand. These are the curves of one seed, and 626 positions tell strength to about four points
+# either way. After 500,000 moves the network alone kept the result in 69.8 % of all 2,502 positions, and with 32
+# simulations in 78.4 %.
 #
-# See how it thinks. The first move should be in the middle, column 3.
+# See how it thinks. Of all first moves only the middle, column 3, wins against perfect play.
 # %% tags=["train"]
 start, _ = env.reset(env.noise(jax.random.key(0), ()))
 opening = polyak.mcts(env, start, 200, policy=thinking)
