@@ -260,13 +260,13 @@ def targets(result, values, is_random):
 
 targets = check("19.4", targets)
 # %% [markdown]
-# A game of six moves that its last mover won. The fourth move was drawn, and was a blunder: the search had thought that
-# its player stood a little better.
+# A game of six moves that its last mover won. The fourth move was random, and a blunder: the search had found its
+# player a little better off.
 # %%
 found = np.array([0.1, -0.1, -0.2, 0.2, 0.9, -0.9])
 blunder = np.arange(6) == 3
 print("without random moves:", targets(1.0, found, np.zeros(6, bool)))
-print("the fourth drawn:    ", targets(1.0, found, blunder))
+print("the fourth random:   ", targets(1.0, found, blunder))
 
 # %% [markdown]
 # ## Connect four
