@@ -367,8 +367,11 @@ assert with_search > strength["with 32 simulations"][0] + 0.03, strength
 # %% [markdown]
 # The network alone, which looks at nothing but the position, comes near to what 100 rollouts know. With 32 simulations
 # it comes near to a thousand. These are the curves of one seed, and 626 positions tell strength to about four points
-# either way. After 500,000 moves the network alone kept the result in 69.8 % of all 2,502 positions, and with 32
-# simulations in 78.4 %.
+# either way. On all 2,502 the two keep the result in 64.9 % and 76.8 %, and with `steps=500_000` in 70.5 % and 79.5 %.
+#
+# A match is another measure, and says something else. In 200 games this run got 45 % of the points against UCT with
+# 100 rollouts, which keeps far fewer results, and that of 500,000 moves 66 % (`polyak arena RUN mcts-100 --games 200`).
+# One bad move loses a game, however good the others were. So trust no measure alone.
 #
 # See how it thinks. Of all first moves only the middle, column 3, wins against perfect play.
 # %% tags=["train"]
@@ -392,7 +395,7 @@ opening.draw(depth=2)
 # The terminal draws the board, and `--show-values` says what the search thinks of your moves.
 # %% tags=["train"]
 print(f"polyak play connect-four --run {run.path} --level 200 --show-values")
-print(f"polyak arena {run.path} mcts-100 random --games 100")
+print(f"polyak arena {run.path} mcts-100 --games 200")
 
 # %% [markdown]
 # ## What well-known listings get wrong
