@@ -82,5 +82,5 @@ $(VENV)/ready-to-release: $(VENV)/ready
 	touch $@
 
 $(VENV)/ready-for-course: $(VENV)/ready
-	$(BIN)/python -m pip install $(PIP) -c constraints.txt -e ".[course,minatar,video]"
+	$(BIN)/python -m pip install $(PIP) -c constraints.txt -e ".[course,games,minatar,video]"
 	touch $@

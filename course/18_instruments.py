@@ -188,6 +188,7 @@ assert resumed.about["status"] == "finished"
 #   else.
 # - Returns while learning, with exploration, set beside returns without it. Say which.
 #
-# Where to go from here: `polyak list presets`, `polyak train ALGORITHM --help`, and the papers that each algorithm
-# names in its first lines, as in [algorithms/policy/ppo.py](src/polyak/algorithms/policy/ppo.py). The statistics are
-# in [evaluation.py](src/polyak/evaluation.py), stops in [callbacks/stopping.py](src/polyak/callbacks/stopping.py).
+# The library: the statistics are in [evaluation.py](src/polyak/evaluation.py), stops in
+# [callbacks/stopping.py](src/polyak/callbacks/stopping.py).
+#
+# Next: `polyak course 19`, which plans ahead, and plays games.

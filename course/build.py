@@ -33,6 +33,7 @@ SOLUTION, END = "# <solution>", "# </solution>"
 HERE = "...  # your code"
 HEADER = re.compile(r"# %%( \[markdown\])?( tags=(\[.*\]))?$")
 LINK = re.compile(r"\[([^\]]*)\]\(src/polyak/([^)]*)\)")
+GUIDE = re.compile(r"\[([^\]]*)\]\(docs/([^)]*)\)")  # which the library does not come with
 BADGE = "[![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)]({})"  # of notebooks alone
 NOT_RUN = "This page was written without running the chapter"
 INSTALL = """\
@@ -110,7 +111,9 @@ def notebook(path: Path) -> str:
         if "result" in cell.tags:
             continue
         if "exercise" not in cell.tags:
-            text = LINK.sub(r"[\1](../../\2)", cell.text) if cell.kind == "markdown" else cell.text
+            text = cell.text
+            if cell.kind == "markdown":
+                text = GUIDE.sub(r"\1, `docs/\2` of the repository", LINK.sub(r"[\1](../../\2)", text))
             add(cell.kind, text, **({"tags": list(cell.tags)} if cell.tags else {}))
         else:
             add("code", unsolved(cell).text, tags=["exercise"])
@@ -229,7 +232,8 @@ def page(
     ran = iter(outputs) if outputs is not None else None
     for cell in cells_of(path):
         if cell.kind == "markdown":
-            parts.append(with_formulas(LINK.sub(r"`polyak/\2`", cell.text), formula))
+            text = GUIDE.sub(r"[\1](../\2)", LINK.sub(r"`polyak/\2`", cell.text))
+            parts.append(with_formulas(text, formula))
             if len(parts) == 1:
                 parts.append(ways_to_open(path))
             if len(parts) == 2 and outputs is None:

@@ -28,8 +28,8 @@ BESIDE = {".gitignore", "CHANGELOG.md", "CITATION.cff", "LICENSE", "PKG-INFO", "
 LARGEST = 2 * 2**20  # bytes of an archive
 KINDS = {  # what a wheel must bring, told by the path, and the fewest of it
     "presets": (r"presets/.*\.toml", 20),
-    "notebooks": (r"course/notebooks/\d\d_\w+\.ipynb", 18),
-    "exercises": (r"course/exercises/[a-z]\w+\.py", 18),
+    "notebooks": (r"course/notebooks/\d\d_\w+\.ipynb", 19),
+    "exercises": (r"course/exercises/[a-z]\w+\.py", 19),
     "marks for type checkers": (r"py\.typed|.*\.pyi", 3),
 }
 

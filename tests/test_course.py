@@ -162,6 +162,15 @@ def test_links_of_a_copied_chapter_lead_to_files(tmp_path):
         course.copy("1", tmp_path)
 
 
+def test_guides_are_links_on_the_site_and_named_where_no_guide_is_at_hand(tmp_path):
+    path = tmp_path / "19_search.py"
+    path.write_text("# %% [markdown]\n# # 19. Search\n#\n# See [Planning ahead](docs/how-to/search.md).\n")
+    page = build.page(path, None, tmp_path, formula=lambda latex, display: "")
+    assert "See [Planning ahead](../how-to/search.md)." in page
+    (first, *_) = json.loads(build.notebook(path))["cells"]
+    assert first["source"][-1] == "See Planning ahead, `docs/how-to/search.md` of the repository."
+
+
 def test_films_and_curves_of_a_page_are_files(tmp_path):
     film, curve = '<video src="data:video/mp4;base64,AAEC"></video>', '<img src="data:image/png;base64,iVBORw0KGgo=">'
     page = build.with_files(f"<div>{film}{curve}</div>", tmp_path, "11_pixels")

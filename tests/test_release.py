@@ -16,8 +16,8 @@ from tests import release
 LIBRARY = [
     *("__init__.py", "__init__.pyi", "envs/__init__.pyi", "py.typed"),
     *(f"presets/env-{k}.toml" for k in range(20)),
-    *(f"course/notebooks/{k:02}_chapter.ipynb" for k in range(1, 19)),
-    *(f"course/exercises/chapter_{chr(97 + k)}.py" for k in range(18)),
+    *(f"course/notebooks/{k:02}_chapter.ipynb" for k in range(1, 20)),
+    *(f"course/exercises/chapter_{chr(97 + k)}.py" for k in range(19)),
 ]
 FACTS = """\
 Metadata-Version: 2.4
@@ -63,13 +63,13 @@ def source(folder, files, beside=release.BESIDE):
 def test_an_archive_holds_the_library_and_nothing_else(make, tmp_path, capsys):
     release.check_contents(make(tmp_path, LIBRARY), LIBRARY)
     said = capsys.readouterr().out
-    assert f"{len(LIBRARY)} files of the library (20 presets, 18 notebooks, 18 exercises, 3 marks" in said
+    assert f"{len(LIBRARY)} files of the library (20 presets, 19 notebooks, 19 exercises, 3 marks" in said
     with pytest.raises(release.Fault, match=r"^polyak-1\.2\.3\S+ lacks presets/env-7\.toml\.$"):
         release.check_contents(make(tmp_path, [name for name in LIBRARY if "env-7." not in name]), LIBRARY)
     with pytest.raises(release.Fault, match=r"holds secret\.txt, which is no part of the library that git knows"):
         release.check_contents(make(tmp_path, [*LIBRARY, "secret.txt"]), LIBRARY)
     fewer = [name for name in LIBRARY if "01_chapter" not in name]
-    with pytest.raises(release.Fault, match="holds 17 notebooks, and should hold 18"):
+    with pytest.raises(release.Fault, match="holds 18 notebooks, and should hold 19"):
         release.check_contents(make(tmp_path, fewer), fewer)
 
 

@@ -11,6 +11,7 @@ import pytest
 import polyak
 from polyak.agent import Position, Spec, Step
 from polyak.algorithms.tree_search.alphazero import Example, Extras
+from polyak.course.exercises.search import targets
 from polyak.envs import CompiledEnv, make, tictactoe
 from polyak.errors import BadSetting
 from tests.speeds import slow
@@ -68,6 +69,17 @@ def test_a_random_move_tells_nothing_of_what_was_before_it():
     steps = block(env, [[0], [0], [0], [1]], [[0], [0], [0], [1]], value, random)
     # step 3 wins; step 2 was drawn, so it is worth what its search found, and so are those before it, in turns
     np.testing.assert_allclose(results(agent, state, steps)[:, 0], [0.3, -0.3, 0.3, 1.0], atol=1e-6)
+
+
+def test_the_targets_are_those_of_the_course():
+    env, rng = make("tic-tac-toe"), np.random.default_rng(0)
+    _, agent, state = made(env, num_envs=8)
+    value, random = rng.uniform(-1, 1, (4, 8)), rng.uniform(size=(4, 8)) < 0.4
+    reward, terminated = np.zeros((4, 8)), np.zeros((4, 8), bool)
+    reward[-1], terminated[-1] = rng.integers(0, 2, 8), True
+    found = results(agent, state, block(env, reward, terminated, value, random))
+    taught = [targets(reward[-1, game], value[:, game], random[:, game]) for game in range(8)]
+    np.testing.assert_allclose(found, np.transpose(taught), atol=1e-6)
 
 
 def test_lambda_mixes_what_the_next_search_found():

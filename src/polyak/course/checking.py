@@ -31,6 +31,7 @@ CHAPTERS = {  # chapter -> the module of its exercises
     "16": "continuous",
     "17": "memory_and_models",
     "18": "instruments",
+    "19": "search",
 }
 LONGEST = 160  # characters of the arguments that a sentence shows
 
