@@ -350,3 +350,18 @@ def test_after_ctrl_c_a_run_goes_on_as_if_nothing_had_happened(tmp_path):
     assert resumed.about["status"] == "finished"
     whole = polyak.train(learner, "FrozenLake-v1", steps=steps, out=tmp_path, progress=False)
     assert policy_bytes(resumed, 0) == policy_bytes(whole, 0)
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "env", "command"),
+    [
+        ("q-learning", "FrozenLake-v1", "watch"),
+        ("q-learning", "random-walk/19", "evaluate"),  # nobody can draw it
+        ("afterstate-td", "tic-tac-toe/random", "play tic-tac-toe --run"),
+        (polyak.MCTS(num_simulations=2), "CartPole-v1", "evaluate"),  # it plans in the compiled one, which has no look
+    ],
+)
+def test_the_next_command_is_one_that_works(algorithm, env, command, tmp_path, capfd):
+    polyak.train(algorithm, env, steps=500, final_episodes=1, out=tmp_path, processes=0, progress=True)
+    (run,) = tmp_path.iterdir()
+    assert capfd.readouterr().err.strip().endswith(f"Next: polyak {command} {run}")

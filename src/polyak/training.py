@@ -545,8 +545,6 @@ def _farewell(run: Run, growing: Growing) -> str:
 
     A notebook shows the curve itself, in the table of the run, so there it is one line.
     """
-    from polyak.envs.tictactoe import GAMES
-
     about = growing.about
     folder = f"{run.path} --env package.module:{about.env}" if callable(run.env) else f"{run.path}"
     if about.status != "finished":
@@ -558,5 +556,16 @@ def _farewell(run: Run, growing: Growing) -> str:
     curve = f"curve: {run.plot()}" if ended else "no curve: no episode ended while it was trained"
     if in_notebook():
         return f"{', '.join(run.summary().splitlines())} -> {run.path}"
-    next_command = "play tic-tac-toe --run" if about.env in GAMES else "watch"
-    return f"{run.summary()}\n{curve}\nNext: polyak {next_command} {folder}"
+    return f"{run.summary()}\n{curve}\nNext: polyak {_next_step(growing)} {folder}"
+
+
+def _next_step(growing: Growing) -> str:
+    """What to do with a policy: games are played, what can be drawn is watched, and the rest is scored once more."""
+    from polyak.envs.games.notation import NOTATIONS
+    from polyak.envs.making import OWN
+
+    env = growing.about.env
+    game = env.partition("/")[0]
+    if game in NOTATIONS:
+        return f"play {game} --run"
+    return "evaluate" if env in OWN or getattr(growing.algorithm, "plans", False) else "watch"
