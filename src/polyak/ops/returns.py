@@ -134,6 +134,32 @@ def lambda_return(r_t: Array, discount_t: Array, v_t: Array, continues_t: Array,
     return jax.lax.scan(backward, v_t[-1], (r_t, discount_t, v_t, continues_t), reverse=True)[1]
 
 
+def searched_return(
+    r_t: Array, discount_t: Array, searched: Array, v_t: Array, over_t: Array, drawn: Array, trace_lambda: float
+) -> Array:
+    """The lambda-return of positions whose values a search has found, from the actions that it chose alone.
+
+    What follows an action that was drawn at random tells nothing of the position before it. So there the return is what
+    the search found, and the returns before it look no further than to there.
+
+    Args:
+        r_t: [T] rewards.
+        discount_t: [T] of what follows; 0 where the episode ended, negative where it is another player's.
+        searched: [T] values of the positions, as the search found them.
+        v_t: [T] values of the true successors without a search, which stand for what is not in the block.
+        over_t: [T] whether the episode ended or was cut with the step.
+        drawn: [T] whether the action was drawn.
+        trace_lambda: in [0, 1]; 0 looks to the next search, 1 to the end of the episode.
+
+    Returns:
+        [T] the returns.
+    """
+    ends = over_t.at[-1].set(True)
+    v_t = jnp.where(ends, v_t, jnp.roll(searched, -1))
+    found = lambda_return(r_t, discount_t, v_t, 1.0 - (ends | jnp.roll(drawn, -1)), trace_lambda)
+    return jnp.where(drawn, searched, found)
+
+
 def n_step(r_t: Array, terminated_t: Array, over_t: Array, gamma: float) -> tuple[Array, Array, Array]:
     """r_0 + gamma r_1 + ... + gamma^(m-1) r_(m-1), and what the value after the last of the m <= n steps is worth.
 

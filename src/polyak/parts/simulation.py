@@ -8,14 +8,32 @@ import gymnasium
 import jax
 import jax.numpy as jnp
 
-from polyak.agent import Array, Key, Position, PyTree, Simulator, Spec
+from polyak.agent import Array, Key, Position, PyTree, Simulator, Spec, Step, Symmetries
 from polyak.errors import BadSetting
 from polyak.ops.tree_search import Tree
 from polyak.parts.distributions import RULED_OUT
+from polyak.parts.networks import encode
 from polyak.spaces import mask_of, row_shape
 
-Guide = Callable[[PyTree, Array], tuple[Array, Array]]
-"""parameters, observations [B, ...] -> logits [B, A] of what looks good, and values [B]"""
+
+class Guide(NamedTuple):
+    """A network that says of positions which actions look good, and what to expect."""
+
+    answer: Callable[[PyTree, Array], tuple[Array, Array]]
+    """parameters, observations [..., n] -> logits [..., A] of what looks good, and values [...]"""
+    is_bounded: bool  # whether values are between -1 and 1
+
+
+def guide_of(space: gymnasium.Space, is_bounded: bool) -> Guide:
+    """The guide that a network of A + 1 outputs is, of which the last is the value."""
+    encoded = encode(space)
+
+    def answer(network: Any, obs: Array) -> tuple[Array, Array]:
+        found = network(encoded(obs))
+        value = found[..., -1]
+        return found[..., :-1], jnp.tanh(value) if is_bounded else value
+
+    return Guide(answer, is_bounded)
 
 
 def simulator_of(spec: Spec, name: str) -> Simulator:
@@ -44,6 +62,18 @@ def legal_of(space: gymnasium.Space, obs: Array, num_actions: int) -> Array:
     return obs[..., where] != 0
 
 
+def turned(obs: Array, of_actions: Array, symmetries: Symmetries | None, key: Key) -> tuple[Array, Array]:
+    """Observations [B, n], and numbers [B, A] of their actions, each turned in one of the ways that its game allows."""
+    if symmetries is None:
+        return obs, of_actions
+    way = jax.random.randint(key, (len(obs),), 0, len(symmetries.obs))
+
+    def turn(rows: Array, ways: Array) -> Array:
+        return jnp.take_along_axis(rows, jnp.asarray(ways)[way], -1)
+
+    return turn(obs, symmetries.obs), turn(of_actions, symmetries.actions)
+
+
 class Found(NamedTuple):
     """What a search found; leaves [B, ...]."""
 
@@ -60,6 +90,7 @@ def guided_search(
     discount: float,
     simulations: int,
     kind: Literal["gumbel", "puct"],
+    value_scale: float = 0.1,
     earned: Callable[[PyTree, Array, Array], Array] = lambda parameters, reward, terminated: reward,
 ) -> Callable[[PyTree, Position, Key, bool], Found]:
     """Makes a search that a network guides, by DeepMind's mctx.
@@ -71,6 +102,10 @@ def guided_search(
         discount: of what follows a step; negative where it is the other player's.
         simulations: how many, one at least.
         kind: "gumbel" (Danihelka et al., 2022) or "puct" (Silver et al., 2018).
+        value_scale: how what moves are worth and how they look are weighed against each other by "gumbel". A move of
+            value q and logit l counts l + (50 + N) value_scale q, where N is how often the best known was tried: sigma
+            of its section 3.4. Values between -1 and 1 count as they are. Others are first scaled to [0, 1] among the
+            moves of each position, so that the smallest difference weighs as much as the greatest.
         earned: parameters, rewards [B], whether they were the last [B] -> the rewards that count.
 
     Returns:
@@ -86,10 +121,13 @@ def guided_search(
     space = spec.action_space
     assert isinstance(space, gymnasium.spaces.Discrete)
     num_actions, start = int(space.n), int(space.start)
+    weigh = partial(
+        mctx.qtransform_completed_by_mix_value, value_scale=value_scale, rescale_values=not guide.is_bounded
+    )
 
     def look(parameters: PyTree, obs: Array) -> tuple[Array, Array, Array]:
         legal = legal_of(spec.observation_space, obs, num_actions)
-        logits, value = guide(parameters, obs)
+        logits, value = guide.answer(parameters, obs)
         return jnp.where(legal, logits, RULED_OUT), value, legal
 
     def expand(parameters: PyTree, key: Key, action: Array, state: PyTree) -> tuple[Any, PyTree]:
@@ -104,7 +142,7 @@ def guided_search(
         logits, value, legal = look(parameters, position.obs)
         root = mctx.RootFnOutput(prior_logits=logits, value=value, embedding=position.state)
         if kind == "gumbel":
-            plan = partial(mctx.gumbel_muzero_policy, gumbel_scale=float(explore))
+            plan = partial(mctx.gumbel_muzero_policy, gumbel_scale=float(explore), qtransform=weigh)
         else:
             noise = {"dirichlet_fraction": 0.25 * explore, "dirichlet_alpha": 10 / num_actions}
             plan = partial(mctx.muzero_policy, temperature=float(explore), **noise)
@@ -112,6 +150,14 @@ def guided_search(
         return Found(made.action, made.action_weights, made.search_tree.node_values[:, 0], _tree(made.search_tree))
 
     return search
+
+
+def search_metrics(block: Step, weights: Array, value: Array) -> dict[str, Array]:
+    """How games end in a block [T, B], and what its searches found: weights [T, B, A] and values [T, B]."""
+    over = block.terminated | block.truncated
+    decided = jnp.sum(block.terminated & (block.reward != 0)) / jnp.maximum(jnp.sum(over), 1)
+    entropy = -jnp.sum(weights * jnp.log(jnp.maximum(weights, 1e-12)), -1).mean()
+    return {"decided": decided, "search_entropy": entropy, "search_value": value.mean()}
 
 
 def _tree(made: Any) -> Tree:

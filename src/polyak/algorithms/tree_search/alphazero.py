@@ -14,9 +14,8 @@ Self-play that only follows the search meets fewer and fewer positions, and forg
 So a share of the moves is drawn among all legal ones. What follows such a move tells nothing of the position before it,
 whose G is what the search has found there.
 
-Alone, a player has nobody to be as strong as itself. With `ranked_rewards` its opponents are its own last returns
-(Laterre et al., 2018, "Ranked reward: enabling self-play reinforcement learning for combinatorial optimization"): an
-episode counts 1 where its return is among the best of them, else -1.
+Alone, a player has nobody to be as strong as itself. With `ranked_rewards` its opponents are its own last returns, see
+`polyak.parts.ranked_rewards`.
 
 Deviations: positions are drawn from a memory of those played last, each in one of the symmetries of its game; the
 policy that plays is a running average of the networks; nobody resigns; with PUCT a move is drawn in proportion to its
@@ -29,22 +28,19 @@ from typing import Any, ClassVar, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from polyak.agent import Agent, Array, Key, Position, PyTree, Simulator, Spec, Step, no_memory
 from polyak.errors import BadSetting
 from polyak.ops import returns
 from polyak.ops.tree_search import pick
-from polyak.parts import hyper, networks
+from polyak.parts import hyper, networks, simulation
 from polyak.parts.distributions import RULED_OUT
 from polyak.parts.optimise import Adam, polyak_average
-from polyak.parts.ranges import Decay, PositiveShare, Share, Whole
+from polyak.parts.ranges import Decay, Positive, PositiveShare, Share, Whole
+from polyak.parts.ranked_rewards import Ranking, won_or_lost
 from polyak.parts.ring import Ring, take
 from polyak.parts.schedules import linear_schedule
-from polyak.parts.simulation import Found, guided_search, key_of, legal_of, simulator_of
 from polyak.spaces import row_shape
-
-RANKED = 250  # last returns that a new one is ranked among
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,6 +58,8 @@ class AlphaZero:
     """Positions that each search looks at; 0 asks the network alone, once it has learnt."""
     tree_policy: Literal["gumbel", "puct"] = "gumbel"
     """What guides it: sequential halving of sampled moves (gumbel), or upper confidence bounds (puct)."""
+    value_scale: Positive = 0.1
+    """How much what moves are worth counts beside how they look (gumbel): a lone player needs more, such as 1."""
     random_moves: Share = 0.15
     """Share of the moves that are drawn among all legal ones while it learns; without them self-play may collapse."""
     symmetries: bool = True
@@ -89,41 +87,31 @@ class AlphaZero:
     def block_length(self) -> int:
         return self.n_steps
 
-    def planner(self, spec: Spec) -> Callable[["Player", Position, Key, bool], Found]:
-        """The search: (what guides it, positions, key, whether it explores) -> what it found; see `guided_search`."""
-        simulator = simulator_of(spec, "AlphaZero")
-        answers = self._answers(spec, simulator)
-        return guided_search(
+    def planner(self, spec: Spec) -> Callable[["Player", Position, Key, bool], simulation.Found]:
+        """The search: (what guides it, positions, key, whether it explores) -> what it found."""
+        simulator = simulation.simulator_of(spec, "AlphaZero")
+        guide = self._guide(spec, simulator)
+        return simulation.guided_search(
             spec,
             simulator,
-            lambda player, obs: answers(player.network, obs),
+            guide._replace(answer=lambda player, obs: guide.answer(player.network, obs)),
             -self.gamma if simulator.turns else self.gamma,
             max(1, self.num_simulations),
             self.tree_policy,
+            self.value_scale,
             self._earned,
         )
 
-    def _answers(self, spec: Spec, simulator: Simulator) -> Callable[[Any, Array], tuple[Array, Array]]:
-        """(network, observations [..., n]) -> the logits of the moves [..., A], and the values [...]."""
-        encoded = networks.encode(spec.observation_space)
-        is_bounded = simulator.turns or self.ranked_rewards is not None
-
-        def answers(network: Any, obs: Array) -> tuple[Array, Array]:
-            found = network(encoded(obs))
-            value = found[..., -1]
-            return found[..., :-1], jnp.tanh(value) if is_bounded else value
-
-        return answers
+    def _guide(self, spec: Spec, simulator: Simulator) -> simulation.Guide:
+        return simulation.guide_of(spec.observation_space, simulator.turns or self.ranked_rewards is not None)
 
     def _earned(self, player: "Player", reward: Array, terminated: Array) -> Array:
         """The rewards that count."""
-        if self.ranked_rewards is None:
-            return reward
-        return jnp.where(terminated, jnp.where(reward >= player.threshold, 1.0, -1.0), 0.0)
+        return reward if self.ranked_rewards is None else won_or_lost(player.threshold, reward, terminated)
 
     def agent(self, spec: Spec) -> Agent:
         networks.refuse_noisy("AlphaZero", self.network)
-        simulator = simulator_of(spec, "AlphaZero")
+        simulator = simulation.simulator_of(spec, "AlphaZero")
         if simulator.chance:
             raise BadSetting("AlphaZero's tree has one position for each move, and chance would make it many.")
         if simulator.turns and self.ranked_rewards is not None:
@@ -132,19 +120,19 @@ class AlphaZero:
         num_actions, first_action = int(spec.action_space.n), int(spec.action_space.start)  # type: ignore[attr-defined]
         block_size = self.n_steps * spec.num_envs
         discount = -self.gamma if simulator.turns else self.gamma
-        answers, search = self._answers(spec, simulator), self.planner(spec)
+        answers, search = self._guide(spec, simulator).answer, self.planner(spec)
         rule = self.optimizer.rule(self.max_grad_norm)
-        ring, ranked = Ring.of(self.buffer_size, block_size), Ring(max(RANKED, block_size), 1)
-        symmetric = _symmetries(simulator, self.symmetries)
+        ring, symmetries = Ring.of(self.buffer_size, block_size), simulator.symmetries if self.symmetries else None
+        ranking = None if self.ranked_rewards is None else Ranking(self.ranked_rewards, block_size)
 
         def init(key: Key) -> State:
             parameters = self.network.init(
                 key, space, num_actions + 1, networks.orthogonal(2**0.5), networks.orthogonal(0.01)
             )
             example = Example(jnp.zeros(row_shape(space)), jnp.zeros(num_actions), jnp.float32(0))
-            games = ranked.init(jnp.float32(0)) if self.ranked_rewards is not None else ()
-            player = Player(parameters, jnp.float32(0) if self.ranked_rewards is not None else ())
-            return State(parameters, player, rule.init(parameters), ring.init(example), games, jnp.int32(0))
+            ranked, threshold = (ranking.init(), jnp.float32(0)) if ranking else ((), ())
+            player = Player(parameters, threshold)
+            return State(parameters, player, rule.init(parameters), ring.init(example), ranked, jnp.int32(0))
 
         def noise(key: Key, shape: tuple[int, ...]) -> Noise:
             word_key, coin_key, draw_key = jax.random.split(key, 3)
@@ -152,11 +140,11 @@ class AlphaZero:
             return Noise(words, jax.random.uniform(coin_key, shape), jax.random.uniform(draw_key, shape))
 
         def act(state: State, carry: PyTree, seen: Position, noise: Noise, explore: bool):
-            legal = legal_of(space, seen.obs, num_actions)
+            legal = simulation.legal_of(space, seen.obs, num_actions)
             if not self.num_simulations and not explore:
                 logits, _ = answers(state.player.network, seen.obs)
                 return jnp.argmax(jnp.where(legal, logits, RULED_OUT), -1) + first_action, carry, ()
-            found = search(state.player, seen, key_of(noise.words[0]), explore)
+            found = search(state.player, seen, simulation.key_of(noise.words[0]), explore)
             if not explore:
                 return found.action + first_action, carry, ()
             is_random = noise.coin < self.random_moves
@@ -165,35 +153,28 @@ class AlphaZero:
 
         def results(state: State, block: Step) -> Array:
             """G [T, B]."""
-            over = block.terminated | block.truncated
             extras: Extras = block.extras
-            last = jnp.zeros_like(over).at[-1].set(True)
-            _, v_next = answers(state.player.network, block.next_obs)
-            v_t = jnp.where(last | over, v_next, jnp.roll(extras.value, -1, 0))
-            cut = jnp.roll(extras.random, -1, 0) | over | last  # what was played from there on tells nothing
-            found = jax.vmap(returns.lambda_return, (1, 1, 1, 1, None), 1)(
+            return jax.vmap(returns.searched_return, (1, 1, 1, 1, 1, 1, None), 1)(
                 self._earned(state.player, block.reward, block.terminated),
                 jnp.where(block.terminated, 0.0, discount),
-                v_t,
-                1.0 - cut,
+                extras.value,
+                answers(state.player.network, block.next_obs)[1],
+                block.terminated | block.truncated,
+                extras.random,
                 self.trace_lambda,
             )
-            return jnp.where(extras.random, extras.value, found)
 
         def observe(state: State, block: Step) -> State:
             example = Example(block.obs, block.extras.weights, results(state, block))
             state = state._replace(replay=ring.add(state.replay, example), step=state.step + block_size)
-            if self.ranked_rewards is None:
+            if ranking is None:
                 return state
-            games = ranked.add_some(state.games, block.reward.reshape(-1), block.terminated.reshape(-1))
-            ages = ranked.age(games, jnp.arange(ranked.capacity))
-            returned = jnp.where(ages < jnp.minimum(games.size, RANKED), games.storage, jnp.nan)
-            threshold = jnp.nan_to_num(jnp.nanquantile(returned, self.ranked_rewards))  # 0 until an episode has ended
-            return state._replace(games=games, player=state.player._replace(threshold=threshold))
+            ranked, threshold = ranking.add(state.ranked, block)
+            return state._replace(ranked=ranked, player=state.player._replace(threshold=threshold))
 
         def loss(network: Any, batch: Example) -> tuple[Array, dict[str, Array]]:
             logits, value = answers(network, batch.obs)
-            logits = jnp.where(legal_of(space, batch.obs, num_actions), logits, RULED_OUT)
+            logits = jnp.where(simulation.legal_of(space, batch.obs, num_actions), logits, RULED_OUT)
             policy_loss = -jnp.sum(batch.weights * jax.nn.log_softmax(logits), -1).mean()
             value_loss = jnp.square(batch.result - value).mean()
             return policy_loss + self.vf_coef * value_loss, {"policy_loss": policy_loss, "value_loss": value_loss}
@@ -207,7 +188,9 @@ class AlphaZero:
                 parameters, average, moments = carry
                 draw_key, symmetry_key = jax.random.split(key)
                 rows = jax.random.randint(draw_key, (self.batch_size,), 0, state.replay.size)
-                batch = symmetric(take(state.replay.storage, rows), symmetry_key)
+                batch: Example = take(state.replay.storage, rows)
+                obs, weights = simulation.turned(batch.obs, batch.weights, symmetries, symmetry_key)
+                batch = batch._replace(obs=obs, weights=weights)
                 (value, metrics), gradient = jax.value_and_grad(loss, has_aux=True)(parameters, batch)
                 parameters, moments, norm = rule.update(parameters, gradient, moments, learning_rate, value)
                 average = polyak_average(average, parameters, 1.0 - self.average)
@@ -216,13 +199,13 @@ class AlphaZero:
             count = block_size if self.gradient_steps == -1 else self.gradient_steps
             begin = state.parameters, state.player.network, state.optimiser
             (parameters, average, moments), metrics = jax.lax.scan(gradient_step, begin, jax.random.split(key, count))
-            metrics = {name: values.mean() for name, values in metrics.items()} | _measured(block)
+            metrics = {name: values.mean() for name, values in metrics.items()} | {"learning_rate": learning_rate}
+            metrics |= simulation.search_metrics(block, block.extras.weights, block.extras.value)
             player = state.player._replace(network=average)
-            metrics["learning_rate"] = learning_rate
             return state._replace(parameters=parameters, player=player, optimiser=moments), metrics
 
         def policy(state: State) -> State:
-            return state._replace(parameters=(), optimiser=(), replay=(), games=())
+            return state._replace(parameters=(), optimiser=(), replay=(), ranked=())
 
         return Agent(init, no_memory, noise, act, observe, learn, policy)
 
@@ -241,7 +224,7 @@ class State(NamedTuple):
     player: Player
     optimiser: PyTree
     replay: PyTree  # a ring of `Example`
-    games: PyTree  # a ring of the returns of finished episodes; () unless rewards are ranked
+    ranked: PyTree  # the last returns; () unless rewards are ranked
     step: Array  # [] int32, environment steps observed
 
 
@@ -267,28 +250,3 @@ class Extras(NamedTuple):
     weights: Array
     value: Array  # of the position, as the search found it
     random: Array  # bool, whether the move was drawn
-
-
-def _measured(block: Step) -> dict[str, Array]:
-    """Metrics of self-play."""
-    over = block.terminated | block.truncated
-    decided = jnp.sum(block.terminated & (block.reward != 0)) / jnp.maximum(jnp.sum(over), 1)
-    weights = block.extras.weights
-    entropy = -jnp.sum(weights * jnp.log(jnp.maximum(weights, 1e-12)), -1).mean()
-    return {"decided": decided, "search_entropy": entropy, "search_value": block.extras.value.mean()}
-
-
-def _symmetries(simulator: Simulator, wanted: bool):
-    """The function that turns and mirrors each position of a batch as a key says."""
-    given = simulator.symmetries if wanted else None
-    if given is None:
-        return lambda batch, key: batch
-    of_obs, of_actions = np.asarray(given.obs), np.asarray(given.actions)
-
-    def symmetric(batch: Example, key: Key) -> Example:
-        which = jax.random.randint(key, batch.result.shape, 0, len(of_obs))
-        obs = jnp.take_along_axis(batch.obs, jnp.asarray(of_obs)[which], -1)
-        weights = jnp.take_along_axis(batch.weights, jnp.asarray(of_actions)[which], -1)
-        return Example(obs, weights, batch.result)
-
-    return symmetric
