@@ -20,7 +20,7 @@ from polyak.parts.networks.layers import Activation, scaled, uniform
 from polyak.parts.networks.perceptrons import make_perceptron
 
 
-class Critic(eqx.Module):
+class Critic(networks.Weights):
     """Q(s, a), from encoded observations and scaled actions."""
 
     torso: Callable[[Array], Array] | None  # of images; other observations go to the layers beside the action
@@ -74,7 +74,7 @@ def check_networks(name: str, *given: networks.Network) -> None:
             raise BadSetting(f"{name} takes no dueling network, as its actions cannot be counted; mlp is the like.")
 
 
-class DropoutCritic(eqx.Module):
+class DropoutCritic(networks.Weights):
     """Q(s, a) by layers of which units are left out at random while learning, then normalised, then activated.
 
     Source: Hiraoka et al. (2022), "Dropout Q-functions for doubly efficient reinforcement learning", figure 1; dropout
@@ -121,7 +121,7 @@ MOMENTUM, WARM_UP = 0.99, 100_000  # of batch statistics: what is kept at an upd
 MOST_SCALE, MOST_SHIFT = 3.0, 5.0  # of a correction
 
 
-class BatchNorm(eqx.Module):
+class BatchNorm(networks.Weights):
     """Standardises units over the batch, with gains of their own; by running statistics where there is no batch.
 
     While learning, units have mean 0 and variance 1 over the batch; after `WARM_UP` updates they are corrected, within
@@ -172,7 +172,7 @@ class BatchNorm(eqx.Module):
         )
 
 
-class BatchNormCritic(eqx.Module):
+class BatchNormCritic(networks.Weights):
     """Q(s, a) by layers that read what is standardised over the batch (Bhatt et al., 2024, figure 2)."""
 
     norms: tuple[BatchNorm, ...]  # of the inputs, and of each hidden layer

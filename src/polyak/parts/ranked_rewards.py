@@ -4,6 +4,10 @@ optimization"): what makes a lone player win or lose.
 Who plays alone has nobody to be as strong as itself, but its own last returns. An episode that is rewarded at its end
 is won, +1, where its return is at least a quantile of them, and lost otherwise, -1. As the player improves so does what
 it takes to win; where all episodes end alike all are won.
+
+Deviations: an episode that equals the quantile is won, and not by chance; the last 100 returns count, not 250, which
+lagged behind a player who improves: nearly all was won then, and nothing told good from better (on sparse CartPole six
+seeds of ten reached 500 with 250, and all ten with 100).
 """
 
 import dataclasses
@@ -13,7 +17,7 @@ import jax.numpy as jnp
 from polyak.agent import Array, Step
 from polyak.parts.ring import Replay, Ring
 
-RANKED = 250  # last returns that a new one is ranked among
+RANKED = 100  # last returns that a new one is ranked among
 
 
 def won_or_lost(threshold: Array, reward: Array, terminated: Array) -> Array:

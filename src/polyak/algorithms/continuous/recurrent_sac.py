@@ -13,7 +13,6 @@ Deviations: the paper's sequences are whole episodes; the last action and reward
 import dataclasses
 from typing import Any, ClassVar, NamedTuple
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -44,7 +43,7 @@ class Sequences(NamedTuple):
     weights: Array  # [N]
 
 
-class Critic(eqx.Module):
+class Critic(networks.Weights):
     """Q(h, a) for all h that it remembers of the episode."""
 
     memory: networks.RecurrentNetwork  # x -> what it knows [..., width]

@@ -114,7 +114,7 @@ class Answer(NamedTuple):
     taus: Array  # [..., N] their fractions
 
 
-class ImplicitNetwork(eqx.Module):
+class ImplicitNetwork(networks.Weights):
     """f(psi(x) * phi(tau))."""
 
     psi: Callable[[Array], Array]  # x [..., n] -> [..., width]

@@ -33,6 +33,7 @@ from polyak.parts.networks.text import (
     recurrent_from_text,
     recurrent_text,
 )
+from polyak.parts.networks.weights import Weights
 
 __all__ = [
     "ACTIVATIONS",
@@ -56,6 +57,7 @@ __all__ = [
     "RecurrentNetwork",
     "Torso",
     "Transformer",
+    "Weights",
     "any_network_from_text",
     "any_network_text",
     "by_columns",

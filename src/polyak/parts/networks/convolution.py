@@ -10,12 +10,13 @@ import jax.numpy as jnp
 from polyak.agent import Array, Key
 from polyak.parts.networks.encoding import scaled
 from polyak.parts.networks.layers import Initialiser
+from polyak.parts.networks.weights import Weights
 
 MANY_CHANNELS = 64  # from here on a product for each pixel of a filter is faster than one over patches put together
 WORDS = {2: jnp.uint16, 4: jnp.uint32}  # so many bytes as one number
 
 
-class Convolution(eqx.Module):
+class Convolution(Weights):
     """size x size filters, moved by `stride`, on x [N, H, W, C]; only where they fit, unless `same` pads with zeros.
 
     The answer is [N, H', W', filters]. Bytes are divided by 255.

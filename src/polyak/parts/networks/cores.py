@@ -7,13 +7,13 @@ is how an episode begins.
 import math
 from typing import Protocol
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 
 from polyak.agent import Array, Key, PyTree
 from polyak.errors import BadSetting
 from polyak.parts.networks.layers import Linear, layer_norm, uniform
+from polyak.parts.networks.weights import Weights
 
 HEADS = 4  # of a transformer
 UNSEEN = -1e30  # the score of what is not there; finite, because infinity times zero is no number
@@ -32,7 +32,7 @@ class Core(Protocol):
         ...
 
 
-class GRU(eqx.Module):
+class GRU(Weights):
     """Gated recurrent unit (Cho et al., 2014, as PyTorch and Equinox compute it): h is both memory and answer.
 
     r, z = sigmoid(W_r x + U_r h + b_r), sigmoid(W_z x + U_z h + b_z)
@@ -58,7 +58,7 @@ class GRU(eqx.Module):
         return h, h
 
 
-class LSTM(eqx.Module):
+class LSTM(Weights):
     """Long short-term memory (Hochreiter and Schmidhuber, 1997, with the forget gate of Gers et al., 2000).
 
     i, f, o = sigmoid(W x + U h + b),  g = tanh(W_g x + U_g h + b_g)
@@ -82,7 +82,7 @@ class LSTM(eqx.Module):
         return (h, c), h
 
 
-class Transformer(eqx.Module):
+class Transformer(Weights):
     """A layer of a transformer over the last steps of the episode (Vaswani et al., 2017, "Attention is all you need";
     normalised first, as in Parisotto et al., 2020, "Stabilizing transformers for reinforcement learning").
 

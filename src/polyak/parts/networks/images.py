@@ -26,6 +26,7 @@ from polyak.parts.networks.perceptrons import (
     make_streams,
     make_torso,
 )
+from polyak.parts.networks.weights import Weights
 from polyak.parts.ranges import Count, Positive
 
 
@@ -34,7 +35,7 @@ def activated(x: Array, normalise: bool) -> Array:
     return jax.nn.relu(layer_norm(x) if normalise else x)
 
 
-class ImageNetwork(eqx.Module):
+class ImageNetwork(Weights):
     """Convolutions on the images that the features are, then a body on their flattened maps."""
 
     kernel: "Convolution | Chain | Residual"  # images -> [N, height, width, filters]
@@ -48,7 +49,7 @@ class ImageNetwork(eqx.Module):
         return self.body(maps.reshape(*x.shape[:-1], -1))
 
 
-class Chain(eqx.Module):
+class Chain(Weights):
     """Convolutions one after the other, ReLU between them."""
 
     layers: tuple[Convolution, ...]
@@ -62,7 +63,7 @@ class Chain(eqx.Module):
         return x
 
 
-class Residual(eqx.Module):
+class Residual(Weights):
     """Sections of a convolution, a 3 x 3 maximum at every second place, and two residual blocks of two convolutions."""
 
     sections: tuple[tuple[Convolution, ...], ...]  # five convolutions each

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 
 from polyak.agent import Array, Key, PyTree
 from polyak.parts.networks.encoding import scaled
+from polyak.parts.networks.weights import Weights
 
 Activation = Literal["relu", "tanh", "silu", "gelu"]
 ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
@@ -42,7 +43,7 @@ def orthogonal(gain: float) -> Initialiser:
     return initialise
 
 
-class Linear(eqx.Module):
+class Linear(Weights):
     """weight x + bias, on the last axis of x.
 
     A row per output: the gradient of a layer with few outputs, as heads have, is then a product of few long rows, which
@@ -69,7 +70,7 @@ def _product(x: Array, weight: Array) -> Array:
     return x @ weight.T
 
 
-class ColumnLinear(eqx.Module):
+class ColumnLinear(Weights):
     """The same layer with a column per output, for many networks that read one observation each.
 
     There weights are used once, and do not stay in a cache: what counts is to read them in the order in which they lie,
@@ -102,7 +103,7 @@ def _linear_layers(network: PyTree, old: Any, new: Any) -> PyTree:
     return jax.tree.map(turned, network, is_leaf=lambda layer: isinstance(layer, old))
 
 
-class NoisyLinear(eqx.Module):
+class NoisyLinear(Weights):
     """A linear layer whose weights carry learnt noise (Fortunato et al., 2018, "Noisy networks for exploration").
 
         y = (mu_w + sigma_w * e_out e_in^T) x + mu_b + sigma_b * e_out        (equations 9 to 11, factorised noise)
@@ -146,7 +147,7 @@ def linear(
     return NoisyLinear(weight, bias, jnp.full_like(weight, deviation), jnp.full_like(bias, deviation))
 
 
-Module = TypeVar("Module", bound=eqx.Module)
+Module = TypeVar("Module", bound=Weights)
 
 
 def _is_noisy(node: Any) -> TypeGuard[NoisyLinear]:
@@ -198,7 +199,7 @@ def layer_norm(x: Array) -> Array:
     return centred * jax.lax.rsqrt(jnp.square(centred).mean(-1, keepdims=True) + 1e-5)
 
 
-class Torso(eqx.Module):
+class Torso(Weights):
     """Hidden layers: linear, normalised or not, activated."""
 
     layers: tuple[Linear | NoisyLinear, ...]

@@ -21,6 +21,7 @@ from polyak.parts.networks.layers import (
     with_noise,
 )
 from polyak.parts.networks.network import Network
+from polyak.parts.networks.weights import Weights
 from polyak.parts.ranges import Count, Positive
 
 Outputs = int | tuple[int, int]
@@ -31,7 +32,7 @@ def answer_shape(outputs: Outputs) -> tuple[int, ...]:
     return (outputs,) if isinstance(outputs, int) else tuple(outputs)
 
 
-class Perceptron(eqx.Module):
+class Perceptron(Weights):
     """Hidden layers and a linear head."""
 
     torso: Torso
@@ -44,7 +45,7 @@ class Perceptron(eqx.Module):
         return y.reshape(*y.shape[:-1], *self.answers)
 
 
-class DuelingHeads(eqx.Module):
+class DuelingHeads(Weights):
     """q(a) = v + advantage(a) - mean advantage, on a shared torso (Wang et al., 2016, equation 9)."""
 
     torso: Torso

@@ -8,7 +8,6 @@ import dataclasses
 from collections.abc import Callable
 from typing import Annotated, ClassVar
 
-import equinox as eqx
 import gymnasium
 import jax
 
@@ -18,10 +17,11 @@ from polyak.parts.networks.cores import Core, empty, make_core
 from polyak.parts.networks.layers import Initialiser, uniform, with_noise
 from polyak.parts.networks.network import Network
 from polyak.parts.networks.perceptrons import MLP, DuelingHeads, Outputs, Perceptron, make_perceptron, make_streams
+from polyak.parts.networks.weights import Weights
 from polyak.parts.ranges import Range
 
 
-class RecurrentNetwork(eqx.Module):
+class RecurrentNetwork(Weights):
     """Hidden layers, a core, and heads."""
 
     torso: Callable[[Array], Array]  # x [..., n] -> [..., width]
