@@ -305,8 +305,9 @@ for simulations, share in searched.items():
     print(f"UCT with {simulations:5,} rollouts: {share:.1%}")
 
 # %% [markdown]
-# Now AlphaZero, with 32 simulations a move, for a minute or two. A callback notes when each policy was written; they
-# are judged afterwards, so that judging takes no time from learning. The first seconds go into compiling.
+# Now AlphaZero. It plays itself for a minute or two, with 16 simulations a move; later it plays with 32. A callback
+# notes when each policy was written; they are judged afterwards, so that judging takes no time from learning. The first
+# seconds go into compiling.
 # %% tags=["train"]
 import time
 
@@ -322,8 +323,17 @@ class Notes:
 
 
 notes = Notes()
-alphazero = polyak.AlphaZero(batch_size=256, gradient_steps=64, random_moves=0.25, trace_lambda=0.85)
-run = polyak.train(alphazero, "connect-four", steps=270_336, final_episodes=20, callbacks=[notes], progress=False)
+alphazero = polyak.AlphaZero(
+    self_play_simulations=16,
+    value_scale=0.2,  # how much the search trusts values, beside the network's opinion of moves
+    random_moves=0.25,
+    trace_lambda=0.85,
+    learning_rate=2e-3,
+    batch_size=256,
+    gradient_steps=64,
+    average=0.998,
+)
+run = polyak.train(alphazero, "connect-four", steps=450_560, final_episodes=20, callbacks=[notes], progress=False)
 print("against a random player:", run.scores)
 
 # %% tags=["train"]

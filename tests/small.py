@@ -148,7 +148,7 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "gradient-bandit, no baseline": ("gradient-bandit", {"baseline": False, "learning_rate": "1:0.1"}),
     "thompson-sampling, normal": ("thompson-sampling", {"prior": "normal"}),
     "ppo, penalised": ("ppo", {"kl_coef": 1.0, "target_kl": 0.01}),
-    "alphazero, upper bounds": ("alphazero", {"tree_policy": "puct", "trace_lambda": 0.9}),
+    "alphazero, upper bounds": ("alphazero", {"tree_policy": "puct", "trace_lambda": 0.9, "self_play_simulations": 4}),
     "deep-cem, none kept": ("deep-cem", {"keep_rounds": 0, "normalize_observation": True, "ent_coef": 0.01}),
 }
 

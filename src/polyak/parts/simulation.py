@@ -83,6 +83,10 @@ class Found(NamedTuple):
     tree: Tree
 
 
+Search = Callable[[Any, Position, Key, bool], Found]
+"""what guides it, positions [B, ...], key, whether it explores -> what it found"""
+
+
 def guided_search(
     spec: Spec,
     simulator: Simulator,
@@ -92,7 +96,7 @@ def guided_search(
     kind: Literal["gumbel", "puct"],
     value_scale: float = 0.1,
     earned: Callable[[PyTree, Array, Array], Array] = lambda parameters, reward, terminated: reward,
-) -> Callable[[PyTree, Position, Key, bool], Found]:
+) -> Search:
     """Makes a search that a network guides, by DeepMind's mctx.
 
     Args:
@@ -109,7 +113,7 @@ def guided_search(
         earned: parameters, rewards [B], whether they were the last [B] -> the rewards that count.
 
     Returns:
-        (parameters, position [B, ...], key, whether it explores) -> what it found.
+        The search, which is given the parameters.
 
     Raises:
         BadSetting: mctx is not installed.

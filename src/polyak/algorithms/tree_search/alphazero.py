@@ -23,7 +23,6 @@ visits throughout a game.
 """
 
 import dataclasses
-from collections.abc import Callable
 from typing import Any, ClassVar, Literal, NamedTuple
 
 import jax
@@ -36,7 +35,7 @@ from polyak.ops.tree_search import pick
 from polyak.parts import hyper, networks, simulation
 from polyak.parts.distributions import RULED_OUT
 from polyak.parts.optimise import Adam, polyak_average
-from polyak.parts.ranges import Decay, Positive, PositiveShare, Share, Whole
+from polyak.parts.ranges import Count, Decay, Positive, PositiveShare, Share, Whole
 from polyak.parts.ranked_rewards import Ranking, won_or_lost
 from polyak.parts.ring import Ring, take
 from polyak.parts.schedules import linear_schedule
@@ -56,6 +55,8 @@ class AlphaZero:
 
     num_simulations: Whole = 32
     """Positions that each search looks at; 0 asks the network alone, once it has learnt."""
+    self_play_simulations: Count | None = None
+    """Positions that each search looks at while it learns: fewer, for more games; by default as many as later."""
     tree_policy: Literal["gumbel", "puct"] = "gumbel"
     """What guides it: sequential halving of sampled moves (gumbel), or upper confidence bounds (puct)."""
     value_scale: Positive = 0.1
@@ -87,8 +88,8 @@ class AlphaZero:
     def block_length(self) -> int:
         return self.n_steps
 
-    def planner(self, spec: Spec) -> Callable[["Player", Position, Key, bool], simulation.Found]:
-        """The search: (what guides it, positions, key, whether it explores) -> what it found."""
+    def planner(self, spec: Spec, simulations: int | None = None) -> simulation.Search:
+        """A search that a `Player` guides, of so many simulations; by default of as many as it plays with."""
         simulator = simulation.simulator_of(spec, "AlphaZero")
         guide = self._guide(spec, simulator)
         return simulation.guided_search(
@@ -96,7 +97,7 @@ class AlphaZero:
             simulator,
             guide._replace(answer=lambda player, obs: guide.answer(player.network, obs)),
             -self.gamma if simulator.turns else self.gamma,
-            max(1, self.num_simulations),
+            simulations or max(1, self.num_simulations),
             self.tree_policy,
             self.value_scale,
             self._earned,
@@ -121,6 +122,7 @@ class AlphaZero:
         block_size = self.n_steps * spec.num_envs
         discount = -self.gamma if simulator.turns else self.gamma
         answers, search = self._guide(spec, simulator).answer, self.planner(spec)
+        self_play = self.planner(spec, self.self_play_simulations)
         rule = self.optimizer.rule(self.max_grad_norm)
         ring, symmetries = Ring.of(self.buffer_size, block_size), simulator.symmetries if self.symmetries else None
         ranking = None if self.ranked_rewards is None else Ranking(self.ranked_rewards, block_size)
@@ -140,16 +142,18 @@ class AlphaZero:
             return Noise(words, jax.random.uniform(coin_key, shape), jax.random.uniform(draw_key, shape))
 
         def act(state: State, carry: PyTree, seen: Position, noise: Noise, explore: bool):
-            legal = simulation.legal_of(space, seen.obs, num_actions)
-            if not self.num_simulations and not explore:
-                logits, _ = answers(state.player.network, seen.obs)
-                return jnp.argmax(jnp.where(legal, logits, RULED_OUT), -1) + first_action, carry, ()
-            found = search(state.player, seen, simulation.key_of(noise.words[0]), explore)
-            if not explore:
+            if explore:
+                found = self_play(state.player, seen, simulation.key_of(noise.words[0]), True)
+                is_random = noise.coin < self.random_moves
+                drawn = jax.vmap(pick)(simulation.legal_of(space, seen.obs, num_actions), noise.draw)
+                action = jnp.where(is_random, drawn, found.action)
+                return action + first_action, carry, Extras(found.weights, found.value, is_random)
+            if self.num_simulations:
+                found = search(state.player, seen, simulation.key_of(noise.words[0]), False)
                 return found.action + first_action, carry, ()
-            is_random = noise.coin < self.random_moves
-            action = jnp.where(is_random, jax.vmap(pick)(legal, noise.draw), found.action)
-            return action + first_action, carry, Extras(found.weights, found.value, is_random)
+            legal = simulation.legal_of(space, seen.obs, num_actions)
+            logits = jnp.where(legal, answers(state.player.network, seen.obs)[0], RULED_OUT)
+            return jnp.argmax(logits, -1) + first_action, carry, ()
 
         def results(state: State, block: Step) -> Array:
             """G [T, B]."""
