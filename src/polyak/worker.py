@@ -136,11 +136,18 @@ def _train_seeds(job: Job, emit: Emit, stopping: Callable[[], bool], finishing: 
     chunk = max(1, min(about.steps // CHUNKS, CHUNK_STEPS) // block)
     batched = False
     faults: list[str] = []
+
+    def tell(event: Event | None = None) -> None:
+        while faults:
+            emit(events.Notice(faults.pop(0), fault=True))
+        if event is not None:
+            emit(event)
+
     engine: Engine
     if about.actors:
         if on_machine := not isinstance(env, envs.CompiledEnv):
             env.close()
-        engine = _cluster_engine(job, agent, spec, chunk, shared_out, on_machine)
+        engine = _cluster_engine(job, agent, spec, chunk, shared_out, on_machine, tell)
         faults = engine.faults
     elif isinstance(env, envs.CompiledEnv):
         batched = len(job.seeds) > 1 and (job.algorithm.vmap_seeds or jax.default_backend() != "cpu")
@@ -149,13 +156,6 @@ def _train_seeds(job: Job, emit: Emit, stopping: Callable[[], bool], finishing: 
         faults = env.faults
         engine = HostEngine(job.algorithm, agent, env, spec, chunk)
     check_fits(job.algorithm, agent, copies=job.side_by_side * (len(job.seeds) if batched else 1))
-
-    def tell(event: Event | None = None) -> None:
-        while faults:
-            emit(events.Notice(faults.pop(0), fault=True))
-        if event is not None:
-            emit(event)
-
     kind = "cluster" if about.actors else "compiled" if isinstance(env, envs.CompiledEnv) else "host"
     emit(events.Hello(jax.devices()[0].device_kind, kind, type(env).__name__))
     keeper = Keeper(job.folder, job.seeds, about.keep_checkpoints, emit, together=batched)
@@ -177,7 +177,13 @@ def _train_seeds(job: Job, emit: Emit, stopping: Callable[[], bool], finishing: 
 
 
 def _cluster_engine(
-    job: Job, agent: "Agent", spec: "Spec", chunk: int, shared_out: "Plan", on_machine: bool
+    job: Job,
+    agent: "Agent",
+    spec: "Spec",
+    chunk: int,
+    shared_out: "Plan",
+    on_machine: bool,
+    tell: Callable[[], None],
 ) -> "ClusterEngine":
     """The engine whose actors hold the environments."""
     from polyak.cluster.messages import Task
@@ -192,7 +198,8 @@ def _cluster_engine(
         )
         for share in shared_out.shares
     ]
-    return ClusterEngine(algorithm, agent, spec, chunk, RayPort(tasks), shared_out, on_machine, about.step_timeout)
+    port, timeout = RayPort(tasks), about.step_timeout
+    return ClusterEngine(algorithm, agent, spec, chunk, port, shared_out, on_machine, timeout, tell)
 
 
 def _together(seeds: tuple[int, ...], keeper: "Keeper") -> list[tuple[int, ...]]:

@@ -16,7 +16,7 @@ def spec_of(env, num_envs, steps=100_000):
     return spec._replace(simulator=known if isinstance(known, CompiledEnv) else None), known
 
 
-def cluster(algorithm, env, actors, num_envs, max_staleness=None, on_fault="stop"):
+def cluster(algorithm, env, actors, num_envs, max_staleness=None, on_fault="stop", tell=lambda: None):
     spec, known = spec_of(env, num_envs)
     shared_out = plan(algorithm, actors, num_envs, max_staleness)
     spec = spec._replace(streamed=shared_out.streamed)
@@ -24,4 +24,5 @@ def cluster(algorithm, env, actors, num_envs, max_staleness=None, on_fault="stop
     facts = (shared_out.of, on_fault, shared_out.flow == "gradients")
     tasks = [Task(algorithm, env, name, spec.total_steps, num_envs, *share, *facts) for share in shared_out.shares]
     on_machine = not isinstance(known, CompiledEnv)
-    return ClusterEngine(algorithm, algorithm.agent(spec), spec, 16, InProcess(tasks), shared_out, on_machine, 60.0)
+    agent, port = algorithm.agent(spec), InProcess(tasks)
+    return ClusterEngine(algorithm, agent, spec, 16, port, shared_out, on_machine, 60.0, tell)

@@ -88,6 +88,18 @@ def test_a_lost_actors_episodes_are_cut_and_its_successor_plays_others():
     assert begins[0].life is None and begins[1].life is not None
 
 
+def test_that_an_actor_was_lost_is_told_while_the_learner_waits_for_another():
+    told = []
+    engine = cluster(PPO, "CartPole-v1", 2, 8, tell=lambda: told.append((engine.faults.pop(0), engine.fleet.up)))
+    loop, _ = engine.advance(engine.init(0), 1, True)
+    engine.port.kill(1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("polyak.cluster.fleet.BACK_OFF", (0.0, 0.0))
+        engine.advance(loop, 1, True)
+    ((sentence, up),) = told
+    assert "Actor 1 was lost" in sentence and up == [0]  # its successor has not begun yet
+
+
 def find(tree, name):
     """The first field of that name in a tree of tuples."""
     if hasattr(tree, "_fields"):

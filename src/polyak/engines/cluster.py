@@ -54,6 +54,7 @@ class ClusterEngine:
         plan: says how blocks flow, and which environments each actor has.
         on_machine: whether the environments are stepped from Python, and so have places that a checkpoint notes.
         step_timeout: seconds that an actor may take at least.
+        tell: called when there are new `faults`, so that a lost actor is told of while the learner waits for another.
     """
 
     def __init__(
@@ -66,11 +67,13 @@ class ClusterEngine:
         plan: Plan,
         on_machine: bool,
         step_timeout: float,
+        tell: Callable[[], None] = lambda: None,
     ):
         self.agent, self.port, self.flow = agent, port, plan.flow
         self.block_size = algorithm.block_length * spec.num_envs
         self.warm: set[bool] = set()
-        self.faults: list[str] = []
+        self.faults: list[str] = []  # who reads one removes it
+        self._tell = tell
         self.learner = Learner(agent, cuts=plan.streamed)
         self._fresh, self._on_machine = self.flow == "fresh", on_machine
         self._shares, self._together, self._num_envs = plan.shares, plan.together, spec.num_envs
@@ -190,6 +193,8 @@ class ClusterEngine:
             for answer in self.fleet.receive():
                 self._take(answer)
             self.faults += [self.fleet.notices.pop(0) for _ in range(len(self.fleet.notices))]
+            if self.faults:
+                self._tell()
             if self.fleet.up:
                 alone_since = time.monotonic()
             elif time.monotonic() - alone_since > WITHOUT_ACTORS:
