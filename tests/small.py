@@ -94,6 +94,7 @@ SMALL: dict[str, dict[str, Any]] = {
     | MEMORY
     | {"gradient_steps": 2, "batch_size": 16, "network": "mlp:16+gru:16"},
     "deep-cem": ACTOR_CRITIC | {"session_length": 16, "batch_size": 8, "n_epochs": 4},
+    "mcts": {"num_simulations": 8, "horizon": 16},
     "alphazero": RATE
     | MLP
     | BLOCKS
