@@ -378,12 +378,12 @@ assert with_search > strength["with 32 simulations"][0] + 0.03, strength
 # The network alone, which looks at nothing but the position, comes to know more than 100 rollouts. With 32 simulations
 # it knows as much as a thousand. These are the curves of one seed, and 626 positions tell strength to about four points
 # either way. On all 2,502 the two keep the result in 72.1 % and 79.1 %, and after ten minutes, with the settings of
-# `polyak train alphazero connect-four`, in 83 % and 86 %.
+# `polyak train alphazero connect-four`, in some 83 % and 86 %.
 #
 # A match is another measure, and says something else. In 200 games this run got 62 % of the points against UCT with
 # 100 rollouts, and 23 % against UCT with 1,000, which keeps no more results (`polyak arena RUN mcts-1000 --games 200`).
-# One bad move loses a game, however good the others were. So trust no measure alone. That of ten minutes won 60 to 67 %
-# against 1,000 rollouts.
+# One bad move loses a game, however good the others were. So trust no measure alone. After ten minutes five seeds won
+# 58 to 69 % of their games against 1,000 rollouts.
 #
 # See how it thinks. Of all first moves only the middle, column 3, wins against perfect play.
 # %% tags=["train"]
