@@ -99,9 +99,17 @@ def measure(game: str, seed: int, steps: int | None, settings: dict[str, Any], s
     block = algorithm.n_steps * found.num_envs
     notes = Notes(block * max(1, (steps or found.steps) // (block * POINTS)))
     run = polyak.train(
-        algorithm, game, steps=POINTS * notes.policy_every, seed=seed, num_envs=found.num_envs, out=out, callbacks=[notes], processes=0,
-        final_episodes=1, progress=False,
-    )  # fmt: skip
+        algorithm,
+        game,
+        steps=POINTS * notes.policy_every,
+        seed=seed,
+        num_envs=found.num_envs,
+        out=out,
+        callbacks=[notes],
+        processes=0,
+        final_episodes=1,
+        progress=False,
+    )
     policy = run.policy().with_settings(num_simulations=simulations)
     judged = {"search": policy, "network": policy.with_settings(num_simulations=0)}
     seen = np.asarray(jax.jit(jax.vmap(env.observe))(exam.states))  # type: ignore[union-attr]
